@@ -1,0 +1,197 @@
+"""The nouns that flow between stages: frozen, named by content, plain JSON when written down."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Something that exists. `id` names it by content: equal ids mean equal things, whoever made them, wherever they are."""
+
+    kind: ClassVar[str] = ""
+
+    @property
+    def id(self) -> str:
+        raise TypeError(f"{type(self).__name__} has no identity")
+
+
+@dataclass(frozen=True)
+class Source(Artifact):
+    """The working copy as it stands.
+
+    `tree` is the git tree id of all that would travel (tracked and untracked, never ignored files); `commit` the commit it stands on;
+    `dirty` says that `tree` is not the tree of `commit`. `path` is the working copy's folder, not part of the identity.
+    """
+
+    kind: ClassVar[str] = "source"
+    tree: str
+    commit: str
+    dirty: bool
+    path: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.commit}+{self.tree}" if self.dirty else self.commit
+
+    @property
+    def label(self) -> str:
+        """How people and image tags name it: the short commit, and the short tree where the tree is dirty."""
+        return f"{self.commit[:7]}-dirty-{self.tree[:8]}" if self.dirty else self.commit[:7]
+
+
+@dataclass(frozen=True)
+class Tree(Artifact):
+    """The source as files in folder `path` on `host`, byte for byte the git tree `source.tree`."""
+
+    kind: ClassVar[str] = "tree"
+    source: Source
+    host: str
+    path: str
+
+    @property
+    def id(self) -> str:
+        return self.source.id
+
+
+@dataclass(frozen=True)
+class Bundle(Artifact):
+    """A built image archive on the host that built it.
+
+    `store_path` is where it lies, `nar_hash` the content hash nix keeps of it, `config` the image's config digest (its image id),
+    `drv` the derivation it came from, `size` in bytes.
+    """
+
+    kind: ClassVar[str] = "bundle"
+    source: Source
+    host: str
+    store_path: str
+    nar_hash: str
+    config: str
+    drv: str = ""
+    size: int = 0
+
+    @property
+    def id(self) -> str:
+        return f"{self.source.id}/{self.config}"
+
+
+@dataclass(frozen=True)
+class Image(Artifact):
+    """One image in a registry: `repository` (with registry, no scheme), manifest `digest`, `tags` it carries, image `config` digest."""
+
+    kind: ClassVar[str] = "image"
+    repository: str
+    digest: str
+    tag: str
+    config: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.reference
+
+    @property
+    def reference(self) -> str:
+        """By digest, the only form that is deployed."""
+        return f"{self.repository}@{self.digest}"
+
+
+@dataclass(frozen=True)
+class Images(Artifact):
+    """What one build gave, complete: a set is deployed whole or not at all. `images` maps the image's name to it."""
+
+    kind: ClassVar[str] = "images"
+    source: Source
+    images: tuple[Image, ...]
+
+    @property
+    def id(self) -> str:
+        return f"{self.source.id}/" + ",".join(image.digest for image in self.images)
+
+
+@dataclass(frozen=True)
+class Release(Artifact):
+    """What a cluster runs: the helm `revision`, and `inputs`, the content hash of image, chart and values it was made from."""
+
+    kind: ClassVar[str] = "release"
+    source: Source
+    images: tuple[Image, ...]
+    cluster: str
+    namespace: str
+    name: str
+    revision: int
+    inputs: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.cluster}/{self.namespace}/{self.name}/{self.inputs}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a verification: what was asked, whether it held, and the evidence seen."""
+
+    name: str
+    passed: bool
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Report(Artifact):
+    """Every check made of a release, with its evidence."""
+
+    kind: ClassVar[str] = "report"
+    release: Release
+    checks: tuple[Check, ...]
+    url: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.release.id}/" + ("passed" if self.passed else "failed")
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+
+KINDS: dict[str, type[Artifact]] = {
+    cls.kind: cls for cls in (Source, Tree, Bundle, Image, Images, Release, Report)
+}
+
+
+def content_hash(value: Any) -> str:
+    """sha256 of a JSON value in canonical form, as hex."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def to_json(artifact: Artifact) -> dict[str, Any]:
+    """The artifact as plain JSON values; `from_json` gives it back equal."""
+    return {"kind": artifact.kind, **dataclasses.asdict(artifact)}
+
+
+def from_json(value: dict[str, Any]) -> Artifact:
+    """The artifact that `to_json` wrote. Raises KeyError, TypeError or ValueError where `value` is not one."""
+    fields = dict(value)
+    cls = KINDS[fields.pop("kind")]
+    return _build(cls, fields)
+
+
+def _build(cls: type[Any], fields: dict[str, Any]) -> Any:
+    known = {field.name for field in dataclasses.fields(cls)}
+    if extra := fields.keys() - known:
+        raise ValueError(f"{cls.__name__} has no field {sorted(extra)[0]!r}")
+    nested: dict[str, type[Any]] = {"source": Source, "release": Release}
+    sequences: dict[str, type[Any]] = {"images": Image, "checks": Check}
+    values: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name in nested:
+            values[name] = _build(nested[name], value)
+        elif name in sequences:
+            values[name] = tuple(_build(sequences[name], item) for item in value)
+        else:
+            values[name] = value
+    return cls(**values)
