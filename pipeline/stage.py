@@ -1,0 +1,187 @@
+"""A stage is a driver with its options; a driver looks (`find`) and acts (`make`), turning one artifact into the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.artifacts import Artifact, content_hash
+from pipeline.clock import Clock, SystemClock
+from pipeline.errors import ConfigError
+from pipeline.events import Event, Sink, What
+from pipeline.secrets import Secrets
+
+if TYPE_CHECKING:
+    from pipeline.host import Host
+    from pipeline.records import Records
+
+T = TypeVar("T")
+VERBS = ("provision", "sync", "build", "push", "deploy", "verify")
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """An SSH machine: `address`, `port`, `user`; `state` is the pipeline's own folder there; keys and known hosts default to the user's."""
+
+    address: str
+    port: int = 22
+    user: str = "root"
+    identity_file: str = ""
+    known_hosts: str = ""
+    state: str = "/var/lib/pipeline"
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A git remote; `{app}` in `url` stands for the blueprint's app."""
+
+    url: str
+    identity_file: str = ""
+    known_hosts: str = ""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """An OCI registry at `address` (host:port).
+
+    `scheme` is http or https, never guessed. `realm` says where tokens come from: `own` the registry's own address, `follow` the realm the registry names
+    if it is the registry itself, or a URL. `username` and `password` are a name and a secret source; none means anonymous.
+    """
+
+    address: str
+    scheme: str = "https"
+    realm: str = "follow"
+    username: str = ""
+    password: str = ""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Kubernetes cluster, bound to the sha256 of its CA certificate (`identity`, checked before anything is asked).
+
+    `tunnel` names the host through which the API is reached where it is not open to the world; `node` the host whose
+    own view of the registry counts; `crictl` and `ctr` the argv that speak to that node's runtime; `ingress` the URL where the ingress controller answers.
+    """
+
+    kubeconfig: str
+    context: str = ""
+    identity: str = ""
+    tunnel: str = ""
+    node: str = ""
+    crictl: tuple[str, ...] = ("k3s", "crictl")
+    ctr: tuple[str, ...] = ("k3s", "ctr", "-n", "k8s.io")
+    ingress: str = ""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Everything a stage may touch, passed explicitly in place of every global. `root` is the working copy.
+
+    `host` opens a machine by the name the blueprint uses for it and keeps it for the process.
+    """
+
+    app: str
+    root: Path
+    hosts: Mapping[str, Host]
+    remotes: Mapping[str, Remote]
+    registries: Mapping[str, Registry]
+    clusters: Mapping[str, Cluster]
+    tools: Mapping[str, str]
+    values: Mapping[str, str]
+    records: Records
+    secrets: Secrets = field(default_factory=Secrets)
+    clock: Clock = field(default_factory=SystemClock)
+    sink: Sink = lambda _event: None
+    shared: dict[str, Any] = field(default_factory=dict)  # connections that stages of one process share, by name
+
+    def host(self, name: str) -> Host:
+        return _named("host", name, self.hosts)
+
+    def remote(self, name: str) -> Remote:
+        return _named("remote", name, self.remotes)
+
+    def registry(self, name: str) -> Registry:
+        return _named("registry", name, self.registries)
+
+    def cluster(self, name: str) -> Cluster:
+        return _named("cluster", name, self.clusters)
+
+    def tool(self, name: str) -> str:
+        """The program to call for `name`: the site's own path, or the name itself, found on PATH."""
+        return self.tools.get(name, name)
+
+    def tell(self, what: What, stage: str, text: str, **data: Any) -> None:
+        """Tell the faces what happens. Secrets read so far are masked here, once for all of them."""
+        masked = {key: self.secrets.mask(value) if isinstance(value, str) else value for key, value in data.items()}
+        self.sink(Event(what, stage, self.secrets.mask(text), self.clock.now(), masked))
+
+    def share(self, name: str, make: Callable[[], Any]) -> Any:
+        """The connection kept under `name`, made on first use; closed with the site where it has `close`."""
+        if name not in self.shared:
+            self.shared[name] = make()
+        return self.shared[name]
+
+    def close(self) -> None:
+        for connection in self.shared.values():
+            if hasattr(connection, "close"):
+                connection.close()
+        self.shared.clear()
+        for host in self.hosts.values():
+            host.close()
+        self.records.close()
+
+
+def _named(kind: str, name: str, known: Mapping[str, T]) -> T:
+    if name not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise ConfigError(f"the site has no {kind} {name!r}", mend=f"add it to the site file, or name one of: {names}")
+    return known[name]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a look saw: the `artifact`, or None and `why` it has to be made ("image a1 is live, b2 is wanted")."""
+
+    artifact: Artifact | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """How one tool does one verb. `find` only looks and is cheap; `make` publishes atomically, since `find` trusts presence.
+
+    `spec` is a frozen dataclass: the options of the stage in the blueprint. `version` changes when the same options would give another artifact.
+    `stands_alone` says that what exists needs nothing upstream any more (an image in a registry does not need the archive it came from).
+    `fresh` says that it acts each time (verify). `exclusive` is entered around look, act, look: the lock of the thing that changes.
+    """
+
+    verb: str
+    name: str
+    takes: type[Artifact]
+    gives: type[Artifact]
+    spec: type[Any]
+    find: Callable[[Any, Any, Site], Finding]
+    make: Callable[[Any, Any, Site], Artifact]
+    version: int = 1
+    stands_alone: bool = True
+    fresh: bool = False
+    exclusive: Callable[[Any, Any, Site], AbstractContextManager[None]] | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A driver with its options."""
+
+    verb: str
+    driver: Driver
+    spec: Any
+
+    def key(self, parent: str) -> str:
+        """Names the outcome before it exists: same parent, driver, version and options give the same artifact."""
+        return content_hash([parent, self.driver.verb, self.driver.name, self.driver.version, repr(self.spec)])
+
+
+Plan = tuple[Stage, ...]
