@@ -155,7 +155,8 @@ class Driver:
 
     `spec` is a frozen dataclass: the options of the stage in the blueprint. `version` changes when the same options would give another artifact.
     `stands_alone` says that what exists needs nothing upstream any more (an image in a registry does not need the archive it came from).
-    `fresh` says that it acts each time (verify). `exclusive` is entered around look, act, look: the lock of the thing that changes.
+    `fresh` says that it acts each time (verify). `exclusive` is entered around look, act, look: the lock of the thing
+    that changes. `live` reads what exists now, whatever source it came from (status, and `verify` on its own).
     """
 
     verb: str
@@ -169,6 +170,7 @@ class Driver:
     stands_alone: bool = True
     fresh: bool = False
     exclusive: Callable[[Any, Any, Site], AbstractContextManager[None]] | None = None
+    live: Callable[[Any, Site], Artifact | None] | None = None
 
 
 @dataclass(frozen=True)
