@@ -24,8 +24,8 @@ class Artifact:
 class Source(Artifact):
     """The working copy as it stands.
 
-    `tree` is the git tree id of all that would travel (tracked and untracked, never ignored files); `commit` the commit it stands on;
-    `dirty` says that `tree` is not the tree of `commit`. `path` is the working copy's folder, not part of the identity.
+    `tree` is the git tree id of all that would travel (tracked and untracked, never ignored files); `commit` the commit it
+    stands on; `dirty` says that `tree` is not the tree of `commit`. `path` is the working copy's folder, not part of the identity.
     """
 
     kind: ClassVar[str] = "source"
@@ -82,7 +82,7 @@ class Bundle(Artifact):
 
 @dataclass(frozen=True)
 class Image(Artifact):
-    """One image in a registry: `repository` (with registry, no scheme), manifest `digest`, `tags` it carries, image `config` digest."""
+    """One image in a registry: `repository` (with the registry, no scheme), manifest `digest`, its `tag`, image `config` digest."""
 
     kind: ClassVar[str] = "image"
     repository: str
@@ -158,9 +158,7 @@ class Report(Artifact):
         return bool(self.checks) and all(check.passed for check in self.checks)
 
 
-KINDS: dict[str, type[Artifact]] = {
-    cls.kind: cls for cls in (Source, Tree, Bundle, Image, Images, Release, Report)
-}
+KINDS: dict[str, type[Artifact]] = {cls.kind: cls for cls in (Source, Tree, Bundle, Image, Images, Release, Report)}
 
 
 def content_hash(value: Any) -> str:
@@ -176,14 +174,14 @@ def to_json(artifact: Artifact) -> dict[str, Any]:
 def from_json(value: dict[str, Any]) -> Artifact:
     """The artifact that `to_json` wrote. Raises KeyError, TypeError or ValueError where `value` is not one."""
     fields = dict(value)
-    cls = KINDS[fields.pop("kind")]
-    return _build(cls, fields)
+    artifact: Artifact = _build(KINDS[fields.pop("kind")], fields)
+    return artifact
 
 
 def _build(cls: type[Any], fields: dict[str, Any]) -> Any:
     known = {field.name for field in dataclasses.fields(cls)}
     if extra := fields.keys() - known:
-        raise ValueError(f"{cls.__name__} has no field {sorted(extra)[0]!r}")
+        raise ValueError(f"{cls.__name__} has no field {min(extra)!r}")
     nested: dict[str, type[Any]] = {"source": Source, "release": Release}
     sequences: dict[str, type[Any]] = {"images": Image, "checks": Check}
     values: dict[str, Any] = {}

@@ -1,21 +1,21 @@
 """Every error a user can meet, as one tree.
 
-    PipelineError
-    ├── ConfigError          2    the blueprint, the command line or an input is wrong
-    ├── Transient            10   a fault that passes: refused, reset, timed out, 5xx
-    │   ├── RateLimited      10   the peer named a time to wait
-    │   └── Ambiguous        10   a write whose outcome is unknown: read back first
-    ├── AuthError            11   credentials missing or refused
-    ├── HostKeyError         12   an SSH host key is unknown or has changed
-    ├── Locked               13   somebody else holds the lock
-    ├── IntegrityError       14   content is not what its name says
-    │   └── Drifted          14   `find` after `make` gave another artifact
-    ├── BuildError           15   the build itself failed
-    ├── RolledBack           16   the deploy failed, the old release serves
-    ├── NotRolledBack        17   the deploy failed, the old release was not restored
-    ├── VerifyError          18   what runs is not what was asked for
-    ├── ResourceError        19   disk, memory, file handles
-    └── Cancelled            130 / 143   SIGINT / SIGTERM
+PipelineError
+├── ConfigError          2    the blueprint, the command line or an input is wrong
+├── Transient            10   a fault that passes: refused, reset, timed out, 5xx
+│   ├── RateLimited      10   the peer named a time to wait
+│   └── Ambiguous        10   a write whose outcome is unknown: read back first
+├── AuthError            11   credentials missing or refused
+├── HostKeyError         12   an SSH host key is unknown or has changed
+├── Locked               13   somebody else holds the lock
+├── IntegrityError       14   content is not what its name says
+│   └── Drifted          14   `find` after `make` gave another artifact
+├── BuildError           15   the build itself failed
+├── RolledBack           16   the deploy failed, the old release serves
+├── NotRolledBack        17   the deploy failed, the old release was not restored
+├── VerifyError          18   what runs is not what was asked for
+├── ResourceError        19   disk, memory, file handles
+└── Cancelled            130 / 143   SIGINT / SIGTERM
 """
 
 from __future__ import annotations

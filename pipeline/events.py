@@ -26,7 +26,7 @@ class What(StrEnum):
 
 @dataclass(frozen=True)
 class Event:
-    """`text` is the sentence for a person, free of secrets; `data` the same facts for a machine. `at` is wall time, seconds since 1970."""
+    """`text` is the sentence for a person, free of secrets; `data` the same facts for a machine. `at`: wall seconds since 1970."""
 
     what: What
     stage: str

@@ -57,8 +57,10 @@ class Secrets:
         self._forms: set[str] = set()
 
     def get(self, source: str) -> Secret:
-        """The secret that `source` names. Raises AuthError where there is none, ConfigError where the source is not one of SOURCES
-        or a file is open to others (mode 077)."""
+        """The secret that `source` names.
+
+        Raises AuthError where there is none, ConfigError where the source is not one of SOURCES or a file is open to others.
+        """
         if source not in self._known:
             self._known[source] = Secret(self._read(source), source)
             self.guard(self._known[source].reveal())
@@ -96,9 +98,7 @@ class Secrets:
             "sops": self._from_sops,
         }
         if scheme not in readers or not rest:
-            raise ConfigError(
-                f"secret source {source.split(':')[0]!r} is not known", mend="write one of: " + ", ".join(SOURCES)
-            )
+            raise ConfigError(f"secret source {source.split(':')[0]!r} is not known", mend="write one of: " + ", ".join(SOURCES))
         value = readers[scheme](rest)
         if not value:
             raise AuthError(f"secret {source} is empty", mend=f"fill {source}, then run again")
@@ -139,7 +139,7 @@ class Secrets:
 
 def _run(argv: list[str]) -> str:
     try:
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
+        done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
     except FileNotFoundError as error:
         raise ConfigError(f"{argv[0]} is not installed", mend=f"install {argv[0]}, or name another secret source") from error
     except subprocess.TimeoutExpired as error:

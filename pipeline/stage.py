@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ VERBS = ("provision", "sync", "build", "push", "deploy", "verify")
 
 @dataclass(frozen=True)
 class HostSpec:
-    """An SSH machine: `address`, `port`, `user`; `state` is the pipeline's own folder there; keys and known hosts default to the user's."""
+    """An SSH machine. `state` is the pipeline's own folder there; key and known hosts default to the user's own."""
 
     address: str
     port: int = 22
@@ -47,8 +48,9 @@ class Remote:
 class Registry:
     """An OCI registry at `address` (host:port).
 
-    `scheme` is http or https, never guessed. `realm` says where tokens come from: `own` the registry's own address, `follow` the realm the registry names
-    if it is the registry itself, or a URL. `username` and `password` are a name and a secret source; none means anonymous.
+    `scheme` is http or https, never guessed. `realm` says where tokens come from: `own` the registry's own address, `follow` the
+    realm the registry names if it is the registry itself, or a URL. `username` and `password` are a name and a secret source;
+    none means anonymous.
     """
 
     address: str
@@ -62,8 +64,8 @@ class Registry:
 class Cluster:
     """A Kubernetes cluster, bound to the sha256 of its CA certificate (`identity`, checked before anything is asked).
 
-    `tunnel` names the host through which the API is reached where it is not open to the world; `node` the host whose
-    own view of the registry counts; `crictl` and `ctr` the argv that speak to that node's runtime; `ingress` the URL where the ingress controller answers.
+    `tunnel` names the host through which the API is reached where it is not open to the world; `node` the host whose own view of
+    the registry counts; `crictl` and `ctr` the argv that speak to that node's runtime; `ingress` the URL where the ingress answers.
     """
 
     kubeconfig: str
@@ -153,10 +155,12 @@ class Finding:
 class Driver:
     """How one tool does one verb. `find` only looks and is cheap; `make` publishes atomically, since `find` trusts presence.
 
-    `spec` is a frozen dataclass: the options of the stage in the blueprint. `version` changes when the same options would give another artifact.
-    `stands_alone` says that what exists needs nothing upstream any more (an image in a registry does not need the archive it came from).
+    `spec` is a frozen dataclass: the options of the stage in the blueprint. `version` changes when the same options would give
+    another artifact. `stands_alone` says that what exists needs nothing upstream any more (an image in a registry does not need
+    the archive it came from).
     `fresh` says that it acts each time (verify). `exclusive` is entered around look, act, look: the lock of the thing
-    that changes. `live` reads what exists now, whatever source it came from (status, and `verify` on its own).
+    that changes. `live` reads what exists now, whatever source it came from (status, and `verify` on its own). `undo` takes an
+    artifact of this run back for a reason, and always raises: RolledBack where the old one is restored, else NotRolledBack.
     """
 
     verb: str
@@ -171,6 +175,7 @@ class Driver:
     fresh: bool = False
     exclusive: Callable[[Any, Any, Site], AbstractContextManager[None]] | None = None
     live: Callable[[Any, Site], Artifact | None] | None = None
+    undo: Callable[[Any, Any, Site, str], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,8 @@ class Stage:
 
     def key(self, parent: str) -> str:
         """Names the outcome before it exists: same parent, driver, version and options give the same artifact."""
-        return content_hash([parent, self.driver.verb, self.driver.name, self.driver.version, repr(self.spec)])
+        driver = self.driver
+        return content_hash([parent, driver.verb, driver.name, driver.version, dataclasses.asdict(self.spec)])
 
 
 Plan = tuple[Stage, ...]

@@ -1,0 +1,87 @@
+"""The one retry layer: a policy as a value, tenacity to carry it, a clock passed in.
+
+tenacity's defaults (for ever, without a pause) are never used. Only Transient errors are tried again; a RateLimited one waits at
+least as long as the peer asked for. Classes and numbers follow one table, for every stage alike.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from pipeline.clock import Clock
+from pipeline.errors import PipelineError, RateLimited, Transient
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+T = TypeVar("T")
+Notice = Callable[[PipelineError, int, float], None]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """At most `attempts` tries and `patience` seconds in all; the waits have full jitter, from `base` seconds doubling up to `cap`."""
+
+    attempts: int = 5
+    patience: float = 120.0
+    base: float = 0.5
+    cap: float = 20.0
+
+    def wait(self, attempt: int, error: BaseException | None, chance: Callable[[], float] = random.random) -> float:
+        """Seconds before the try after number `attempt` (from 1)."""
+        if isinstance(error, RateLimited):
+            return error.retry_after * (1 + 0.1 * chance())
+        return chance() * min(self.cap, self.base * 2.0**attempt)
+
+
+def retrying(policy: Policy, clock: Clock, act: Callable[[int], T], notice: Notice) -> T:
+    """Call `act` with the attempt's number (from 1) until it returns, under `policy`.
+
+    `notice` hears of each failure that another try follows: the error, its attempt, the seconds to wait. The last error is raised as it was,
+    with `attempts` filled in. There is no wait after the last attempt, and a wait that would end after the policy's patience is not begun.
+    """
+    try:
+        return act(1)  # nearly every call ends here, before tenacity is loaded
+    except Transient as error:
+        first = error
+
+    from tenacity import Retrying, retry_if_exception_type
+
+    started = clock.monotonic()
+
+    def wait(state: RetryCallState) -> float:
+        return policy.wait(state.attempt_number, state.outcome.exception() if state.outcome else None)
+
+    def stop(state: RetryCallState) -> bool:
+        spent = clock.monotonic() - started
+        return state.attempt_number >= policy.attempts or spent + state.upcoming_sleep > policy.patience
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, PipelineError):
+            notice(error, state.attempt_number, state.upcoming_sleep)
+
+    number = 0
+
+    def attempt() -> T:
+        nonlocal number
+        number += 1
+        try:
+            if number == 1:
+                raise first  # the try that was made above counts as the first
+            return act(number)
+        except PipelineError as error:
+            error.attempts = number
+            raise
+
+    return Retrying(
+        retry=retry_if_exception_type(Transient),
+        wait=wait,
+        stop=stop,
+        sleep=clock.sleep,
+        before_sleep=before_sleep,
+        reraise=True,
+    )(attempt)
