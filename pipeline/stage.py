@@ -131,9 +131,15 @@ class Site:
             if hasattr(connection, "close"):
                 connection.close()
         self.shared.clear()
-        for host in self.hosts.values():
-            host.close()
+        if hasattr(self.hosts, "close"):
+            self.hosts.close()
         self.records.close()
+
+    def __enter__(self) -> Site:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
 
 def _named(kind: str, name: str, known: Mapping[str, T]) -> T:

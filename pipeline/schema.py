@@ -1,0 +1,139 @@
+"""Frozen dataclasses are the schema: read a document into them, or print them as JSON Schema for an editor."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.errors import ConfigError
+from pipeline.yamlfile import Document, Path_, keys_like
+
+NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+JSON_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+def build(cls: type[Any], document: Document, path: Path_ = ()) -> Any:
+    """The dataclass `cls` from the mapping at `path` of the document.
+
+    Raises ConfigError for an unknown key (with the nearest known one), a missing one, a value of another type, each with file and line.
+    A dataclass refuses a value by raising ValueError in `__post_init__`; it is told with the place of the mapping.
+    """
+    data = _at(document, path)
+    if not isinstance(data, dict):
+        raise _wrong(document, path, f"takes a mapping, not {_shown(data)}")
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in data:
+        if key not in fields:
+            known = ", ".join(fields)
+            raise ConfigError(
+                f"{document.place((*path, key))}: {'.'.join((*path, key))} is not known{keys_like(key, list(fields))}",
+                mend=f"{path[-1] if path else 'the file'} takes: {known}",
+            )
+    values = {key: _value(hints[key], document, (*path, key), value) for key, value in data.items()}
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(
+            f"{document.place(path)}: {'.'.join(path) or 'the file'} lacks {', '.join(missing)}",
+            mend=f"add {missing[0]}: … there",
+        )
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ConfigError(f"{document.place(path)}: {'.'.join(path)}: {error}") from error
+
+
+def _value(hint: Any, document: Document, path: Path_, value: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return build(hint, document, path)
+    if origin is typing.Literal:
+        if value not in args:
+            words = ", ".join(map(str, args))
+            near = keys_like(str(value), [str(word) for word in args])
+            raise _wrong(document, path, f"is {_shown(value)}, not one of: {words}{near}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _wrong(document, path, f"takes a list, not {_shown(value)}")
+        return tuple(_value(args[0], document, (*path, str(index)), item) for index, item in enumerate(value))
+    if origin in (dict, Mapping):
+        if not isinstance(value, dict):
+            raise _wrong(document, path, f"takes a mapping, not {_shown(value)}")
+        return {key: _value(args[1], document, (*path, key), item) for key, item in value.items()}
+    if origin in (types.UnionType, typing.Union):
+        return _value(next(arg for arg in args if arg is not type(None)), document, path, value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        quote = f'; write "{value}" in quotes' if hint is str and isinstance(value, int | float) else ""
+        raise _wrong(document, path, f"takes {NAMES[hint]}, not {_shown(value)}{quote}")
+    if isinstance(value, str) and any(ord(char) < 32 and char not in "\n\t" for char in value):
+        raise _wrong(document, path, "has a control character in it")
+    return value
+
+
+def json_schema(cls: type[Any]) -> dict[str, Any]:
+    """JSON Schema (2020-12) of the documents that `build(cls, …)` takes."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_object(cls)}
+
+
+def _object(cls: type[Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    fields = dataclasses.fields(cls)
+    required = [
+        field.name for field in fields if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    shape: dict[str, Any] = {
+        "type": "object",
+        "properties": {field.name: _schema(hints[field.name]) for field in fields},
+        "additionalProperties": False,
+    }
+    if required:
+        shape["required"] = required
+    if cls.__doc__:
+        shape["description"] = " ".join(cls.__doc__.split())
+    return shape
+
+
+def _schema(hint: Any) -> dict[str, Any]:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _object(hint)
+    if origin is typing.Literal:
+        return {"enum": list(args)}
+    if origin is tuple:
+        return {"type": "array", "items": _schema(args[0])}
+    if origin in (dict, Mapping):
+        return {"type": "object", "additionalProperties": _schema(args[1])}
+    return {"type": JSON_NAMES[hint]} if hint in JSON_NAMES else {}
+
+
+def _at(document: Document, path: Path_) -> Any:
+    data = document.data
+    for key in path:
+        data = data[int(key)] if isinstance(data, list) else data[key]
+    return data
+
+
+def _wrong(document: Document, path: Path_, text: str) -> ConfigError:
+    return ConfigError(f"{document.place(path)}: {'.'.join(path)} {text}")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    return repr(value) if len(repr(value)) < 60 else f"a {type(value).__name__}"

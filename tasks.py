@@ -1,0 +1,3 @@
+from pipeline import collection
+
+ns = collection("config", blueprint="ihp-railiance-probe")
