@@ -1,0 +1,291 @@
+"""The Invoke tasks: thin, one place to choose blueprint and environment, stdout for the result and stderr for the story."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from invoke import Collection, Context, Exit, task
+
+from pipeline.chain import RELEASE, Chain
+from pipeline.errors import Cancelled, PipelineError, explain
+
+HELP = {
+    "env": "environment: the overlay config/<blueprint>.<env>.yml",
+    "blueprint": "blueprint: config/<blueprint>.yml",
+    "json": "result as JSON on stdout, events as JSON lines on stderr",
+}
+STAGES = {
+    "sync": "The source, byte for byte, on the build host.",
+    "build": "The image archive, built on the build host.",
+    "push": "The image in the registry; prints its digest.",
+    "deploy": "The release on the cluster, by digest; prints its revision.",
+    "release": "All of it, up to a verified release; prints the URL and the chain of custody.",
+}
+
+
+def collection(config: str = "config", *, blueprint: str = "") -> Collection:
+    """The tasks over the blueprints in folder `config` (beside the tasks.py that calls this), `blueprint` being the one that is meant
+    where none is named.
+
+        from pipeline import collection
+        ns = collection("config")
+    """
+    from invoke.main import program
+
+    program.executor_class = Chain  # the stock program has no hook that a two-line tasks.py could reach
+    tasks = _Tasks(config, blueprint)
+    found = Collection()
+    for order, (verb, says) in enumerate(STAGES.items()):
+        found.add_task(tasks.stage(verb, says, order if verb != RELEASE else len(STAGES) + 1))
+    for each in (tasks.verify, tasks.plan, tasks.status, tasks.history, tasks.schema, tasks.demo):
+        found.add_task(task(each()))
+    found.add_task(task(tasks.test()))
+    found.add_collection(lab_tasks())
+    return found
+
+
+def cli(body: Callable[..., Any]) -> Callable[..., Any]:
+    """An error becomes its sentence and its exit code; a signal becomes Cancelled. No traceback for what a user can cause."""
+
+    @functools.wraps(body)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with contextlib.suppress(ValueError):  # not the main thread: a library's business
+            signal.signal(signal.SIGTERM, _terminated)
+        try:
+            return body(*args, **kwargs)
+        except PipelineError as error:
+            raise Exit(explain(error), code=error.exit_code) from error
+        except KeyboardInterrupt as error:
+            raise Exit("stopped  [CANCELLED, exit 130]\n  mend   run it again: what was done is found, not done twice", code=130) from error
+        except BrokenPipeError:
+            sys.stderr.close()
+            raise Exit(code=141) from None
+
+    return wrapped
+
+
+def _terminated(number: int, _frame: Any) -> None:
+    raise Cancelled("stopped by SIGTERM", signal=number)
+
+
+class _Tasks:
+    def __init__(self, config: str, blueprint: str) -> None:
+        self.config = Path(config)
+        self.blueprint = blueprint
+
+    def load(self, env: str, blueprint: str) -> Any:
+        from pipeline.plan import load
+
+        return load(self.config, blueprint or self.blueprint, env)
+
+    @contextlib.contextmanager
+    def site(self, env: str, blueprint: str, as_json: bool) -> Iterator[tuple[Any, Any]]:
+        from pipeline.report import sink_for
+
+        found = self.load(env, blueprint)
+        sink = sink_for("json" if as_json else "auto", sys.stderr)
+        try:
+            with found.site(sink) as site:
+                yield found, site
+        finally:
+            sink.close()
+
+    def stage(self, verb: str, says: str, order: int) -> Any:
+        @cli
+        def body(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
+            from pipeline.runner import run
+
+            with self.site(env, blueprint, json) as (found, site):
+                records = run(found.plan, site, until="verify" if verb == RELEASE else verb)
+            _print_result(records, json)
+
+        body.__name__ = verb
+        body.__doc__ = f"{says}\n\nLooks first, makes only what is missing, and everything it needs before it."
+        made = task(body, help=HELP)
+        made.body.stage_order = order
+        return made
+
+    def verify(self) -> Any:
+        @cli
+        def verify(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
+            """Check what is live: pods, digests, pages. Nothing is built or deployed.
+
+            At the end of a chain (inv deploy verify) it checks what the chain released.
+            """
+            from pipeline.runner import verify_live
+
+            with self.site(env, blueprint, json) as (found, site):
+                record = verify_live(found.plan, site)
+            _print_result([record], json)
+
+        verify.stage_order = len(STAGES)  # type: ignore[attr-defined]
+        return verify
+
+    def plan(self) -> Any:
+        @cli
+        def plan(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
+            """What a release would do and why, without touching anything."""
+            from pipeline.artifacts import to_json
+            from pipeline.runner import look
+
+            with self.site(env, blueprint, json) as (found, site):
+                findings = look(found.plan, site)
+            if json:
+                rows = [
+                    {"stage": stage.verb, "there": bool(f.artifact), "why": f.why, "artifact": to_json(f.artifact) if f.artifact else None}
+                    for stage, f in findings
+                ]
+                _print_json({"plan": rows})
+                return
+            for stage, finding in findings:
+                print(f"{stage.verb:<8} {'there' if finding.artifact else 'to do':<6} {finding.why or finding.artifact.id}")
+
+        return plan
+
+    def status(self) -> Any:
+        @cli
+        def status(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
+            """What is live, from which commit, and what this working copy last did."""
+            from pipeline.report.status import gather, show
+
+            with self.site(env, blueprint, json) as (found, site):
+                facts = gather(found, site)
+            if json:
+                _print_json(facts)
+            else:
+                print(show(facts))
+
+        return status
+
+    def history(self) -> Any:
+        @cli
+        def history(_c: Context, env: str = "", blueprint: str = "", json: bool = False, limit: int = 20) -> None:
+            """What this working copy did, newest first."""
+            from pipeline.report.status import row, rows
+
+            with self.site(env, blueprint, json) as (_, site):
+                records = site.records.history(limit)
+            if json:
+                _print_json({"records": [row(record) for record in records]})
+            else:
+                print("\n".join(rows(records)) or "nothing yet")
+
+        return history
+
+    def schema(self) -> Any:
+        @cli
+        def schema(_c: Context, blueprint: str = "", env: str = "", site: bool = False) -> None:
+            """JSON Schema of the blueprint (or with --site of the site file), for an editor."""
+            from pipeline.plan import SiteFile, blueprint_schema
+            from pipeline.schema import json_schema
+
+            print(json.dumps(json_schema(SiteFile) if site else blueprint_schema(), indent=2))
+
+        return schema
+
+    def demo(self) -> Any:
+        @cli
+        def demo(c: Context, blueprint: str = "") -> None:
+            """The main job, end to end, on the lab: start it, release this working copy, verify. Prints the URL and the chain of custody."""
+            from pipeline import lab
+            from pipeline.report.story import teller
+
+            with teller(sys.stderr) as say:
+                lab.up(Path.cwd(), say=say)
+            self.stage(RELEASE, "", 0).body(c, env="lab", blueprint=blueprint)
+
+        return demo
+
+    def test(self) -> Any:
+        @cli
+        def test(_c: Context, real: bool = True) -> None:
+            """Every test of this repository: style, types, unit, and (on the lab, which it starts) real. --no-real leaves the lab out."""
+            import subprocess
+
+            from pipeline import lab
+            from pipeline.report.story import teller
+
+            if real:
+                with teller(sys.stderr) as say:
+                    lab.up(Path.cwd(), say=say)
+            marks = [] if real else ["-m", "not real"]
+            for argv in (["ruff", "check", "."], ["mypy"], ["pytest", *marks]):
+                code = subprocess.run([sys.executable, "-m", *argv], check=False).returncode
+                if code:
+                    raise Exit(f"{argv[0]} found something, see above", code=code)
+
+        return test
+
+
+def lab_tasks() -> Collection:
+    """`lab.up`, `lab.status`, `lab.logs`, `lab.down`."""
+    help_root = {"json": "as JSON on stdout"}
+
+    @task
+    @cli
+    def up(_c: Context) -> None:
+        """Start every node of the blueprint, real, on this machine; prints the site file. Installs and builds what is missing first."""
+        from pipeline import lab
+        from pipeline.report.story import teller
+
+        with teller(sys.stderr) as say:
+            print(lab.up(Path.cwd(), say=say))
+
+    @task(help=help_root)
+    @cli
+    def status(_c: Context, json: bool = False) -> None:
+        """What of the lab runs, where it listens, where its logs are."""
+        import dataclasses
+
+        from pipeline import lab
+
+        nodes = lab.status(Path.cwd())
+        if json:
+            _print_json({"nodes": [dataclasses.asdict(node) for node in nodes]})
+            return
+        for node in nodes:
+            print(f"{node.name:<12} {node.state:<8} {node.address:<24} {node.what}")
+
+    @task(help={"node": "which node (see lab.status)"})
+    @cli
+    def logs(_c: Context, node: str) -> None:
+        """The log of one node, on stdout."""
+        from pipeline import lab
+
+        with lab.logs(Path.cwd(), node).open(errors="replace") as lines:
+            for line in lines:
+                sys.stdout.write(line)
+
+    @task
+    @cli
+    def down(_c: Context) -> None:
+        """Stop the lab and take away all it made: processes, mounts, interfaces, rules, files. Built programs stay in the cache."""
+        from pipeline import lab
+        from pipeline.report.story import teller
+
+        with teller(sys.stderr) as say:
+            lab.down(Path.cwd(), say=say)
+
+    return Collection("lab", up, status, logs, down)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps({"schema_version": 1, **value}, indent=2, default=str))
+
+
+def _print_result(records: list[Any], as_json: bool) -> None:
+    from pipeline.report.custody import chain, result
+    from pipeline.report.status import row
+
+    if as_json:
+        _print_json({"records": [row(record) for record in records]})
+        return
+    last = records[-1]
+    print(chain([record.artifact for record in records]) if last.stage == "verify" else result(last.artifact))
