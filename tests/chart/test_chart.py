@@ -43,6 +43,7 @@ WORTH_TRYING: dict[str, Values] = {
         "secretVersion": "2",
         "env": {"baseUrl": "https://probe.test/app", "extra": {"GHCRTS": "-M64m", "NUMBER": "1"}},
         "podAnnotations": {"a.test/b": "c"},
+        "probes": {"readinessPath": "/", "livenessPath": "/", "startupSeconds": 120},
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoSchedule"}],
         "affinity": {
@@ -223,9 +224,7 @@ def test_secrets_are_only_referred_to(helm: str) -> None:
     objects = render(helm, WORTH_TRYING["everything"])
     assert "Secret" not in objects
     references = {
-        entry["name"]: entry["valueFrom"]["secretKeyRef"]
-        for entry in pod(objects)["containers"][0]["env"]
-        if "valueFrom" in entry
+        entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in pod(objects)["containers"][0]["env"] if "valueFrom" in entry
     }
     assert references == {
         "IHP_SESSION_SECRET": {"name": "ihp-railiance-probe", "key": "IHP_SESSION_SECRET"},
@@ -248,15 +247,19 @@ def test_the_pod_may_do_nothing_it_need_not(helm: str) -> None:
 
 @real
 def test_an_outage_of_the_database_stops_traffic_but_restarts_nothing(helm: str) -> None:
-    (container,) = pod(render(helm, {}))["containers"]
+    (container,) = pod(render(helm, {"probes": {"startupSeconds": 60}}))["containers"]
     paths = {kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
     assert paths == {"startup": "/livez", "readiness": "/healthz", "liveness": "/livez"}
 
 
 @real
-@pytest.mark.parametrize(
-    "change", [{"env": {"extra": {"A": "b"}}}, {"host": "other.test"}, {"secretVersion": "2"}, {"commit": "def5678"}]
-)
+def test_a_startup_probe_is_for_slow_starters(helm: str) -> None:
+    assert "startupProbe" not in pod(render(helm, {}))["containers"][0]
+    assert pod(render(helm, {"probes": {"startupSeconds": 90}}))["containers"][0]["startupProbe"]["failureThreshold"] == 90
+
+
+@real
+@pytest.mark.parametrize("change", [{"env": {"extra": {"A": "b"}}}, {"host": "other.test"}, {"secretVersion": "2"}, {"commit": "def5678"}])
 def test_changed_settings_make_new_pods(helm: str, change: Values) -> None:
     assert pod_template(render(helm, {})) != pod_template(render(helm, change))
 
