@@ -1,0 +1,9 @@
+"""The working copy as git sees it: a fast look that names everything that would travel by one tree id."""
+
+from __future__ import annotations
+
+from pipeline.source.look import Look, look, snapshot
+from pipeline.source.repository import Repository
+from pipeline.source.vet import vet
+
+__all__ = ["Look", "Repository", "look", "snapshot", "vet"]

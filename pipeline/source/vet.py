@@ -1,0 +1,147 @@
+"""What must not be in a tree that travels: secrets, links out of it, names that collide, files that are only pointers."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.artifacts import Source
+from pipeline.errors import ConfigError
+from pipeline.source.refuse import refused
+from pipeline.source.repository import Repository
+
+LINK, SUBMODULE = "120000", "160000"
+# https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md: a pointer starts with this line and has fewer than 1024 bytes
+LFS = b"version https://git-lfs.github.com/spec/"
+HOPS = 40  # as many links as Linux follows
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of a tree: its git `mode`, object `oid`, `size` in bytes (0 for a submodule) and `path`."""
+
+    mode: str
+    oid: str
+    size: int
+    path: str
+
+
+def vet(source: Source, program: str = "git") -> None:
+    """Raise ConfigError, naming the files, where something in the tree of `source` must not or cannot travel.
+
+    Costs two git processes; to be called before the tree is sent, not on each look.
+    """
+    repository = Repository(Path(source.path), program)
+    found = list(entries(repository.run("ls-tree", "-r", "-l", "-z", "--full-tree", source.tree)))
+    if modules := [entry.path for entry in found if entry.mode == SUBMODULE]:
+        raise ConfigError(
+            f"{modules[0]!r} is a submodule: its files would not travel",
+            mend=f"make it an input of the flake, or take its files in: git rm --cached -- {modules[0]!r} and git add them",
+        )
+    contents = _contents(repository, [entry for entry in found if _is_read(entry)])
+    if secrets := [entry.path for entry in found if refused(entry.path, contents.get(entry.oid, b""))]:
+        words = " ".join(f"'{path}'" for path in secrets[:5])
+        raise ConfigError(
+            f"{secrets[0]!r} looks like a secret and is tracked by git: it does not travel",
+            cause="\n".join(map(repr, secrets[:10])),
+            mend=f"git rm --cached -- {words}, write it into .gitignore, commit; and change the secret: it is in the history",
+        )
+    if pointers := [entry.path for entry in found if contents.get(entry.oid, b"").startswith(LFS)]:
+        raise ConfigError(
+            f"{pointers[0]!r} is in Git LFS: the build host would get the pointer, not the file",
+            cause="\n".join(map(repr, pointers[:10])),
+            mend=f"git lfs migrate export --include='{pointers[0]}', or let the flake fetch it by hash",
+        )
+    links = {entry.path: os.fsdecode(contents[entry.oid]) for entry in found if entry.mode == LINK}
+    if outside := [f"{path!r} -> {target!r}" for path, target in links.items() if leaves(path, links)]:
+        raise ConfigError(
+            f"a symbolic link leads out of the tree: {outside[0]}",
+            cause="\n".join(outside[:10]),
+            mend="make it a relative link to a file of the repository, or remove it",
+        )
+    if pairs := [f"{one!r} and {other!r}" for one, other in collisions(entry.path for entry in found)]:
+        raise ConfigError(
+            f"{pairs[0]} are one name where case or Unicode form does not count",
+            cause="\n".join(pairs[:10]),
+            mend="git mv one of them to another name",
+        )
+
+
+def entries(listing: bytes) -> Iterator[Entry]:
+    """Reads `git ls-tree -r -l -z`."""
+    for record in listing.split(b"\0"):
+        if record:
+            about, path = record.split(b"\t", 1)
+            mode, _, oid, size = about.split()
+            yield Entry(mode.decode(), oid.decode(), 0 if size == b"-" else int(size), os.fsdecode(path))
+
+
+def leaves(path: str, links: Mapping[str, str]) -> bool:
+    """Whether the link at `path` leads out of the tree, by way of any of `links` (path -> target) that it passes."""
+    rest = path.split("/")
+    here: list[str] = []
+    hops = 0
+    while rest:
+        part = rest.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            if not here:
+                return True
+            here.pop()
+            continue
+        target = links.get("/".join([*here, part]))
+        if target is None:
+            here.append(part)
+            continue
+        hops += 1
+        if target.startswith("/"):
+            return True
+        if hops > HOPS:
+            return False  # a loop leads nowhere
+        rest = target.split("/") + rest
+    return False
+
+
+def collisions(paths: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of files or folders that are different names here and one name on a file system that folds case or Unicode form."""
+    known: dict[str, str] = {}
+    pairs = []
+    seen = set()
+    for path in paths:
+        while path and path not in seen:
+            seen.add(path)
+            # folded after composing and composed again: folding can take a composed letter apart
+            folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+            if (other := known.setdefault(folded, path)) != path:
+                pairs.append((other, path))
+            path = posixpath.dirname(path)
+    return pairs
+
+
+def _is_read(entry: Entry) -> bool:
+    return entry.mode == LINK or entry.path.endswith(".pem") or 0 < entry.size < 1024
+
+
+def _contents(repository: Repository, wanted: list[Entry]) -> dict[str, bytes]:
+    oids = sorted({entry.oid for entry in wanted})
+    if not oids:
+        return {}
+    answer = repository.run("cat-file", "--batch", stdin="".join(f"{oid}\n" for oid in oids).encode())
+    contents = {}
+    at = 0
+    for oid in oids:
+        end = answer.index(b"\n", at)
+        about = answer[at:end].split()
+        if len(about) != 3:
+            raise ConfigError(
+                f"git has lost object {oid}", mend=f"git -C {repository.path} fsck; git fetch brings back what the remote has"
+            )
+        size = int(about[2])
+        contents[oid] = answer[end + 1 : end + 1 + size]
+        at = end + 2 + size
+    return contents

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from source.worktree import Worktree
+
+from pipeline.errors import ConfigError
+from pipeline.source import snapshot, vet
+from pipeline.source.refuse import refused
+from pipeline.source.vet import collisions, leaves
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Worktree:
+    work = Worktree(tmp_path / "work")
+    work.write("README")
+    work.commit()
+    return work
+
+
+def test_an_ordinary_tree_may_travel(work: Worktree) -> None:
+    (work.path / "link").symlink_to("README")
+    (work.path / "gone").symlink_to("nowhere")
+    work.write("empty", "")
+    vet(snapshot(work.path))
+
+
+@pytest.mark.parametrize("name", [".env", "deploy/.env.production", "id_rsa", "x/terraform.tfstate", ".pipeline/records.db"])
+def test_i07_tracked_secrets_are_refused_with_the_command_to_run(work: Worktree, name: str) -> None:
+    work.write(name)
+    work.commit()
+    with pytest.raises(ConfigError, match="tracked by git") as caught:
+        vet(snapshot(work.path))
+    assert f"git rm --cached -- '{name}'" in caught.value.mend
+
+
+def test_i07_a_tracked_key_is_known_by_what_it_holds(work: Worktree) -> None:
+    work.write("ca.pem", "-----BEGIN CERTIFICATE-----\n")
+    work.commit()
+    vet(snapshot(work.path))
+    work.write("key.pem", "x" * 5000 + "\n-----BEGIN PRIVATE KEY-----\n")
+    work.commit()
+    with pytest.raises(ConfigError, match=r"key\.pem"):
+        vet(snapshot(work.path))
+
+
+@pytest.mark.parametrize("target", ["/etc/shadow", "../../etc/passwd", "..", "sub/../../x"])
+def test_i05_links_that_leave_the_tree_are_refused_and_named(work: Worktree, target: str) -> None:
+    (work.path / "escape").symlink_to(target)
+    with pytest.raises(ConfigError, match="leads out of the tree: 'escape' ->"):
+        vet(snapshot(work.path))
+
+
+def test_i05_links_are_followed_through_other_links() -> None:
+    links = {"deep": "a/b/c", "trick": "deep/../../../..", "fine": "deep/../..", "loop": "loop", "up": "a/../b"}
+    assert leaves("trick", links)
+    assert not leaves("fine", links)
+    assert not leaves("loop", links)
+    assert not leaves("up", links)
+
+
+@given(st.lists(st.sampled_from(["..", ".", "a", "b", ""]), min_size=1, max_size=8))
+def test_without_other_links_the_way_is_the_lexical_one(parts: list[str]) -> None:
+    target = "/".join(parts)
+    depth, lowest = 1, 1  # the link lies one folder deep
+    for part in parts:
+        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
+        lowest = min(lowest, depth)
+    expected = target.startswith("/") or lowest < 0
+    assert leaves("d/link", {"d/link": target}) == expected
+
+
+def test_i08_names_that_are_one_name_elsewhere_are_refused_in_pairs(work: Worktree) -> None:
+    work.write("Docs/a")
+    work.write("docs/b")
+    work.write("caf\u00e9")
+    work.write("cafe\u0301")
+    with pytest.raises(ConfigError, match="are one name") as caught:
+        vet(snapshot(work.path))
+    assert "'Docs' and 'docs'" in caught.value.cause
+    assert len(caught.value.cause.splitlines()) == 2
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1), unique=True, max_size=8))
+def test_names_collide_in_one_direction_as_in_the_other(names: list[str]) -> None:
+    assert bool(collisions(names)) == bool(collisions(reversed(names)))
+    assert not collisions([*names[:1], *names[:1]])
+
+
+def test_i04_a_submodule_is_refused(work: Worktree) -> None:
+    work.git("update-index", "--add", "--cacheinfo", f"160000,{work.git('rev-parse', 'HEAD')},vendor/lib")
+    work.git("commit", "--quiet", "--message", "submodule")
+    (work.path / "vendor/lib").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="'vendor/lib' is a submodule"):
+        vet(snapshot(work.path))
+
+
+def test_lfs_pointers_are_refused(work: Worktree) -> None:
+    work.write("model.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345\n")
+    with pytest.raises(ConfigError, match=r"'model\.bin' is in Git LFS"):
+        vet(snapshot(work.path))
+
+
+@given(st.text(alphabet="abz.-_/", min_size=1))
+def test_a_rule_looks_at_the_name_and_not_at_the_folder(folder: str) -> None:
+    assert refused(posixpath.join(folder.strip("/") or "d", ".env"))
+    assert not refused(posixpath.join("d", folder.strip("/") or "d", "main.c"))
