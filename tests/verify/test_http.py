@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.clock import Clock, SystemClock
+from pipeline.errors import AuthError, ConfigError, RateLimited, Transient, VerifyError
+from pipeline.events import Event, What
+from pipeline.records import Records
+from pipeline.stage import Cluster, Site
+from pipeline.testing import FakeClock
+from pipeline.verify.expect import Page
+from pipeline.verify.http import DRIVER, Http, find, make
+from tests.verify.releases import COMMIT, OLD, OTHER, RELEASE, REPOSITORY, pod
+from tests.verify.servers import Server, answer, saying, serving
+
+HOST = "probe.example"
+HEALTHY = answer(json.dumps({"status": "ok", "commit": COMMIT}).encode())
+STALE = answer(json.dumps({"status": "ok", "commit": OLD}).encode())
+CHECKS = (Page("/healthz", json={"status": "ok", "commit": "{commit}"}), Page("/", text="{short}"))
+
+
+class FakeKube:
+    """Stands where the API's client does: each list takes the next of `answers`, the last one for ever."""
+
+    def __init__(self, *answers: Sequence[Any] | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, str]] = []
+
+    def list(self, target: str, labels: str = "") -> dict[str, Any]:
+        self.asked.append((target, labels))
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(found, Exception):
+            raise found
+        return {"items": found}
+
+
+def site(root: Path, ingress: str, kube: FakeKube, clock: Clock | None = None) -> tuple[Site, list[Event]]:
+    events: list[Event] = []
+    found = Site(
+        app="probe",
+        root=root,
+        hosts={},
+        remotes={},
+        registries={},
+        clusters={"railiance01": Cluster(kubeconfig="kubeconfig", ingress=ingress)},
+        tools={},
+        values={},
+        records=Records(root / "records.sqlite"),
+        clock=clock or FakeClock(),
+        sink=events.append,
+        shared={"kube:railiance01": kube},
+    )
+    return found, events
+
+
+def spec(**options: Any) -> Http:
+    return Http(**{"cluster": "railiance01", "host": HOST, "checks": CHECKS, **options})
+
+
+@contextlib.contextmanager
+def probe(health: bytes = HEALTHY) -> Iterator[Server]:
+    def handler(peer: socket.socket, head: str) -> None:
+        peer.sendall(health if head.startswith("GET /healthz ") else answer(f"Version 1, commit {COMMIT}".encode()))
+
+    with serving(handler) as server:
+        yield server
+
+
+def test_the_driver_takes_a_release_gives_a_report_and_is_always_fresh(tmp_path: Path) -> None:
+    assert (DRIVER.verb, DRIVER.name, DRIVER.fresh) == ("verify", "http", True)
+    found, _ = site(tmp_path, "", FakeKube([pod()]))
+    assert find(spec(), RELEASE, found).artifact is None
+
+
+def test_everything_that_holds_is_in_the_report_with_its_evidence(tmp_path: Path) -> None:
+    kube = FakeKube([pod()])
+    with probe() as server:
+        found, events = site(tmp_path, server.url, kube)
+        report = make(spec(), RELEASE, found)
+    assert report.passed
+    assert report.release == RELEASE
+    assert report.url == f"http://{HOST}"
+    assert [check.name for check in report.checks] == ["pods", "GET /healthz", "GET /"]
+    assert [bool(check.evidence) for check in report.checks] == [True] * 3
+    assert events == []
+
+
+def test_one_list_of_pods_and_one_request_a_page_is_all_it_costs(tmp_path: Path) -> None:
+    kube = FakeKube([pod()])
+    twice = (*CHECKS, Page("/healthz", json={"status": "ok"}), Page("/healthz", text="ok"))
+    with probe() as server:
+        found, _ = site(tmp_path, server.url, kube)
+        report = make(spec(checks=twice), RELEASE, found)
+    assert len(report.checks) == 5
+    assert sorted(server.paths) == ["/", "/healthz"]
+    assert kube.asked == [("/api/v1/namespaces/coulomb/pods", "app.kubernetes.io/instance=probe")]
+
+
+def test_pages_and_pods_are_asked_at_the_same_time(tmp_path: Path) -> None:
+    together = threading.Barrier(3, timeout=4)
+
+    class Waiting(FakeKube):
+        def list(self, target: str, labels: str = "") -> dict[str, Any]:
+            together.wait()
+            return super().list(target, labels)
+
+    def handler(peer: socket.socket, head: str) -> None:
+        together.wait()
+        peer.sendall(HEALTHY if "/healthz" in head else answer(COMMIT.encode()))
+
+    with serving(handler) as server:
+        found, _ = site(tmp_path, server.url, Waiting([pod()]))
+        assert make(spec(), RELEASE, found).passed
+
+
+def test_v01_the_old_version_behind_the_front_door_fails_and_both_commits_are_named(tmp_path: Path) -> None:
+    with probe(STALE) as server:
+        found, _ = site(tmp_path, server.url, FakeKube([pod()]))
+        with pytest.raises(VerifyError) as caught:
+            make(spec(), RELEASE, found)
+    error = caught.value
+    assert error.exit_code == 18
+    assert error.what == "1 of 3 checks of coulomb/probe revision 3 (b2b2b2b) do not hold after 60 s"
+    lines = error.cause.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["passed  pods", "passed  GET /", "failed  GET /healthz"]
+    assert f'another version answers: commit is "{OLD}", "{COMMIT}" was released' in lines[2]
+    assert "routed to something else" in error.mend
+
+
+def test_v01_an_old_pod_that_still_runs_fails(tmp_path: Path) -> None:
+    with probe() as server:
+        found, _ = site(tmp_path, server.url, FakeKube([pod(), pod("probe-0", f"{REPOSITORY}@{OTHER}")]))
+        with pytest.raises(VerifyError) as caught:
+            make(spec(), RELEASE, found)
+    assert "failed  pods: probe-0 runs sha256:0d0d0d0d0d0d" in caught.value.cause
+    assert "inv deploy" in caught.value.mend
+
+
+def test_v03_a_late_front_door_is_asked_with_growing_pauses_and_seen_within_a_second(tmp_path: Path) -> None:
+    clock = FakeClock()
+
+    def handler(peer: socket.socket, head: str) -> None:
+        late = clock.monotonic() < 20
+        peer.sendall(answer(b"no route", "404 Not Found") if late else HEALTHY if "/healthz" in head else answer(COMMIT.encode()))
+
+    with serving(handler) as server:
+        found, events = site(tmp_path, server.url, FakeKube([pod()]), clock)
+        assert make(spec(), RELEASE, found).passed
+    assert 20 <= clock.monotonic() < 21
+    assert clock.slept[:5] == [0.1, 0.2, 0.4, 0.8, 1.0]
+    assert [(event.what, event.stage) for event in events] == [(What.WAIT, "verify")], "the same wait is told once"
+    assert events[0].text.startswith("2 of 3 checks not yet: GET /healthz: status 404, expected 200")
+
+
+def test_v03_a_front_door_that_opens_late_in_real_time(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    found, _ = site(tmp_path, f"http://127.0.0.1:{port}", FakeKube([pod()]), SystemClock())
+    opened: list[float] = []
+    done = threading.Event()
+
+    def open_late() -> None:
+        with serving(saying(HEALTHY), port):
+            opened.append(time.monotonic())
+            done.wait(10)
+
+    timer = threading.Timer(0.6, open_late)
+    timer.start()
+    try:
+        make(spec(checks=CHECKS[:1]), RELEASE, found)
+        assert time.monotonic() - opened[0] < 1
+    finally:
+        done.set()
+        timer.join(10)
+
+
+def test_v04_an_endpoint_that_hangs_fails_at_the_deadline(tmp_path: Path) -> None:
+    release = threading.Event()
+    with serving(lambda peer, _head: void(release.wait(10))) as server:
+        found, _ = site(tmp_path, server.url, FakeKube([pod()]), SystemClock())
+        started = time.monotonic()
+        with pytest.raises(VerifyError) as caught:
+            make(spec(deadline=0.6), RELEASE, found)
+        assert time.monotonic() - started < 2
+        release.set()
+    assert "failed  GET /healthz: no complete answer within" in caught.value.cause
+    assert "passed  pods" in caught.value.cause
+
+
+def test_a_release_is_not_condemned_when_nothing_at_all_could_be_reached(tmp_path: Path) -> None:
+    """A VerifyError takes the release back; an operator's own broken network must not."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    found, _ = site(tmp_path, f"http://127.0.0.1:{port}", FakeKube(Transient("no route to host")))
+    with pytest.raises(Transient, match="is unverified") as caught:
+        make(spec(), RELEASE, found)
+    assert "inv verify" in caught.value.mend
+    assert "the cluster could not be asked: no route to host" in caught.value.cause
+
+
+def test_a_page_that_answers_wrong_condemns_it_though_the_cluster_is_silent(tmp_path: Path) -> None:
+    with probe(STALE) as server:
+        found, _ = site(tmp_path, server.url, FakeKube(Transient("no route to host")))
+        with pytest.raises(VerifyError):
+            make(spec(), RELEASE, found)
+
+
+def test_credentials_that_are_refused_end_it_at_once(tmp_path: Path) -> None:
+    kube = FakeKube(AuthError("401"))
+    with probe() as server:
+        found, _ = site(tmp_path, server.url, kube)
+        with pytest.raises(AuthError):
+            make(spec(), RELEASE, found)
+    assert len(kube.asked) == 1
+
+
+def test_a_busy_api_server_is_left_alone_as_long_as_it_asks(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with probe() as server:
+        found, _ = site(tmp_path, server.url, FakeKube(RateLimited("429", retry_after=7), [pod()]), clock)
+        assert make(spec(), RELEASE, found).passed
+    assert clock.slept == [7]
+
+
+def test_without_pods_only_the_pages_are_asked(tmp_path: Path) -> None:
+    kube = FakeKube(AssertionError("asked"))
+    with probe() as server:
+        found, _ = site(tmp_path, "", kube)
+        report = make(spec(url=server.url + "/", pods=False), RELEASE, found)
+    assert [check.name for check in report.checks] == ["GET /healthz", "GET /"]
+    assert kube.asked == []
+
+
+def test_with_pods_only_no_page_is_asked(tmp_path: Path) -> None:
+    found, _ = site(tmp_path, "http://127.0.0.1:9", FakeKube([pod()]))
+    assert [check.name for check in make(spec(checks=()), RELEASE, found).checks] == ["pods"]
+
+
+def test_a_cluster_without_an_ingress_needs_a_url(tmp_path: Path) -> None:
+    found, _ = site(tmp_path, "", FakeKube([pod()]))
+    with pytest.raises(ConfigError, match="no usable ingress") as caught:
+        make(spec(), RELEASE, found)
+    assert "`ingress`" in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"host": ""},
+        {"host": "a;touch /tmp/p"},
+        {"host": "a\r\nX: y"},
+        {"host": "-a"},
+        {"host": "http://a"},
+        {"url": "probe.example"},
+        {"url": "ftp://probe.example"},
+        {"url": "http://user:secret@probe.example"},
+        {"url": "http://probe.example/path"},
+        {"url": "http://probe.example:99999"},
+        {"deadline": 0.0},
+        {"checks": (), "pods": False},
+    ],
+)
+def test_i01_options_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        spec(**wrong)
+
+
+def void(_value: object) -> None:
+    """Discard what a lambda has to return."""
