@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from source.worktree import Worktree
 
 from pipeline.errors import ConfigError
 from pipeline.source import look, snapshot
 from pipeline.source.repository import Repository, refusal
+from tests.source.worktree import Worktree
 
 
 @pytest.fixture

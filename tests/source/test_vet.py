@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from source.worktree import Worktree
 
 from pipeline.errors import ConfigError
 from pipeline.source import snapshot, vet
 from pipeline.source.refuse import refused
 from pipeline.source.vet import collisions, leaves
+from tests.source.worktree import Worktree
 
 
 @pytest.fixture
