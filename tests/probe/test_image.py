@@ -79,9 +79,7 @@ def test_the_same_source_gives_the_same_bytes(flake: Path, tmp_path: Path) -> No
 def test_each_layer_is_bit_for_bit_the_same_when_built_again(flake: Path) -> None:
     top = nix("path-info", "--derivation", f"path:{flake}#docker")
     build(flake)
-    layers = [
-        path for path in nix("path-info", "--recursive", "--derivation", f"path:{flake}#docker").split() if "-layer-" in path
-    ]
+    layers = [path for path in nix("path-info", "--recursive", "--derivation", f"path:{flake}#docker").split() if "-layer-" in path]
     assert len(layers) == 4
     nix("build", "--no-link", "--rebuild", *layers, top)
 
