@@ -1,0 +1,265 @@
+"""A small HTTPS client of the Kubernetes API: the standard library, kept-alive connections, certificates always verified."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import select
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+from pipeline.errors import ConfigError, IntegrityError, PipelineError
+from pipeline.events import What
+from pipeline.host import Address
+from pipeline.tools.kube_status import Asked, Conflict, Gone, refused, unreachable
+from pipeline.tools.kube_wire import LIMIT, LOST, Connection, Object, Watch, read_json, tls
+from pipeline.tools.kubeconfig import Access, bound, load
+
+if TYPE_CHECKING:
+    from pipeline.stage import Site
+
+__all__ = ["APPLY", "Conflict", "Gone", "Kube", "Watch", "connect", "path"]
+
+TIMEOUT = 10.0  # seconds a single answer may take
+SILENCE = 60  # seconds after which the server ends a watch, so that a dead connection is noticed
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+MANAGER = "pipeline"
+
+
+def connect(site: Site, cluster: str) -> Kube:
+    """The client of the site's `cluster`, one for the process; its first connection is being opened when this returns.
+
+    Raises ConfigError where the kubeconfig is missing, malformed or of another cluster than the site means.
+    """
+    return site.share(f"kube:{cluster}", lambda: _open(site, cluster))  # type: ignore[no-any-return]  # share keeps anything
+
+
+def path(version: str, kind: str, namespace: str = "", name: str = "", sub: str = "") -> str:
+    """The path of a resource: `version` is v1 or group/version, `kind` the plural in lower case."""
+    parts = ["api" if "/" not in version else "apis", *version.split("/")]
+    parts += ["namespaces", namespace] if namespace else []
+    parts += [part for part in (kind, name, sub) if part]
+    if any(part in (".", "..") for part in parts):
+        raise ConfigError(f"{'/'.join(parts)} is not a Kubernetes path", mend="correct the name")
+    return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+class Kube:
+    """One cluster's API. Safe for threads: each request has a connection of its own while it runs.
+
+    `dial` gives the address to connect to where it is not the access's own (a tunnel). `requests` and `connections` count. Every
+    method raises AuthError (401, 403), Conflict (409), RateLimited (429), Transient or, for writes, Ambiguous (5xx, lost connections),
+    ConfigError (what is wrong with the request, the certificate or the clock).
+    """
+
+    def __init__(self, access: Access, dial: Callable[[], Address] | None = None, timeout: float = TIMEOUT) -> None:
+        self.access = access
+        self.timeout = timeout
+        self.requests = 0
+        self.connections = 0
+        self._dial = dial or (lambda: Address(access.host, access.port))
+        self._idle: list[Connection] = []
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+        self._warming: threading.Thread | None = None
+        self.on_close: Callable[[], None] = lambda: None
+
+    @property
+    def address(self) -> Address:
+        """Where it is reached from this machine: the tunnel's end, if there is one."""
+        return self._dial()
+
+    def warm(self) -> Kube:
+        """Open a connection now, in the background; the first request takes it. What goes wrong is told by that request."""
+
+        def open_one() -> None:
+            with contextlib.suppress(PipelineError, *LOST):
+                connection = self._new(self.timeout)
+                connection.connect()
+                with self._lock:
+                    self._idle.append(connection)
+
+        self._warming = threading.Thread(target=open_one, name="kube-warm", daemon=True)
+        self._warming.start()
+        return self
+
+    def get(self, target: str) -> Object | None:
+        """The object at `target`, None where there is none."""
+        answer = self._ask("get", target)
+        return None if answer is None else read_json(answer)
+
+    def list(self, target: str, labels: str = "", fields: str = "", *, metadata: bool = False) -> Object:
+        """The list at `target`, narrowed by selectors; `metadata` asks for nothing but each object's metadata."""
+        query = {"labelSelector": labels, "fieldSelector": fields}
+        answer = self._ask("list", target, query, accept=METADATA if metadata else "")
+        return {"items": []} if answer is None else read_json(answer)
+
+    def create(self, target: str, value: Object) -> Object:
+        """Make `value` in the collection at `target`."""
+        return read_json(self._must("create", target, {}, value, "application/json"))
+
+    def replace(self, target: str, value: Object) -> Object:
+        """Write `value` over the object at `target`; its resourceVersion, if it has one, must still hold, else Conflict."""
+        return read_json(self._must("update", target, {}, value, "application/json"))
+
+    def apply(self, target: str, value: Object) -> Object:
+        """Server-side apply as field manager "pipeline": what `value` names becomes so, the rest stays."""
+        return read_json(self._must("patch", target, {"fieldManager": MANAGER, "force": "true"}, value, APPLY))
+
+    def merge(self, target: str, value: Object) -> Object:
+        """A JSON merge patch: null removes."""
+        return read_json(self._must("patch", target, {"fieldManager": MANAGER}, value, MERGE))
+
+    def delete(self, target: str) -> bool:
+        """Whether there was something to delete; what depends on it goes in the background."""
+        return self._ask("delete", target, {"propagationPolicy": "Background"}) is not None
+
+    def logs(self, namespace: str, pod: str, container: str, *, previous: bool = False, tail: int = 40) -> str:
+        """The last `tail` lines of a container, or of the one before it; "" where there are none."""
+        query = {"container": container, "tailLines": str(tail), "previous": "true" if previous else ""}
+        try:
+            answer = self._ask("get", path("v1", "pods", namespace, pod, "log"), query)
+        except ConfigError:
+            return ""  # 400: no container of that name has run yet
+        return "" if answer is None else answer.decode(errors="replace")
+
+    def watch(self, target: str, labels: str = "", version: str = "", seconds: int = SILENCE) -> Watch:
+        """Changes since `version` (a list's resourceVersion) until the server ends it, after at most `seconds`.
+
+        Raises Gone, at once or while it is read.
+        """
+        query = {"watch": "1", "labelSelector": labels, "resourceVersion": version, "timeoutSeconds": str(seconds),
+                 "allowWatchBookmarks": "true"}  # fmt: skip
+        asked = self._asked("watch", target)
+        connection = self._new(seconds + self.timeout)
+        response = self._send(connection, asked, "GET", target, query, b"", {})
+        if response.status >= 400:
+            error = refused(asked, response.status, dict(response.headers), response.read(LIMIT))
+            response.close()
+            connection.close()
+            raise error
+        return Watch(connection, response, asked)
+
+    def close(self) -> None:
+        """Let go of every idle connection and of the tunnel."""
+        if self._warming is not None:
+            self._warming.join(self.timeout)
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        self.on_close()
+
+    def _must(self, verb: str, target: str, query: Mapping[str, str], value: Object, kind: str) -> bytes:
+        answer = self._ask(verb, target, query, json.dumps(value).encode(), kind)
+        if answer is None:
+            raise ConfigError(f"there is nothing to {self._asked(verb, target)}", mend="make it first, or correct the name")
+        return answer
+
+    def _ask(
+        self, verb: str, target: str, query: Mapping[str, str] | None = None, body: bytes = b"", kind: str = "", accept: str = ""
+    ) -> bytes | None:
+        asked = self._asked(verb, target)
+        method = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}.get(verb, "GET")
+        headers = {"Accept": accept or ("*/*" if target.endswith("/log") else "application/json")}
+        if kind:
+            headers["Content-Type"] = kind
+        connection, fresh = self._take()
+        try:
+            response = self._send(connection, asked, method, target, query or {}, body, headers)
+        except PipelineError:
+            if fresh or asked.writes:
+                raise
+            connection = self._new(self.timeout)  # a kept connection that the server had let go: a read asks once on a new one
+            response = self._send(connection, asked, method, target, query or {}, body, headers)
+        try:
+            content = response.read(LIMIT + 1)
+        except LOST as error:
+            response.close()
+            connection.close()
+            raise unreachable(asked, error, sent=True) from error
+        if len(content) > LIMIT:
+            response.close()
+            connection.close()
+            raise IntegrityError(f"the Kubernetes API answered {asked} with more than {LIMIT >> 20} MiB")
+        self._give(connection)
+        if response.status == 404 and verb in ("get", "list", "delete"):
+            return None
+        if response.status >= 400:
+            raise refused(asked, response.status, dict(response.headers), content)
+        return content
+
+    def _send(
+        self, connection: Connection, asked: Asked, method: str, target: str, query: Mapping[str, str], body: bytes,
+        headers: Mapping[str, str],
+    ) -> http.client.HTTPResponse:  # fmt: skip
+        text = urlencode({key: value for key, value in query.items() if value})
+        url = self.access.prefix + target + (f"?{text}" if text else "")
+        token = {"Authorization": f"Bearer {self.access.token}"} if self.access.token else {}
+        sent = False
+        with self._lock:
+            self.requests += 1
+        try:
+            connection.request(method, url, body or None, {"User-Agent": MANAGER, **token, **headers})
+            sent = True
+            return connection.getresponse()
+        except LOST as error:
+            connection.close()
+            raise unreachable(asked, error, sent=sent) from error
+
+    def _asked(self, verb: str, target: str) -> Asked:
+        parts = target.strip("/").split("/")
+        group = f".{parts[1]}" if parts[0] == "apis" else ""
+        rest = parts[3:] if group else parts[2:]
+        namespace = rest[1] if rest[:1] == ["namespaces"] and len(rest) > 2 else ""
+        kind, name, sub = [*(rest[2:] if namespace else rest), "", "", ""][:3]
+        return Asked(verb, f"{kind}{group}" + (f"/{sub}" if sub else ""), namespace, name, f"{self.access.host}:{self.access.port}")
+
+    def _take(self) -> tuple[Connection, bool]:
+        if self._warming is not None:
+            self._warming.join(self.timeout)
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return self._new(self.timeout), True
+            if connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]:
+                return connection, False
+            connection.close()  # readable while nothing was asked: the server has closed it
+
+    def _give(self, connection: Connection) -> None:
+        if connection.sock is not None:
+            with self._lock:
+                self._idle.append(connection)
+
+    def _new(self, timeout: float) -> Connection:
+        with self._lock:
+            self.connections += 1
+            if self._context is None:
+                self._context = tls(self.access)
+        return Connection(self.access, self._dial, self._context, timeout)
+
+
+def _open(site: Site, name: str) -> Kube:
+    cluster = site.cluster(name)
+    file = os.path.expanduser(cluster.kubeconfig)  # noqa: PTH111  # joined below, where an absolute name wins
+    access = load(str(site.root / file), cluster.context)
+    if line := bound(access, cluster.identity):
+        site.tell(What.WARN, "deploy", f"cluster {name} is not bound to its identity; add to the site file: {line}")
+    if not cluster.tunnel:
+        return Kube(access).warm()
+    tunnel = site.host(cluster.tunnel).forward(Address(access.host, access.port))
+    address = tunnel.__enter__()
+    kube = Kube(access, lambda: address)
+    def leave() -> None:
+        tunnel.__exit__(None, None, None)
+
+    kube.on_close = leave
+    return kube.warm()

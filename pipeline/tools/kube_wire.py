@@ -1,0 +1,113 @@
+"""The wire under the Kubernetes client: one verified TLS connection, one running watch, one answer read as JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import ssl
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pipeline.errors import ConfigError, IntegrityError
+from pipeline.host import Address
+from pipeline.tools.kube_status import Asked, refused, unreachable
+from pipeline.tools.kubeconfig import Access
+
+LIMIT = 32 << 20  # bytes of one answer
+LOST = (OSError, http.client.HTTPException)
+Object = dict[str, Any]
+
+
+class Watch:
+    """A running watch: iterate over (type, object). `close` ends it from any thread."""
+
+    def __init__(self, connection: Connection, response: http.client.HTTPResponse, asked: Asked) -> None:
+        self._connection, self._response, self._asked = connection, response, asked
+        self._socket = connection.sock or getattr(getattr(response.fp, "raw", None), "_sock", None)
+        self._closed = False
+
+    def __iter__(self) -> Iterator[tuple[str, Object]]:
+        try:
+            while line := self._response.readline(LIMIT):
+                event = read_json(line)
+                value = event.get("object") or {}
+                if event.get("type") == "ERROR":
+                    raise refused(self._asked, int(value.get("code") or 500), {}, json.dumps(value).encode())
+                yield str(event.get("type")), value
+        except (*LOST, ValueError, AttributeError) as error:
+            if not self._closed:
+                raise unreachable(self._asked, error, sent=True) from error
+        finally:
+            self._response.close()
+            self._connection.close()
+
+    def close(self) -> None:
+        self._closed = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class Connection(http.client.HTTPSConnection):
+    """Connects where `dial` says, and demands the certificate of the access's server name."""
+
+    def __init__(self, access: Access, dial: Callable[[], Address], context: ssl.SSLContext, timeout: float) -> None:
+        super().__init__(access.host, access.port, timeout=timeout, context=context)
+        self._name, self._dial_to, self._tls = access.server_name, dial, context
+
+    def connect(self) -> None:
+        address = self._dial_to()
+        plain = socket.create_connection((address.host, address.port), self.timeout)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.sock = self._tls.wrap_socket(plain, server_hostname=self._name)
+        except BaseException:
+            plain.close()
+            raise
+
+
+def tls(access: Access) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks host name and certificate
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        if access.ca:
+            context.load_verify_locations(cadata=access.ca)
+        else:
+            context.load_default_certs()
+        if access.certificate:
+            with _file(access.certificate + "\n" + access.key) as name:
+                context.load_cert_chain(name)
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigError(f"kubeconfig {access.path} holds a broken certificate or key", cause=str(error), mend="copy it again") from error
+    return context
+
+
+@contextlib.contextmanager
+def _file(text: str) -> Iterator[str]:
+    """A file that OpenSSL can read a key from: in memory where the system can, else private and short-lived."""
+    if hasattr(os, "memfd_create"):
+        number = os.memfd_create("pipeline-key", os.MFD_CLOEXEC)
+        try:
+            os.write(number, text.encode())
+            yield f"/proc/self/fd/{number}"
+        finally:
+            os.close(number)
+    else:
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+            file.write(text)
+            file.flush()
+            yield file.name
+
+
+def read_json(content: bytes) -> Object:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError("the Kubernetes API answered something that is not JSON", cause=str(content[:200])) from error
+    if not isinstance(value, dict):
+        raise IntegrityError("the Kubernetes API answered JSON that is not an object", cause=str(content[:200]))
+    return value
