@@ -19,13 +19,13 @@ CHUNK = 1 << 16
 
 
 class FaultProxy:
-    """Stands in front of `target` as a context manager; `address` is where to connect.
+    """Stands in front of `target` as a context manager; `address` is where to connect, a free port of `listen`.
 
     `latency` (seconds each way), `bandwidth` (bytes per second each way and connection, 0 for no limit) and `swallow` (bytes are
     read and thrown away) may be changed at any time. `connections`, `bytes_up` and `bytes_down` count what passed.
     """
 
-    def __init__(self, target: Address, *, latency: float = 0.0, bandwidth: float = 0.0) -> None:
+    def __init__(self, target: Address, *, latency: float = 0.0, bandwidth: float = 0.0, listen: str = "127.0.0.1") -> None:
         self.target = target
         self.latency = latency
         self.bandwidth = bandwidth
@@ -39,8 +39,8 @@ class FaultProxy:
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._listener: socket.socket | None = _listen(0)
-        self.address = Address("127.0.0.1", self._listener.getsockname()[1])
+        self._listener: socket.socket | None = _listen(listen, 0)
+        self.address = Address(listen, self._listener.getsockname()[1])
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
 
     def __enter__(self) -> Self:
@@ -107,7 +107,7 @@ class FaultProxy:
 
     def _accept_again(self) -> None:
         if self._accepting is None:
-            self._listener = self._listener or _listen(self.address.port)
+            self._listener = self._listener or _listen(self.address.host, self.address.port)
             self._accepting = self._loop.create_task(self._accept(self._listener))
 
     async def _accept(self, listener: socket.socket) -> None:
@@ -204,10 +204,10 @@ class _Pair:
         self.server.close()
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
+    listener.bind((host, port))
     listener.listen(128)
     listener.setblocking(False)
     return listener
