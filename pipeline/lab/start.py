@@ -1,0 +1,172 @@
+"""Bring a lab up: everything that can overlap does, and what runs already is only looked at."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.lab import (
+    cluster,
+    database,
+    gitea,
+    keys,
+    layout,
+    network,
+    node,
+    packages,
+    preflight,
+    programs,
+    realm,
+    sshd,
+    toolchain,
+    traefik,
+)
+from pipeline.lab.layout import Lab, write
+from pipeline.lab.machine import machines
+from pipeline.lab.process import answers_ssh
+from pipeline.lab.site import site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROGRAMS = {"host": (), "database": (), "registry": ("gitea",), "cluster": ("kubelab", "traefik", "helm")}
+LINKS = {"kubelab": ("kubectl", "crictl")}
+
+
+def up(root: Path, parts: frozenset[str], say: Callable[[str], None], mend: bool) -> Path:
+    """See `pipeline.lab.up`."""
+    begun = time.monotonic()
+    wanted = [name for part in ("cluster", "registry") if part in parts for name in PROGRAMS[part]]
+    cold = [name for name in wanted if not any((toolchain.cache() / "programs").glob(f"{name}-*/{name}"))]
+    preflight.check(preflight.gather(toolchain.cache(), bool(cold)))
+    lab = layout.choose(root)
+    with layout.flocked(lab.state, waiting=lambda: say("another process is starting this lab, waiting for it")):
+        if not (lab.state / "lab.json").exists():
+            lab = layout.choose(root)  # it was taken down while we waited
+        packages.ensure(parts, say=say, env=lab.mark())
+        parts = parts | _parts(lab)
+        Start(lab, parts, _locked(say), mend).run()
+        write(lab.state / "parts", " ".join(sorted(parts)) + "\n")
+        path = _publish(lab, parts)
+    say(f"the lab is up ({time.monotonic() - begun:.1f} s): {path}")
+    return path
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start: `run` lets the nodes come up side by side, each as soon as its program is there."""
+
+    lab: Lab
+    parts: frozenset[str]
+    say: Callable[[str], None]
+    mend: bool
+
+    def run(self) -> None:
+        """Start what `parts` name. Raises the first error after everything else had its chance to start."""
+        lab = self.lab
+        keys.ssh_keys(lab)
+        realm.write_hosts(lab)
+        keys.secret(lab, "session-secret", keys.random_base64())
+        wanted = [name for part in ("cluster", "registry") if part in self.parts for name in PROGRAMS[part]]
+        # two builds at a time: while one links on a single core, or waits for a download, the other compiles
+        with ThreadPoolExecutor(2, "build") as builders, ThreadPoolExecutor(8, "start") as starters:
+            built = {name: builders.submit(self._program, name) for name in wanted}
+            build, shared, kube = machines(lab)
+            list(starters.map(lambda machine: machine.start(), (build, shared, kube)))
+            network.connect(lab, kube)
+            jobs: list[Future[None]] = []
+            if "host" in self.parts:
+                jobs.append(starters.submit(self._host))
+            if "database" in self.parts:
+                jobs.append(starters.submit(database.start, lab, shared))
+            if "registry" in self.parts:
+                jobs.append(starters.submit(lambda: gitea.start(lab, shared, built["gitea"].result())))
+            if "cluster" in self.parts:
+                jobs += [starters.submit(self._cluster, built), *(starters.submit(lambda job=job: _done(job)) for job in built.values())]
+            errors = [error for job in jobs if (error := job.exception())]
+        if errors:
+            raise errors[0]
+
+    def _program(self, name: str) -> Path:
+        home = programs.ensure(name, say=self.say, env=self.lab.mark())
+        install(self.lab, home / name, name)
+        return home
+
+    def _host(self) -> None:
+        server = sshd.build_host(self.lab, machines(self.lab)[0])
+        server.start()
+        server.until(lambda: answers_ssh(self.lab.host, self.lab.ssh), 15)
+
+    def _cluster(self, built: dict[str, Future[Path]]) -> None:
+        lab, machine = self.lab, machines(self.lab)[2]
+        server = sshd.node(lab, machine)
+        server.start()
+        keys.certificates(lab)
+        with ThreadPoolExecutor(2, "runtime") as pool:
+            runtime = pool.submit(node.start_runtime, lab, machine)
+            built["kubelab"].result()
+            if self.mend:
+                realm.service(lab).start()
+            cluster.start(lab, machine)
+            runtime.result()
+            ingress = pool.submit(lambda: traefik.start(lab, machine, built["traefik"].result()))
+            node.start(lab, machine)
+            ingress.result()
+        server.until(lambda: answers_ssh(lab.address, layout.NODE_SSH), 15)
+
+
+def install(lab: Lab, program: Path, name: str) -> None:
+    """Put the program into the lab's own bin folder: a second name of the same file where the disk allows it."""
+    target = lab.state / "bin" / name
+    if not (target.exists() and target.stat().st_size == program.stat().st_size):
+        target.unlink(missing_ok=True)
+        try:
+            os.link(program, target)
+        except OSError:
+            shutil.copy2(program, target)
+    for link in LINKS.get(name, ()):
+        if not (lab.state / "bin" / link).is_symlink():
+            (lab.state / "bin" / link).symlink_to(name)
+
+
+def _publish(lab: Lab, parts: frozenset[str]) -> Path:
+    import yaml
+
+    text = yaml.safe_dump(site(lab, parts, keys.ca_identity(lab) if "cluster" in parts else ""), sort_keys=False, width=200)
+    if not lab.site.exists() or lab.site.read_text() != text:
+        write(lab.site, text)
+    pointer = Path(lab.root) / ".pipeline" / "lab" / "site.yml"
+    if not pointer.is_symlink() or pointer.readlink() != lab.site:
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        pointer.unlink(missing_ok=True)
+        pointer.symlink_to(lab.site)
+    return lab.site
+
+
+def _parts(lab: Lab) -> frozenset[str]:
+    try:
+        return frozenset((lab.state / "parts").read_text().split())
+    except OSError:
+        return frozenset()
+
+
+def _done(job: Future[Path]) -> None:
+    job.result()
+
+
+def _locked(say: Callable[[str], None]) -> Callable[[str], None]:
+    lock = threading.Lock()
+
+    def one_at_a_time(text: str) -> None:
+        with lock:
+            say(text)
+
+    return one_at_a_time
+
+

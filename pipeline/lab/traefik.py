@@ -1,0 +1,46 @@
+"""Traefik beside the cluster as its ingress controller: IngressRoute and Ingress, on the node's own address."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from pipeline.lab import kubeapi
+from pipeline.lab.layout import INGRESS, INGRESS_PING, Lab
+from pipeline.lab.process import Service, answers_http
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.lab.machine import Machine
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def service(lab: Lab, machine: Machine) -> Service:
+    """The proxy."""
+    argv = (
+        lab.bin("traefik"), f"--entryPoints.web.address={lab.address}:{INGRESS}",
+        f"--entryPoints.traefik.address={lab.address}:{INGRESS_PING}", "--ping=true", "--log.level=INFO", "--log.noColor=true",
+        "--providers.kubernetescrd=true", "--providers.kubernetescrd.allowCrossNamespace=true", "--providers.kubernetesingress=true",
+        "--providers.providersThrottleDuration=200ms", "--global.checkNewVersion=false", "--global.sendAnonymousUsage=false",
+    )  # fmt: skip
+    return Service(machine, "traefik", argv, env={"KUBECONFIG": f"{lab.state}/pki/admin.kubeconfig"})
+
+
+def start(lab: Lab, machine: Machine, program: Path) -> None:
+    """Apply Traefik's resource definitions and start it. `program` is where it was built to. Raises PipelineError."""
+    made = lab.state / "run" / "crds"
+    if not made.exists():
+        documents = [text for text in (program / "crds.yml").read_text().split("\n---\n") if text.strip(" -\n")]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda text: kubeapi.create(lab, CRDS, text), documents))
+        made.touch()
+    proxy = service(lab, machine)
+    proxy.start()
+    proxy.until(lambda: healthy(lab), 60)
+
+
+def healthy(lab: Lab) -> str:
+    """ "" if Traefik answers, else what happened."""
+    return answers_http(f"http://{lab.address}:{INGRESS_PING}/ping")
