@@ -67,7 +67,7 @@ class World:
     def change_a_line(self, number: int) -> None:
         """A change that reaches the application's own layer, committed."""
         path = self.root / "pipeline/lab/probe/server.c"
-        path.write_text(path.read_text() + f"\nconst char benchmark_change_{number}[] = \"{number}\";\n")
+        path.write_text(path.read_text() + f'\nconst char benchmark_change_{number}[] = "{number}";\n')
         self.git("commit", "--quiet", "--all", "--message", f"Change {number}")
 
     def environment(self) -> dict[str, str]:
@@ -143,6 +143,7 @@ def world(app: str, folder: Path) -> Iterator[World]:
             proxies[name] = stack.enter_context(FaultProxy(target, listen=OUTER))
             _redirect(target, proxies[name].address)
         made = World(app, root, site, proxies)
+        _secret(made)
         stack.callback(_remove, made)
         yield made
 
@@ -186,6 +187,19 @@ def _namespace() -> Iterator[None]:
 def _redirect(target: Address, proxy: Address) -> None:
     rule = ["-d", target.host, "-p", "tcp", "--dport", str(target.port), "-j", "DNAT", "--to-destination", str(proxy)]
     subprocess.run(["ip", "netns", "exec", NAMESPACE, "iptables", "-t", "nat", "-A", "OUTPUT", *rule], check=True)
+
+
+def _secret(made: World) -> None:
+    """The Secret that the chart refers to: the script has no step for it, so it is there beforehand for both."""
+    values = {
+        key: Path(made.site["values"][value].removeprefix("file:")).read_text().strip()
+        for key, value in (("IHP_SESSION_SECRET", "session_secret"), ("DATABASE_URL", "database_url"))
+    }
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": made.app, "namespace": "coulomb"}, "stringData": values}
+    subprocess.run(
+        [made.site["tools"]["kubectl"], "apply", "--filename", "-"],
+        input=yaml.safe_dump(secret).encode(), env=made.environment(), check=True, capture_output=True,
+    )  # fmt: skip
 
 
 def _remove(made: World) -> None:
