@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import select
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -230,9 +229,9 @@ class Kube:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
                 return self._new(self.timeout), True
-            if connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]:
+            if connection.alive():
                 return connection, False
-            connection.close()  # readable while nothing was asked: the server has closed it
+            connection.close()
 
     def _give(self, connection: Connection) -> None:
         if connection.sock is not None:

@@ -69,6 +69,20 @@ class Connection(http.client.HTTPSConnection):
             plain.close()
             raise
 
+    def alive(self) -> bool:
+        """Whether the server still holds the other end. What it sends unasked (TLS session tickets) is read on the way."""
+        if self.sock is None:
+            return False
+        self.sock.settimeout(0)
+        try:
+            self.sock.recv(1)
+        except ssl.SSLWantReadError:
+            self.sock.settimeout(self.timeout)
+            return True
+        except OSError:
+            return False
+        return False
+
 
 def tls(access: Access) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks host name and certificate
