@@ -1,0 +1,222 @@
+"""The part of the OCI distribution API that a release needs: what a tag is, whether content is there, putting a tag on it.
+
+Nothing is taken from an answer that can be computed: a manifest's digest is that of its bytes. Redirects are followed only to
+the registry itself. Retries are the runner's. Source: OCI distribution specification 1.1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from pipeline.clock import Clock
+from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError
+from pipeline.tools import references
+from pipeline.tools.origin import DEADLINE, ERROR_CAP, READ_TIMEOUT, SAFE, Answer, Origin, refusal
+from pipeline.tools.tokens import Account, Authorization
+
+if TYPE_CHECKING:
+    from pipeline.stage import Site
+
+MANIFEST_CAP = 4 * 1024 * 1024  # bytes, the limit of the specification
+TYPES = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.index.v1+json",
+)
+ACCEPT = {"Accept": ", ".join(TYPES)}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest as it lies in the registry: `digest` was computed from `body`; an index has no `config` and no `layers` (digest, size)."""
+
+    digest: str
+    media_type: str
+    body: bytes
+    config: str
+    layers: tuple[tuple[str, int], ...]
+
+
+class Client:
+    """One registry, safe to use from several threads.
+
+    Every method raises Transient, RateLimited, AuthError or ConfigError as the registry's answer means, and Ambiguous for a write
+    whose outcome is unknown.
+    """
+
+    def __init__(self, origin: Origin, authorization: Authorization) -> None:
+        self.origin = origin
+        self.authorization = authorization
+
+    def head(self, repository: str, reference: str) -> str | None:
+        """The digest that a tag (or a digest) stands for, or None. One request. The registry's word: compare it with one you trust."""
+        answer = self._ask("HEAD", repository, f"manifests/{references.tag_or_digest(reference)}", ACCEPT)
+        if answer.status == 404:
+            return None
+        if "docker-content-digest" in answer.headers:
+            return references.digest(answer.headers["docker-content-digest"])
+        found = self.manifest(repository, reference)
+        return found.digest if found else None
+
+    resolve = head
+
+    def exists(self, reference: str) -> bool:
+        """Whether `address/repository@digest` is in this registry. Raises ConfigError where the reference names another registry."""
+        where, repository, suffix = references.split(reference)
+        if where != self.origin.address:
+            raise ConfigError(f"{reference} is not in {self.origin.address}", mend=f"ask {where}, or correct the reference")
+        found = self.head(repository, suffix)
+        return found is not None and (":" not in suffix or found == suffix)
+
+    def manifest(self, repository: str, reference: str) -> Manifest | None:
+        """The manifest behind a tag or digest, or None. Raises IntegrityError where its bytes do not have the digest that the registry
+        or the reference says, or where they are not a manifest."""
+        answer = self._ask("GET", repository, f"manifests/{references.tag_or_digest(reference)}", ACCEPT, cap=MANIFEST_CAP)
+        if answer.status == 404:
+            return None
+        where = f"{self.origin.address}/{repository}:{reference}"
+        if answer.cut:
+            raise IntegrityError(f"the manifest of {where} is larger than {MANIFEST_CAP} bytes", mend="look what was pushed there")
+        digest = references.digest_of(answer.body)
+        said = {answer.headers.get("docker-content-digest", digest), reference if ":" in reference else digest}
+        if said != {digest}:
+            raise IntegrityError(
+                f"the manifest of {where} is not what the registry says it is",
+                cause=f"its bytes are {digest}, said was {', '.join(sorted(said - {digest}))}",
+                mend="do not deploy it; look at the registry, or at what stands between",
+            )
+        return read_manifest(answer.body, answer.headers.get("content-type", ""), where)
+
+    def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> str:
+        """Put these very bytes under a tag; the digest they have. Raises Ambiguous where the outcome is unknown."""
+        path = f"manifests/{references.tag_or_digest(reference)}"
+        answer = self._ask("PUT", repository, path, {"Content-Type": manifest.media_type}, manifest.body)
+        if answer.status == 404:
+            raise ConfigError(f"{self.origin} has no repository {repository}", cause=answer.body[:200].decode(errors="replace"))
+        return manifest.digest
+
+    def blob(self, repository: str, digest: str) -> int | None:
+        """The size in bytes that the registry says a blob has, or None. One HEAD; see `opens` for proof."""
+        answer = self._ask("HEAD", repository, f"blobs/{references.digest(digest)}", {})
+        length = answer.headers.get("content-length", "")
+        return None if answer.status == 404 else int(length) if length.isascii() and length.isdigit() else 0
+
+    def opens(self, repository: str, digest: str) -> bool:
+        """Whether the registry really gives the first byte of a blob: Gitea answers HEAD from its database when the file is gone (#19586),
+        and GET with 500. A redirect to a store elsewhere is not followed and counts as given."""
+        answer = self._ask(
+            "GET", repository, f"blobs/{references.digest(digest)}", {"Range": "bytes=0-0"}, cap=1, accept=(200, 206, 307, 302, 404, 500)
+        )
+        return answer.status not in (404, 500)
+
+    def tags(self, repository: str) -> tuple[str, ...]:
+        """The repository's tags, at most the first 1000; none where there is no such repository."""
+        answer = self._ask("GET", repository, "tags/list?n=1000", {}, cap=MANIFEST_CAP)
+        try:
+            names = [] if answer.status == 404 else json.loads(answer.body).get("tags") or []
+        except (ValueError, AttributeError) as error:
+            raise IntegrityError(f"{self.origin} gave no list of tags for {repository}", cause=str(error)) from error
+        return tuple(name for name in names if isinstance(name, str) and references.TAG.fullmatch(name))
+
+    def close(self) -> None:
+        self.origin.close()
+
+    def _ask(
+        self,
+        method: str,
+        repository: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        cap: int = ERROR_CAP,
+        accept: tuple[int, ...] = (200, 201, 206, 404),
+    ) -> Answer:
+        target = f"/v2/{references.repository(repository)}/{path}"
+        used = self.authorization.header(repository)
+        answer = self._followed(method, target, headers, used, body, cap, accept)
+        if answer.status == 401:
+            used = self.authorization.again(repository, used, answer.headers)
+            answer = self._followed(method, target, headers, used, body, cap, accept)
+            if answer.status == 401:
+                raise self.authorization.refuse(repository, f"HTTP 401 {words(answer)}")
+        if answer.status in accept:
+            return answer
+        raise self._refused(method, repository, target, answer)
+
+    def _followed(
+        self, method: str, target: str, headers: Mapping[str, str], used: str, body: bytes, cap: int, accept: tuple[int, ...]
+    ) -> Answer:
+        sent = {**headers, "Authorization": used} if used else dict(headers)
+        answer = self.origin.ask(method, target, sent, body, cap=cap)
+        if answer.status not in (301, 302, 303, 307, 308) or answer.status in accept or method not in SAFE:
+            return answer
+        there = urlsplit(urljoin(f"{self.origin}{target}", answer.headers.get("location", "")))
+        if (there.scheme, there.netloc) != (self.origin.scheme, self.origin.address):
+            raise ConfigError(
+                f"{self.origin} sends {method} {target} on to {there.scheme}://{there.netloc}, which was not asked",
+                mend="give the registry's final address in the site file",
+            )
+        return self.origin.ask(method, there.path + (f"?{there.query}" if there.query else ""), sent, body, cap=cap)
+
+    def _refused(self, method: str, repository: str, target: str, answer: Answer) -> PipelineError:
+        what = f"{method} {target}"
+        if answer.status == 403:
+            return AuthError(
+                f"{self.origin} does not allow this account to use {repository} ({method})",
+                cause=f"HTTP 403 {words(answer)}",
+                mend="give the account's key the right to write packages there",
+            )
+        now = self.origin.clock.now()
+        return refusal(answer.status, answer.headers, words(answer), str(self.origin), what, written=method not in SAFE, now=now)
+
+
+def read_manifest(body: bytes, media_type: str, where: str) -> Manifest:
+    """The manifest that these bytes are. Raises IntegrityError where they are not one, or name content by anything but sha256."""
+    try:
+        value = json.loads(body)
+        kind = media_type.partition(";")[0].strip() or str(value.get("mediaType", ""))
+        config = references.digest(str(value["config"]["digest"])) if "config" in value else ""
+        layers = tuple((references.digest(str(layer["digest"])), int(layer["size"])) for layer in value.get("layers", ()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"what lies at {where} is not an image manifest", cause=f"{type(error).__name__}: {error}") from error
+    return Manifest(references.digest_of(body), kind or TYPES[0], body, config, layers)
+
+
+def words(answer: Answer) -> str:
+    """What the registry said, on one line: its error codes and messages where it speaks the specification's JSON, else the first line."""
+    try:
+        errors: list[dict[str, Any]] = json.loads(answer.body)["errors"]
+        return "; ".join(f"{error.get('code', '')} {error.get('message', '')}".strip() for error in errors)[:500]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        lines = answer.body.decode(errors="replace").split("\n")
+        return "" if "<" in lines[0] else lines[0].strip()[:200]
+
+
+def client_of(
+    site: Site,
+    name: str,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    clock: Clock | None = None,
+    read_timeout: float = READ_TIMEOUT,
+    deadline: float = DEADLINE,
+) -> Client:
+    """The client for the site's registry `name`, kept by the site. Raises ConfigError for a bad address."""
+
+    def made() -> Client:
+        spec = site.registry(name)
+        origin = Origin(
+            spec.scheme, references.address(spec.address), clock=clock or site.clock, read_timeout=read_timeout, deadline=deadline
+        )
+        password = (lambda: site.secrets.get(spec.password).reveal()) if spec.password else str
+        account = Account(spec.realm, spec.username, password)
+        return Client(origin, Authorization(origin, account, say=say, guard=site.secrets.guard))
+
+    client: Client = site.share(f"registry {name}", made)
+    return client
