@@ -44,7 +44,7 @@ def up(root: Path, *, parts: frozenset[str] = ALL, say: Callable[[str], None], m
     from pipeline.errors import ConfigError
 
     if unknown := parts - ALL:
-        raise ConfigError(f"the lab has no part {sorted(unknown)[0]!r}", mend="parts are " + ", ".join(sorted(ALL)))
+        raise ConfigError(f"the lab has no part {min(unknown)!r}", mend="parts are " + ", ".join(sorted(ALL)))
     from pipeline.lab import start
 
     return start.up(root, parts, say, mend)

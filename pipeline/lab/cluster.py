@@ -29,14 +29,14 @@ def apiserver(lab: Lab, machine: Machine) -> Service:
     """The API server, on the node's address, with certificates of the lab's authority."""
     pki = f"{lab.state}/pki"
     options = {
-        "etcd-servers": f"http://{ETCD}", "bind-address": "0.0.0.0", "secure-port": str(API), "advertise-address": lab.address,
+        "etcd-servers": f"http://{ETCD}", "secure-port": str(API), "advertise-address": lab.address,
         "tls-cert-file": f"{pki}/server.crt", "tls-private-key-file": f"{pki}/server.key", "client-ca-file": f"{pki}/ca.crt",
         "kubelet-client-certificate": f"{pki}/admin.crt", "kubelet-client-key": f"{pki}/admin.key",
         "kubelet-certificate-authority": f"{pki}/ca.crt",
         "service-account-key-file": f"{pki}/accounts.key", "service-account-signing-key-file": f"{pki}/accounts.key",
         "service-account-issuer": "https://kubernetes.default.svc", "service-cluster-ip-range": SERVICE_NETWORK,
         "authorization-mode": "Node,RBAC", "allow-privileged": "true", "profiling": "false",
-    }  # fmt: skip  # noqa: S104  # all addresses of the node's own network namespace
+    }  # fmt: skip
     return Service(machine, "kube-apiserver", (lab.bin("kubelab"), "kube-apiserver", *_flags(options)))
 
 

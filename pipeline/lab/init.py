@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ def tmpfs(target: str, mode: str = "0755") -> None:
 
 
 def furnish(state: Path, isolate: bool, hosts: str) -> None:
-    """Give the machine its own /run and /tmp; an isolated one its own /var/lib, /var/log and /etc/hosts too."""
+    """Give the machine its own /run, /tmp and /root; an isolated one its own /var/lib, /var/log and /etc/hosts too."""
     resolver = Path("/etc/resolv.conf")
     where = resolver.resolve()
     known = where.read_bytes() if where.is_file() else b""
@@ -42,7 +43,8 @@ def furnish(state: Path, isolate: bool, hosts: str) -> None:
     for folder in ("/run/sshd", "/run/lock"):
         Path(folder).mkdir(mode=0o755)
     handle = os.open(state, os.O_PATH)
-    mount("pipeline-lab", "/tmp", "tmpfs", 0, "mode=1777")  # noqa: S108  # the machine's own, not the one that is shared
+    tmpfs("/root", "0700")  # no habits of the real machine's root: its shell settings, its git configuration
+    tmpfs("/tmp", "1777")  # noqa: S108  # the machine's own, not the one that is shared
     if isolate:
         tmpfs("/var/log")
         tmpfs("/var/lib")  # the kubelet and the CNI plugins write to fixed places below it
@@ -61,8 +63,6 @@ def main() -> None:
     print("ready", flush=True)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)
-    import signal
-
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
     while True:
         try:

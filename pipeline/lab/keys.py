@@ -7,11 +7,11 @@ import datetime
 import hashlib
 import ipaddress
 import secrets
-import subprocess
 from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError
-from pipeline.lab.layout import NODE, Lab, write
+from pipeline.lab import local
+from pipeline.lab.layout import API, NODE, NODE_SSH, Lab, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,9 +46,7 @@ def random_base64(count: int = 32) -> str:
 def ssh_key(path: Path, comment: str) -> str:
     """An ed25519 key pair at `path` and `path`.pub, made where there is none; gives the public line. Raises PipelineError."""
     if not path.exists():
-        done = subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)], capture_output=True, text=True, check=False
-        )
+        done = local.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path))
         if done.returncode:
             raise PipelineError(f"no SSH key could be made at {path}", cause=done.stderr)
     return path.with_name(path.name + ".pub").read_text().strip()
@@ -56,8 +54,6 @@ def ssh_key(path: Path, comment: str) -> str:
 
 def ssh_keys(lab: Lab) -> None:
     """The lab's client key, one host key per SSH server, and the known_hosts file that lists them."""
-    from pipeline.lab.layout import NODE_SSH
-
     ssh_key(lab.state / "client_key", "pipeline-lab")
     servers = {"haskelseed": (lab.host, lab.ssh), "gitea": (lab.host, lab.git), "node": (lab.address, NODE_SSH)}
     lines = []
@@ -135,8 +131,6 @@ def _store(path: Path, key: EllipticCurvePrivateKey, certificate: x509.Certifica
 
 
 def _kubeconfig(lab: Lab, name: str) -> None:
-    from pipeline.lab.layout import API
-
     def inline(file: str) -> str:
         return base64.b64encode((lab.state / "pki" / file).read_bytes()).decode()
 

@@ -9,17 +9,17 @@ import hashlib
 import ipaddress
 import json
 import os
-import socket
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import Locked, ResourceError
+from pipeline.lab import local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Set as AbstractSet
 
 HOME = Path("/var/lib/pipeline-lab")  # short: the paths of unix sockets end at 107 bytes
 POOL = ipaddress.ip_network("10.211.0.0/16")  # each lab takes one /30 of it
@@ -108,13 +108,15 @@ def choose(root: Path) -> Lab:
         taken = [lab.network for path in HOME.iterdir() if (lab := read(path))]
         network = free_network(identity(root), [*taken, *_routes()])
         host = str(ipaddress.ip_network(network)[1])
-        ports = {name: free_port(port, _can_listen) for name, port in PREFERRED.items()}
+        used = listening(
+            host, *(Path(f"/proc/net/{table}").read_text() for table in ("tcp", "tcp6") if Path(f"/proc/net/{table}").exists())
+        )
+        ports = {name: free_port(port, used) for name, port in PREFERRED.items()}
         lab = Lab(identity(root), str(root.resolve()), network, **ports)
         lab.state.mkdir(mode=0o755, exist_ok=True)
         for folder in ("bin", "log", "run", "etc"):
             (lab.state / folder).mkdir(exist_ok=True)
         write(lab.state / "lab.json", json.dumps(dataclasses.asdict(lab)))
-    assert lab.host == host  # noqa: S101  # the one place where address arithmetic could go wrong unseen
     return lab
 
 
@@ -131,26 +133,30 @@ def free_network(seed: str, taken: Iterable[str]) -> str:
     raise ResourceError(f"no free network for the lab in {POOL}", mend="end labs that are no longer needed: inv lab.down in each")
 
 
-def free_port(preferred: int, can_listen: Callable[[int], bool]) -> int:
-    """`preferred` where nobody listens on it, else the next port that is free. Raises ResourceError after 200 tries."""
+def free_port(preferred: int, used: AbstractSet[int]) -> int:
+    """`preferred` where it is not in `used`, else the next port that is free. Raises ResourceError after 200 tries."""
     for port in range(preferred, preferred + 200):
-        if can_listen(port):
+        if port not in used:
             return port
     raise ResourceError(f"no free port between {preferred} and {preferred + 199}", mend="see who listens there: ss -ltnp")
 
 
-def _can_listen(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("0.0.0.0", port))  # noqa: S104  # bound for a moment, never listened on: asks whether anybody has it
-        except OSError:
-            return False
-    return True
+def listening(address: str, *tables: str) -> set[int]:
+    """Ports that cannot be had on `address` because somebody listens there or everywhere; `tables` as in /proc/net/tcp."""
+    own = ipaddress.ip_address(address).packed[::-1].hex().upper()
+    ports = set()
+    for line in "".join(tables).splitlines():
+        fields = line.split()
+        if len(fields) > 3 and fields[3] == "0A":  # TCP_LISTEN
+            where, _, port = fields[1].partition(":")
+            if where == own or not where.strip("0"):
+                ports.add(int(port, 16))
+    return ports
 
 
 def _routes() -> list[str]:
     """Networks the machine already has a route to; the default route is not one of them."""
-    done = subprocess.run(["ip", "-j", "-4", "route"], capture_output=True, text=True, check=False)
+    done = local.run("ip", "-j", "-4", "route")
     routes: list[dict[str, Any]] = json.loads(done.stdout or "[]")
     return [route["dst"] for route in routes if route.get("dst", "default") != "default"]
 
@@ -178,7 +184,7 @@ def flocked(folder: Path, *, wait: float = 1200, waiting: Callable[[], None] = l
         except BlockingIOError:
             os.close(handle)
             if time.monotonic() > deadline:
-                raise Locked(f"another process has been at work in {folder} for {wait:.0f} s", mend="see who: fuser -v " + str(folder)) from None
+                raise Locked(f"another process has been at work in {folder} for {wait:.0f} s", mend=f"see who: fuser -v {folder}") from None
             if not told:
                 told = True
                 waiting()

@@ -67,9 +67,7 @@ class Machine:
             raise PipelineError(f"the lab machine {self.name} does not run", mend="inv lab.up")
         return ["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "--", *command]
 
-    def run(
-        self, command: Sequence[str], *, stdin: str = "", env: Mapping[str, str] | None = None, timeout: float = 60
-    ) -> str:
+    def run(self, command: Sequence[str], *, stdin: str = "", env: Mapping[str, str] | None = None, timeout: float = 60) -> str:
         """Run a command inside to its end, give its stdout. Raises PipelineError with the last lines of stderr."""
         done = subprocess.run(
             self.argv(command), input=stdin, capture_output=True, text=True, timeout=timeout, check=False,

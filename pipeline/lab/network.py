@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError
+from pipeline.lab import local
 from pipeline.lab.keys import SERVICE_NETWORK
 
 if TYPE_CHECKING:
@@ -30,16 +30,16 @@ def connect(lab: Lab, node: Machine) -> None:
 
 def connected(lab: Lab) -> bool:
     """Whether the workstation's end has its address."""
-    done = subprocess.run(["ip", "-4", "addr", "show", "dev", lab.interface], capture_output=True, text=True, check=False)
+    done = local.run("ip", "-4", "addr", "show", "dev", lab.interface)
     return f"inet {lab.host}/" in done.stdout
 
 
 def disconnect(lab: Lab) -> None:
     """Take the cable away, should it have outlived the node."""
-    subprocess.run(["ip", "link", "del", lab.interface], capture_output=True, check=False)
+    local.run("ip", "link", "del", lab.interface)
 
 
 def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    done = local.run("ip", *words)
     if done.returncode:
         raise PipelineError("the lab's network could not be made", cause=f"ip {' '.join(words)}: {done.stderr.strip()}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError, Transient
+from pipeline.lab import local
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
 
 COMMON = ("openssh-client", "iproute2", "util-linux", "git")
@@ -48,9 +49,7 @@ def ensure(parts: frozenset[str], *, say: Callable[[str], None], env: dict[str, 
 
 def missing(names: list[str]) -> list[str]:
     """Those of `names` that dpkg does not call installed."""
-    done = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names], capture_output=True, text=True, check=False
-    )
+    done = local.run("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names)
     have = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
     return [name for name in names if name not in have]
 
@@ -82,7 +81,5 @@ def clean() -> None:
 
 
 def _apt(words: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *words], capture_output=True, text=True, check=False,
-        env={**env, "DEBIAN_FRONTEND": "noninteractive", "PATH": env.get("PATH", os.defpath)},
-    )  # fmt: skip
+    quietly = {**env, "DEBIAN_FRONTEND": "noninteractive", "PATH": env.get("PATH", os.defpath)}
+    return local.run("apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *words, env=quietly)

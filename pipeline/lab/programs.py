@@ -29,7 +29,8 @@ HERE = Path(__file__).parent
 class Recipe:
     """A program from a Go module, or (without `module`) from the folder `name` beside this file.
 
-    `usual` is how long a cold build takes on two cores, in seconds; `extras` are paths of the module that travel with it.
+    `usual` is how long a cold build takes on two cores, in seconds; `link` are words for the linker, `extras` are paths of the
+    module that travel with the program.
     """
 
     name: str
@@ -39,16 +40,20 @@ class Recipe:
     package: str = "."
     tags: str = ""
     cgo: bool = False
+    link: str = ""
     extras: tuple[tuple[str, str], ...] = ()
 
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("kubelab", 300, version="1.34.4"),
+        Recipe(
+            "kubelab", 300, version="v1.34.4",
+            link="-X {0}.gitVersion=v1.34.4 -X {0}.gitMajor=1 -X {0}.gitMinor=34".format("k8s.io/component-base/version"),
+        ),
         Recipe(
             "gitea", 190, "code.gitea.io/gitea", "v1.26.2", "code.gitea.io/gitea", "sqlite sqlite_unlock_notify", True,
-            (("templates", "static/templates"), ("options", "static/options"), ("public", "static/public")),
+            extras=(("templates", "static/templates"), ("options", "static/options"), ("public", "static/public")),
         ),
         Recipe("helm", 180, "helm.sh/helm/v4", "v4.3.1", "helm.sh/helm/v4/cmd/helm"),
         Recipe("helm3", 180, "helm.sh/helm/v3", "v3.19.4", "helm.sh/helm/v3/cmd/helm"),
@@ -62,7 +67,8 @@ RECIPES = {
 
 def key(recipe: Recipe, go_version: str, source: str = "") -> str:
     """The name of one build: equal keys, equal programs."""
-    return content_hash([recipe.__dict__ | {"usual": 0}, go_version, source])[:16]
+    known = {name: value for name, value in recipe.__dict__.items() if value and name != "usual"}
+    return content_hash([known, go_version, source])[:16]
 
 
 def find(name: str, go_version: str) -> Path:
@@ -106,7 +112,8 @@ def _build(recipe: Recipe, compiler: Path, home: Path, work: Path, say: Callable
             return _run(argv, cwd, env, log, story.fileno(), recipe, say, begun)
 
         module = _own_module(recipe, source, run, compiler)
-        flags = ["-trimpath", "-ldflags", "-s -w", *(["-mod=mod"] if recipe.module else []), *(["-tags", recipe.tags] if recipe.tags else [])]
+        flags = ["-trimpath", "-ldflags", f"-s -w {recipe.link}".strip()]
+        flags += [*(["-mod=mod"] if recipe.module else []), *(["-tags", recipe.tags] if recipe.tags else [])]
         run([str(compiler), "build", *flags, "-o", str(out / recipe.name), recipe.package], source)
         for origin, target in recipe.extras:
             _copy(module / origin, out / target)

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 def service(lab: Lab) -> Service:
     """The forward."""
-    return Service(
-        Machine(lab, NODE, isolated=True), "realm", (lab.bin("kubelab"), "forward", "127.0.0.1:80", lab.registry_address)
-    )
+    return Service(Machine(lab, NODE, isolated=True), "realm", (lab.bin("kubelab"), "forward", "127.0.0.1:80", lab.registry_address))
 
 
 def write_hosts(lab: Lab) -> None:

@@ -88,7 +88,7 @@ class Start:
             if "registry" in self.parts:
                 jobs.append(starters.submit(lambda: gitea.start(lab, shared, built["gitea"].result())))
             if "cluster" in self.parts:
-                jobs += [starters.submit(self._cluster, built), *(starters.submit(lambda job=job: _done(job)) for job in built.values())]
+                jobs += [starters.submit(self._cluster, built), *(starters.submit(_done, job) for job in built.values())]
             errors = [error for job in jobs if (error := job.exception())]
         if errors:
             raise errors[0]
@@ -168,5 +168,3 @@ def _locked(say: Callable[[str], None]) -> Callable[[str], None]:
             say(text)
 
     return one_at_a_time
-
-

@@ -37,7 +37,8 @@ def go(say: Callable[[str], None]) -> tuple[Path, str]:
 def version_of(program: Path) -> tuple[int, ...]:
     """The version `go version` reports; empty where it cannot be run."""
     try:
-        done = subprocess.run([str(program), "version"], capture_output=True, text=True, check=False, env={**os.environ, "GOTOOLCHAIN": "local"})
+        env = {**os.environ, "GOTOOLCHAIN": "local"}  # its own version, not that of a toolchain it would fetch
+        done = subprocess.run([str(program), "version"], capture_output=True, text=True, check=False, env=env)
     except OSError:
         return ()
     return parse(done.stdout)

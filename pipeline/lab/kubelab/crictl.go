@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -18,7 +19,11 @@ func newCrictlCommand() *cobra.Command {
 	var endpoint, output, creds string
 	var timeout time.Duration
 	root := &cobra.Command{Use: "crictl", SilenceUsage: true}
-	root.PersistentFlags().StringVarP(&endpoint, "runtime-endpoint", "r", "unix:///run/containerd/containerd.sock", "the runtime's socket")
+	usual := os.Getenv("CONTAINER_RUNTIME_ENDPOINT")
+	if usual == "" {
+		usual = "unix:///run/containerd/containerd.sock"
+	}
+	root.PersistentFlags().StringVarP(&endpoint, "runtime-endpoint", "r", usual, "the runtime's socket")
 	root.PersistentFlags().DurationVarP(&timeout, "timeout", "t", 2*time.Minute, "how long to wait for the runtime")
 	images := func() (internalapi.ImageManagerService, error) {
 		return remote.NewRemoteImageService(endpoint, timeout, nil, nil)
