@@ -20,6 +20,7 @@ MOST_VALUES = 20_000
 DEEPEST = 32
 INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+")
+HOSTILE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # controls but tab and newline, and halves of characters
 WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 Path_ = tuple[str, ...]
@@ -73,54 +74,101 @@ def parse(text: str, name: str) -> Document:
     """The document in `text`; `name` is how errors call it."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    # Events, not nodes: composing nodes recurses in C, where 100 kB of `[` end the process
+    events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
-        node = yaml.compose(text, Loader=loader)
+        return _Reader(name, events).document()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
         raise ConfigError(f"{where}: this is not YAML", cause=str(getattr(error, "problem", error) or error)) from error
-    except RecursionError as error:
-        raise ConfigError(f"{name} is nested deeper than {DEEPEST} levels") from error
-    places: dict[Path_, Place] = {(): Place(name, 1)}
-    data = {} if node is None else _Reader(name, places).value(node, (), 0)
-    return Document(data, places)
 
 
 class _Reader:
-    def __init__(self, name: str, places: dict[Path_, Place]) -> None:
+    """Builds the values from YAML events, and keeps to the limits while it does."""
+
+    def __init__(self, name: str, events: Iterator[Any]) -> None:
         self.name = name
-        self.places = places
+        self.events = events
+        self.places: dict[Path_, Place] = {(): Place(name, 1)}
+        self.anchors: dict[str, Any] = {}
         self.count = 0
 
-    def value(self, node: Any, path: Path_, depth: int) -> Any:
-        place = Place(self.name, node.start_mark.line + 1)
+    def document(self) -> Document:
+        data: Any = {}
+        documents = 0
+        for event in self.events:
+            if kind(event) == "DocumentStart":
+                documents += 1
+                if documents > 1:
+                    raise ConfigError(f"{self.place(event)}: a second document starts here", mend="one document in one file")
+                data = self.value(next(self.events), (), 0)
+        return Document({} if data is None else data, self.places)
+
+    def value(self, event: Any, path: Path_, depth: int) -> Any:
+        place = self.place(event)
+        if kind(event) == "Alias":
+            if event.anchor not in self.anchors:
+                raise ConfigError(f"{place}: *{event.anchor} stands for nothing yet, or for itself", mend="write out what is meant")
+            return self.followed(self.anchors[event.anchor], place, depth)
+        self.limit(place, depth)
+        self.places.setdefault(path, place)
+        if event.tag:
+            raise ConfigError(f"{place}: the tag {event.tag!r} is not read here", mend="write the plain value")
+        if kind(event) == "MappingStart":
+            found: Any = self.mapping(path, depth)
+        elif kind(event) == "SequenceStart":
+            found = []
+            while kind(item := next(self.events)) != "SequenceEnd":
+                found.append(self.value(item, (*path, str(len(found))), depth + 1))
+        else:
+            found = self.text(event, place) if event.style else scalar(self.text(event, place))
+        if event.anchor:
+            self.anchors[event.anchor] = found
+        return found
+
+    def mapping(self, path: Path_, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        while kind(event := next(self.events)) != "MappingEnd":
+            place = self.place(event)
+            if kind(event) != "Scalar" or event.tag or event.value == "<<":
+                raise ConfigError(f"{place}: a key is a plain word here", mend="no merge keys, no lists as keys")
+            key = self.text(event, place)
+            if key in found:
+                raise ConfigError(f"{place}: {key!r} stands here a second time", mend=f"keep one {key!r}")
+            self.places[*path, key] = place
+            found[key] = self.value(next(self.events), (*path, key), depth + 1)
+            if event.anchor:
+                self.anchors[event.anchor] = key
+        return found
+
+    def text(self, event: Any, place: Place) -> str:
+        text = str(event.value)
+        if HOSTILE.search(text):
+            raise ConfigError(f"{place}: there is a control character in {text[:60]!r}", mend="take it out")
+        return text
+
+    def followed(self, value: Any, place: Place, depth: int) -> Any:
+        """`value` again, where an alias stands: it counts as if it was written out."""
+        self.limit(place, depth)
+        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            self.followed(item, place, depth + 1)
+        return value
+
+    def limit(self, place: Place, depth: int) -> None:
         self.count += 1
         if self.count > MOST_VALUES:
             raise ConfigError(f"{place}: more than {MOST_VALUES} values, aliases followed", mend="write out what is meant")
         if depth > DEEPEST:
-            raise ConfigError(f"{place}: nested deeper than {DEEPEST} levels")
-        self.places.setdefault(path, place)
-        if node.tag and not node.tag.startswith("tag:yaml.org,2002:"):
-            raise ConfigError(f"{place}: the tag {node.tag} is not read here", mend="write the plain value")
-        if node.id == "mapping":
-            return self.mapping(node, path, depth)
-        if node.id == "sequence":
-            return [self.value(item, (*path, str(index)), depth + 1) for index, item in enumerate(node.value)]
-        return scalar(node.value) if node.style is None else node.value
+            raise ConfigError(f"{place}: nested deeper than {DEEPEST} levels", mend="a blueprint is flatter than that")
 
-    def mapping(self, node: Any, path: Path_, depth: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            place = Place(self.name, key_node.start_mark.line + 1)
-            if key_node.id != "scalar" or key_node.value == "<<":
-                raise ConfigError(f"{place}: a key is a plain word here", mend="no merge keys, no lists as keys")
-            key = str(key_node.value)
-            if key in found:
-                raise ConfigError(f"{place}: {key!r} stands here a second time", mend=f"keep one {key!r}")
-            self.places[*path, key] = place
-            found[key] = self.value(value_node, (*path, key), depth + 1)
-        return found
+    def place(self, event: Any) -> Place:
+        return Place(self.name, event.start_mark.line + 1)
+
+
+def kind(event: Any) -> str:
+    """What a YAML event is, by its class: the C parser and the Python one share the classes."""
+    return type(event).__name__.removesuffix("Event")
 
 
 def scalar(text: str) -> Any:
@@ -146,7 +194,8 @@ def _merged(low: Any, high: Any, path: Path_, places: dict[Path_, Place], above:
         elif key in low:
             merged[key] = _merged(low[key], value, here, places, above)
         else:
-            merged[key] = value
+            # laid over nothing, so that what it removes further down does not stay as a null
+            merged[key] = _merged({}, value, here, places, above) if isinstance(value, dict) else value
             places.update({place: where for place, where in above.items() if place[: len(here)] == here})
     return merged
 
