@@ -12,6 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.yamlfile import Document, Path_, keys_like
 
 NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 JSON_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
@@ -41,13 +42,13 @@ def build(cls: type[Any], document: Document, path: Path_ = ()) -> Any:
     ]
     if missing:
         raise ConfigError(
-            f"{document.place(path)}: {'.'.join(path) or 'the file'} lacks {', '.join(missing)}",
+            f"{document.place(path)}: {_named(path)} lacks {', '.join(missing)}",
             mend=f"add {missing[0]}: … there",
         )
     try:
         return cls(**values)
     except ValueError as error:
-        raise ConfigError(f"{document.place(path)}: {'.'.join(path)}: {error}") from error
+        raise ConfigError(f"{document.place(path)}: {_named(path)}: {error}") from error
 
 
 def _value(hint: Any, document: Document, path: Path_, value: Any) -> Any:
@@ -71,23 +72,39 @@ def _value(hint: Any, document: Document, path: Path_, value: Any) -> Any:
             raise _wrong(document, path, f"takes a mapping, not {_shown(value)}")
         return {key: _value(args[1], document, (*path, key), item) for key, item in value.items()}
     if origin in (types.UnionType, typing.Union):
-        return _value(next(arg for arg in args if arg is not type(None)), document, path, value)
+        return _any(args, document, path, value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        quote = f'; write "{value}" in quotes' if hint is str and isinstance(value, int | float) else ""
+        quote = "; put quotes around it" if hint is str and isinstance(value, int | float) else ""
         raise _wrong(document, path, f"takes {NAMES[hint]}, not {_shown(value)}{quote}")
     if isinstance(value, str) and any(ord(char) < 32 and char not in "\n\t" for char in value):
         raise _wrong(document, path, "has a control character in it")
     return value
 
 
+def _any(hints: tuple[Any, ...], document: Document, path: Path_, value: Any) -> Any:
+    """`value` as the first of `hints` that takes it; where none does, the first one's reason is told."""
+    reason: ConfigError | None = None
+    for hint in hints:
+        if hint is type(None):
+            if value is None:
+                return None
+            continue
+        try:
+            return _value(hint, document, path, value)
+        except ConfigError as error:
+            reason = reason or error
+    raise reason or _wrong(document, path, f"takes nothing, not {_shown(value)}")
+
+
 def json_schema(cls: type[Any]) -> dict[str, Any]:
     """JSON Schema (2020-12) of the documents that `build(cls, …)` takes."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_object(cls)}
+    return {"$schema": DIALECT, **object_schema(cls)}
 
 
-def _object(cls: type[Any]) -> dict[str, Any]:
+def object_schema(cls: type[Any]) -> dict[str, Any]:
+    """The same, as a part of a larger schema."""
     hints = typing.get_type_hints(cls)
     fields = dataclasses.fields(cls)
     required = [
@@ -108,13 +125,17 @@ def _object(cls: type[Any]) -> dict[str, Any]:
 def _schema(hint: Any) -> dict[str, Any]:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _object(hint)
+        return object_schema(hint)
     if origin is typing.Literal:
         return {"enum": list(args)}
     if origin is tuple:
         return {"type": "array", "items": _schema(args[0])}
     if origin in (dict, Mapping):
         return {"type": "object", "additionalProperties": _schema(args[1])}
+    if origin in (types.UnionType, typing.Union):
+        return {"anyOf": [_schema(arg) for arg in args]}
+    if hint is type(None):
+        return {"type": "null"}
     return {"type": JSON_NAMES[hint]} if hint in JSON_NAMES else {}
 
 
@@ -126,7 +147,11 @@ def _at(document: Document, path: Path_) -> Any:
 
 
 def _wrong(document: Document, path: Path_, text: str) -> ConfigError:
-    return ConfigError(f"{document.place(path)}: {'.'.join(path)} {text}")
+    return ConfigError(f"{document.place(path)}: {_named(path)} {text}")
+
+
+def _named(path: Path_) -> str:
+    return ".".join(path) or "the file"
 
 
 def _shown(value: Any) -> str:
