@@ -1,9 +1,9 @@
-"""A blueprint in YAML becomes a plan: the one place where names become drivers."""
+"""A blueprint in YAML becomes a plan."""
 
 from __future__ import annotations
 
-import importlib
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import schema
 from pipeline.clock import Clock, SystemClock
+from pipeline.drivers import driver, drivers
 from pipeline.errors import ConfigError
 from pipeline.events import Sink
 from pipeline.records import Records
@@ -20,15 +21,8 @@ from pipeline.yamlfile import Document, keys_like, read
 if TYPE_CHECKING:
     from pipeline.host import Host
 
-# package = verb, module = tool; other packages add theirs by an entry point `verb.name` in the group "pipeline.drivers"
-DRIVERS = {
-    ("sync", "git"): "pipeline.sync.git",
-    ("build", "nix"): "pipeline.build.nix",
-    ("push", "skopeo"): "pipeline.push.skopeo",
-    ("deploy", "helm"): "pipeline.deploy.helm",
-    ("verify", "http"): "pipeline.verify.http",
-}
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?")
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # of a blueprint or an environment: never a way out of the folder
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,8 @@ class SiteFile:
 
 @dataclass(frozen=True)
 class BlueprintFile:
-    """An application's way to its release: `app` names it, `stages` are its steps by verb, `environment` is the overlay taken where none is named.
+    """An application's way to its release: `app` names it, `stages` are its steps by verb, `environment` is the overlay taken where
+    none is named.
 
     `site` is the site file, relative to the working copy; `protected` environments are only used when they are named.
     """
@@ -94,11 +89,12 @@ def load(config: Path | str, name: str = "", env: str = "") -> Blueprint:
     Raises ConfigError with file, line and what to write instead.
     """
     folder = Path(config).absolute()
-    name = name or only_blueprint(folder)
+    name = _file_name("blueprint", name or only_blueprint(folder))
     document = read(folder / f"{name}.yml")
     base = document.data if isinstance(document.data, dict) else {}
     chosen = env or str(base.get("environment", ""))
     if chosen:
+        _file_name("environment", chosen)
         overlay = folder / f"{name}.{chosen}.yml"
         if not overlay.exists():
             known = ", ".join(environments(folder, name)) or "none"
@@ -109,12 +105,16 @@ def load(config: Path | str, name: str = "", env: str = "") -> Blueprint:
         document = document.under(read(overlay))
     found: BlueprintFile = schema.build(BlueprintFile, document)
     if found.protected and not env:
+        if not chosen:
+            raise ConfigError(f"blueprint {name} is protected, but has no environment to name", mend="say protected: true in an overlay")
         raise ConfigError(f"environment {chosen} is protected", mend=f"name it: --env {chosen}")
     if not NAME.fullmatch(found.app):
         raise ConfigError(
             f"{document.place(('app',))}: app {found.app!r} is not a name",
             mend="write lower-case letters, digits and dashes, at most 53",
         )
+    if not found.stages:
+        raise ConfigError(f"{document.place(('stages',))}: blueprint {name} has no stages", mend=f"stages are: {', '.join(VERBS)}")
     plan = tuple(_stage(document, verb) for verb in found.stages)
     _check_order(document, plan)
     return Blueprint(name, chosen, found.app, folder.parent, plan, folder.parent / found.site, document)
@@ -148,37 +148,44 @@ def read_site(path: Path) -> SiteFile:
     return found
 
 
-def driver(verb: str, name: str) -> Driver:
-    """The driver `name` of `verb`, built in or from an entry point. Raises KeyError where there is none."""
-    if (verb, name) in DRIVERS:
-        found: Driver = importlib.import_module(DRIVERS[verb, name]).DRIVER
-        return found
-    from importlib.metadata import entry_points
+def blueprint_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a blueprint, overlay included: each stage takes the options of one of its drivers."""
+    shape = schema.object_schema(BlueprintFile)
+    known = {verb: [found for name in drivers(verb) if (found := driver(verb, name))] for verb in VERBS}
+    stages = {verb: {"oneOf": [_driver_schema(found) for found in those]} for verb, those in known.items() if those}
+    shape["properties"]["stages"] = {"type": "object", "properties": stages, "additionalProperties": False, "minProperties": 1}
+    shape["properties"]["app"]["pattern"] = f"^{NAME.pattern}$"
+    return {"$schema": schema.DIALECT, **shape}
 
-    for point in entry_points(group="pipeline.drivers"):
-        if point.name == f"{verb}.{name}":
-            loaded: Driver = point.load()
-            return loaded
-    raise KeyError(name)
+
+def _driver_schema(found: Driver) -> dict[str, Any]:
+    shape = schema.object_schema(found.spec)
+    shape["properties"] = {"driver": {"const": found.name}, **shape["properties"]}
+    shape["required"] = ["driver", *shape.get("required", [])]
+    return shape
+
+
+def _file_name(what: str, name: str) -> str:
+    if not FILE_NAME.fullmatch(name):
+        raise ConfigError(f"{what} {name!r} is not a plain name", mend="letters, digits, - and _, with no folder and no dot in it")
+    return name
 
 
 def _stage(document: Document, verb: str) -> Stage:
     path = ("stages", verb)
     place = document.place(path)
     if verb not in VERBS:
-        raise ConfigError(f"{place}: {verb} is not a stage{keys_like(verb, list(VERBS))}", mend=f"stages are: {', '.join(VERBS)}")
+        raise ConfigError(f"{place}: {verb!r} is not a stage{keys_like(verb, list(VERBS))}", mend=f"stages are: {', '.join(VERBS)}")
     options = document.data["stages"][verb]
     if not isinstance(options, dict) or not isinstance(options.get("driver"), str):
         raise ConfigError(f"{place}: {verb} does not say its driver", mend=f"{verb}: {{driver: …, …}}")
     name = options["driver"]
-    try:
-        found = driver(verb, name)
-    except KeyError:
-        known = [known for of, known in DRIVERS if of == verb]
+    if (found := driver(verb, name)) is None:
+        known = drivers(verb)
         raise ConfigError(
             f"{document.place((*path, 'driver'))}: {verb} has no driver {name!r}{keys_like(name, known)}",
-            mend=f"drivers of {verb}: {', '.join(known)}",
-        ) from None
+            mend=f"drivers of {verb}: {', '.join(known) or 'none'}",
+        )
     bare = {key: value for key, value in options.items() if key != "driver"}
     stages = {**document.data["stages"], verb: bare}
     spec = schema.build(found.spec, Document({**document.data, "stages": stages}, document.places), path)
@@ -207,8 +214,13 @@ class _Hosts(Mapping[str, "Host"]):
         self._specs = specs
         self._clock = clock
         self._open: dict[str, Host] = {}
+        self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> Host:
+        with self._lock:  # stages are looked at side by side: one connection all the same
+            return self._get(name)
+
+    def _get(self, name: str) -> Host:
         if name not in self._open:
             from pipeline.host.ssh import SshHost
 
