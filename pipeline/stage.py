@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pipeline.artifacts import Artifact, content_hash
 from pipeline.clock import Clock, SystemClock
@@ -98,6 +100,7 @@ class Site:
     clock: Clock = field(default_factory=SystemClock)
     sink: Sink = lambda _event: None
     shared: dict[str, Any] = field(default_factory=dict)  # connections that stages of one process share, by name
+    _making: dict[str, threading.RLock] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def host(self, name: str) -> Host:
         return _named("host", name, self.hosts)
@@ -117,29 +120,43 @@ class Site:
 
     def tell(self, what: What, stage: str, text: str, **data: Any) -> None:
         """Tell the faces what happens. Secrets read so far are masked here, once for all of them."""
-        masked = {key: self.secrets.mask(value) if isinstance(value, str) else value for key, value in data.items()}
-        self.sink(Event(what, stage, self.secrets.mask(text), self.clock.now(), masked))
+        self.sink(Event(what, stage, self.secrets.mask(text), self.clock.now(), _masked(data, self.secrets.mask)))
 
     def share(self, name: str, make: Callable[[], Any]) -> Any:
-        """The connection kept under `name`, made on first use; closed with the site where it has `close`."""
-        if name not in self.shared:
-            self.shared[name] = make()
-        return self.shared[name]
+        """The connection kept under `name`, made on first use; closed with the site where it has `close`.
+
+        Stages are looked at side by side: two that ask for one name at once get one connection.
+        """
+        with self._making.setdefault(name, threading.RLock()):
+            if name not in self.shared:
+                self.shared[name] = make()
+            return self.shared[name]
 
     def close(self) -> None:
-        for connection in self.shared.values():
-            if hasattr(connection, "close"):
-                connection.close()
-        self.shared.clear()
-        if hasattr(self.hosts, "close"):
-            self.hosts.close()
-        self.records.close()
+        """Close everything that was opened, the newest first (a tunnel before its host), each even where another fails."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.records.close)
+            for connection in (self.hosts, *self.shared.values()):
+                if hasattr(connection, "close"):
+                    stack.callback(connection.close)
+            self.shared.clear()
 
-    def __enter__(self) -> Site:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def _masked(value: Any, mask: Callable[[str], str]) -> Any:
+    """A JSON value with every string in it masked; artifacts and other values as they are."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {key: _masked(item, mask) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item, mask) for item in value]
+    return value
 
 
 def _named(kind: str, name: str, known: Mapping[str, T]) -> T:
