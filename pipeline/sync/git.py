@@ -104,7 +104,7 @@ def _send(spec: Git, source: Source, site: Site, there: There) -> None:
                 done = _receive(host, source, site, target, b"")
         if done.ok:
             return
-        if done.code != INCOMPLETE or not have or _is_full(done):
+        if done.code != INCOMPLETE or not have or git.is_full(done.errors):
             break
         site.tell(What.WARN, "sync", f"{spec.host} lacks objects of trees it has: sends everything")
     raise git.receive_error(done.code, done.errors, spec.host, source.tree)
@@ -153,10 +153,6 @@ def _allowed(spec: Git, source: Source) -> None:
             f"the working copy is not what commit {source.commit[:7]} says, and this blueprint takes commits only",
             mend="git status; git commit or git stash, then run again",
         )
-
-
-def _is_full(done: Output) -> bool:
-    return "No space left" in done.errors or "quota exceeded" in done.errors
 
 
 def _amount(size: int) -> str:

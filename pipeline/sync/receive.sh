@@ -13,10 +13,10 @@ fail() {
 	code=$1
 	shift
 	[ $# = 0 ] || printf '%s\n' "$*" >&2
-	rm -rf "$trees/.new"
-	# the numbers a person needs where the disk is the reason
+	# before anything is removed: git does not say that the disk is full where it writes files
 	df -Pk "$base" 2>/dev/null | awk 'NR == 2 { print "space " $4 }' >&2
-	df -Pi "$base" 2>/dev/null | awk 'NR == 2 { print "inodes " $4 }' >&2
+	df -Pi "$base" 2>/dev/null | awk 'NR == 2 && $2 > 0 { print "inodes " $4 }' >&2
+	rm -rf "$trees/.new"
 	exit "$code"
 }
 
@@ -33,11 +33,12 @@ chmod 700 "$base"
 
 # one at a time; the kernel lets go of the lock when its holder dies
 exec 9>>"$base/lock" || fail 1
+tries=$((patience * 5))
 until flock -n 9; do
-	[ "$patience" -gt 0 ] || fail 72 "held by $(cat "$base/lock.holder" 2>/dev/null)"
-	[ "$patience" -lt "$6" ] || echo "waits for $(cat "$base/lock.holder" 2>/dev/null)"
-	patience=$((patience - 1))
-	sleep 1
+	[ "$tries" -gt 0 ] || fail 72 "held by $(cat "$base/lock.holder" 2>/dev/null)"
+	[ "$tries" -lt $((patience * 5)) ] || echo "waits for $(cat "$base/lock.holder" 2>/dev/null)"
+	tries=$((tries - 1))
+	sleep 0.2
 done
 printf '%s\n' "$holder" >"$base/lock.holder"
 
@@ -90,6 +91,7 @@ sync -f "$new" 2>/dev/null || sync
 quiet update-ref "refs/trees/$tree" "$tree" || fail 1
 mv "$new/tree" "$trees/$tree" || fail 1
 rm -rf "$new"
+unset GIT_WORK_TREE
 echo made
 
 ls -1t "$trees" | tail -n "+$((keep + 1))" | while read -r old; do

@@ -176,20 +176,17 @@ def remote_error(errors: str, where: str, *, writing: bool = False) -> PipelineE
 
 def receive_error(code: int, errors: str, host: str, tree: str) -> PipelineError:
     """What `receive.sh` means by its exit code and the text of the git on the host."""
-    lines = errors.strip().splitlines()
-    free = {
-        name: int(value) for name, _, value in (line.partition(" ") for line in lines) if name in ("space", "inodes") and value.isdigit()
-    }
-    said = [line for line in lines if line.split(" ", 1)[0] not in ("space", "inodes")]
+    free = _free(errors)
+    said = [line for line in errors.strip().splitlines() if line.split(" ", 1)[0] not in ("space", "inodes")]
     cause = "\n".join(said[-6:])
     if code == 71:
         tool = said[-1].removeprefix("lacks ") if said else "git"
         return lacking(tool, host)
     if code == 72:
         return Locked(f"another sync to {host} is at work", cause=cause, mend="wait until it is done, then run again")
-    if "No space left on device" in errors or "Disk quota exceeded" in errors:
+    if is_full(errors):
         inodes = free.get("inodes", 1) < 1000 < free.get("space", 0)
-        left = f"{free.get('inodes', 0)} inodes" if inodes else f"{free.get('space', 0) / 1024:.0f} MiB"
+        left = f"{free.get('inodes', 0)} inodes" if inodes else f"{free.get('space', 0) / 1024:.1f} MiB"
         return ResourceError(
             f"the disk of {host} is full: {left} left",
             cause=cause,
@@ -210,6 +207,19 @@ def receive_error(code: int, errors: str, host: str, tree: str) -> PipelineError
             f"the pack does not hold together on {host}", cause=cause, mend=f"git fsck here; on {host}, remove source.git"
         )
     return ConfigError(f"git on {host} failed with code {code}", cause=cause, mend=f"run git --version on {host}; 2.20 or newer is needed")
+
+
+def is_full(errors: str) -> bool:
+    """Whether a failure of `receive.sh` is one of a full disk: git says so, or says nothing and nothing is left."""
+    free = _free(errors)
+    said = "No space left on device" in errors or "Disk quota exceeded" in errors
+    return said or free.get("space", 1024) < 1024 or free.get("inodes", 10) < 10
+
+
+def _free(errors: str) -> dict[str, int]:
+    """KiB and inodes that were free when the script failed."""
+    pairs = (line.split(" ") for line in errors.splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[0] in ("space", "inodes") and pair[1].isdigit()}
 
 
 def lacking(tool: str, host: str) -> ConfigError:
