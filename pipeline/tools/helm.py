@@ -1,0 +1,204 @@
+"""Helm's command line: what to call, and what its output means, for Helm 3.13 and later and Helm 4."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.errors import (
+    Ambiguous,
+    AuthError,
+    ConfigError,
+    Locked,
+    NotRolledBack,
+    PipelineError,
+    ResourceError,
+    Transient,
+)
+
+OLDEST = (3, 13)  # the first whose upgrade takes --labels
+KEPT = ("HOME", "PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "LANG", "TZ", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy")
+LIMIT = 1 << 20  # bytes a Secret may hold, which is where Helm keeps a release
+Argv = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One release on one cluster, and the helm that is called. `server` and `server_name` are those of a tunnel, if there is one."""
+
+    program: str
+    version: tuple[int, int]
+    release: str
+    namespace: str
+    kubeconfig: str
+    context: str
+    server: str = ""
+    server_name: str = ""
+
+
+def version(program: str) -> Argv:
+    return (program, "version", "--short")
+
+
+def upgrade(target: Target, chart: str, values: str, labels: Mapping[str, str], seconds: int) -> Argv:
+    """Install or upgrade; returns once the objects are written, without waiting for pods. `seconds` bounds each hook."""
+    return (
+        target.program, "upgrade", "--install", *_common(target), "--values", values, "--history-max", "10",
+        "--labels", ",".join(f"{key}={value}" for key, value in labels.items()), "--timeout", f"{seconds}s", *_forced(target),
+        "--", target.release, chart,
+    )  # fmt: skip
+
+
+def rollback(target: Target, revision: int, seconds: int) -> Argv:
+    return (
+        target.program, "rollback", *_common(target), "--history-max", "10", "--timeout", f"{seconds}s", *_forced(target),
+        "--", target.release, str(revision),
+    )  # fmt: skip
+
+
+def uninstall(target: Target, seconds: int) -> Argv:
+    return (target.program, "uninstall", *_common(target), "--timeout", f"{seconds}s", "--", target.release)
+
+
+def environment(inherited: Mapping[str, str], folder: str) -> dict[str, str]:
+    """The environment helm runs in: what it needs of `inherited`, no HELM_* and no KUBECONFIG of the user's, caches under `folder`."""
+    kept = {key: inherited[key] for key in KEPT if key in inherited}
+    return kept | {
+        "HELM_CACHE_HOME": f"{folder}/cache", "HELM_CONFIG_HOME": f"{folder}/config", "HELM_DATA_HOME": f"{folder}/data",
+        "HELM_NO_PLUGINS": "1",
+    }  # fmt: skip
+
+
+def read_version(text: str) -> tuple[int, int]:
+    """(major, minor) from `helm version --short`. Raises ConfigError where it is too old or is not helm."""
+    match = re.search(r"v(\d+)\.(\d+)", text)
+    if match is None:
+        raise ConfigError("this is not helm", cause=text.strip()[:200], mend="install Helm 3.13 or later, or name it in the site's tools")
+    found = int(match[1]), int(match[2])
+    if found < OLDEST:
+        raise ConfigError(f"helm {found[0]}.{found[1]} is too old", mend="install Helm 3.13 or later (it keeps labels of a release)")
+    return found
+
+
+def _common(target: Target) -> Argv:
+    words = ("--namespace", target.namespace, "--kubeconfig", target.kubeconfig, "--kube-context", target.context)
+    tunnel = ("--kube-apiserver", target.server, "--kube-tls-server-name", target.server_name) if target.server else ()
+    return (*words, *tunnel)
+
+
+def _forced(target: Target) -> Argv:
+    """Helm 4 applies on the server, where another's edit of a field is a conflict: the blueprint wins, as it did with Helm 3."""
+    return ("--server-side=true", "--force-conflicts") if target.version >= (4, 0) else ()
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a text that `pattern` finds in helm's output means."""
+
+    pattern: str
+    kind: type[PipelineError]
+    what: str
+    mend: str = ""
+
+
+# The first that fits counts. Recorded outputs: tests/cases/helm/
+MEANINGS = (
+    Meaning(
+        r"another operation \(install/upgrade/rollback\) is in progress",
+        Locked,
+        "helm says another operation is in progress",
+        "run again: a release whose helm was killed is repaired first",
+    ),
+    Meaning(
+        r"Too long: (?:must have|may not be more than) (?:at most )?\d+|request is too large",
+        ConfigError,
+        "the release is too large to be kept in a Secret (1 MiB)",
+        "look for large files in the chart's folder; name them in .helmignore",
+    ),
+    Meaning(
+        r"because it is being terminated", ConfigError, "the namespace is being deleted", "wait until it is gone, then run again"
+    ),
+    Meaning(
+        r"invalid ownership metadata|cannot be imported into the current release",
+        ConfigError,
+        "an object of that name exists and belongs to somebody else",
+        "delete it, or give it to the release with the labels the cause names",
+    ),
+    Meaning(
+        r"don't meet the specifications of the schema", ConfigError, "the values do not fit the chart's schema", "correct `values`"
+    ),
+    Meaning(
+        r"(?i:pre|post)-(?:install|upgrade|rollback)(?: hooks?)? failed",
+        NotRolledBack,
+        "a hook of the chart failed",
+        "kubectl logs of the hook's Job",
+    ),
+    Meaning(
+        r"field is immutable|may not change once set",
+        ConfigError,
+        "the chart changes a field that cannot change",
+        "rename the object in the chart, or delete it by hand first",
+    ),
+    Meaning(
+        r"no matches for kind|unable to recognize",
+        ConfigError,
+        "the chart uses a kind this cluster does not know",
+        "install its CRDs, or turn that part of the chart off",
+    ),
+    Meaning(
+        r"incompatible with Kubernetes", ConfigError, "the chart does not allow this version of Kubernetes", "see kubeVersion"
+    ),
+    Meaning(
+        r"failed with \d+ conflict|conflicts? with \"",
+        ConfigError,
+        "a field belongs to another field manager",
+        "take the edit back, or let the other manager go",
+    ),
+    Meaning(
+        r"connection refused|connection reset|cluster unreachable|no route to host|i/o timeout|TLS handshake timeout|EOF$",
+        Transient,
+        "helm lost the Kubernetes API",
+    ),
+    Meaning(
+        r"etcdserver: |raft proposal dropped|InternalError|failed calling webhook|(?i:internal error occurred)"
+        r"|context deadline exceeded|the server was unable to return|the server is currently unable|(?i:too many ?requests)|timed out",
+        Ambiguous,
+        "the Kubernetes API failed while helm wrote",
+    ),
+    Meaning(
+        r"(?i:forbidden)", AuthError, "the Kubernetes API forbids what the chart needs", "grant this user what the cause names"
+    ),
+    Meaning(
+        r"(?i:unauthorized)|asked for the client to provide credentials",
+        AuthError,
+        "the Kubernetes API does not know these credentials",
+        "renew the kubeconfig of this cluster",
+    ),
+    Meaning(
+        r"parse error at|execution error at|error converting YAML|YAML parse error|error calling|template: ",
+        ConfigError,
+        "the chart cannot be rendered",
+        "correct the chart or its values",
+    ),
+    Meaning(
+        r"path .* not found|Chart\.yaml file is missing|missing in charts/ directory|validation: |is invalid:",
+        ConfigError,
+        "helm refused the chart",
+        "correct what the cause names",
+    ),
+    Meaning(r"no space left on device", ResourceError, "no disk space for helm", "free some space here"),
+    Meaning(r"exec format error|permission denied", ConfigError, "helm cannot be run", "install helm for this machine"),
+)
+
+
+def failure(code: int, text: str) -> PipelineError:
+    """The error that helm's exit `code` and its output mean. What is not known is Ambiguous: the next look tells what came of it."""
+    lines = [line for line in text.splitlines() if not line.startswith(("W1", "W0", "level=WARN"))]
+    evidence = "\n".join(lines[-6:]).strip()
+    if code < 0:
+        return Ambiguous(f"helm was ended by signal {-code}", cause=evidence)
+    for meaning in MEANINGS:
+        if re.search(meaning.pattern, text, re.MULTILINE):
+            return meaning.kind(meaning.what, cause=evidence, mend=meaning.mend)
+    return ConfigError(f"helm failed (exit {code})", cause=evidence, mend="see the cause; `helm upgrade … --dry-run=server` shows more")

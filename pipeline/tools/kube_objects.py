@@ -1,0 +1,178 @@
+"""Reads Kubernetes objects as the API gives them: which pods are ready, what a Deployment still waits for, which images run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Object = Mapping[str, Any]
+REVISION = "deployment.kubernetes.io/revision"
+HASH = "pod-template-hash"
+INSTANCE = "app.kubernetes.io/instance"
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container of a pod as its node reports it. `state` is waiting, running, terminated or "" (not reported yet)."""
+
+    name: str
+    image: str
+    image_id: str
+    ready: bool
+    restarts: int
+    state: str
+    reason: str
+    message: str
+    exit_code: int | None
+    last_reason: str
+    last_exit: int | None
+    init: bool
+
+
+def name(value: Object) -> str:
+    return str(value.get("metadata", {}).get("name", ""))
+
+
+def labels(value: Object) -> Mapping[str, str]:
+    return value.get("metadata", {}).get("labels") or {}
+
+
+def notes(value: Object) -> Mapping[str, str]:
+    """Its annotations."""
+    return value.get("metadata", {}).get("annotations") or {}
+
+
+def selector(release: str) -> str:
+    """The label selector of everything a release made. Source: https://helm.sh/docs/chart_best_practices/labels/"""
+    return f"{INSTANCE}={release}"
+
+
+def terminating(pod: Object) -> bool:
+    return bool(pod.get("metadata", {}).get("deletionTimestamp"))
+
+
+def ready(pod: Object) -> bool:
+    return condition(pod, "Ready").get("status") == "True" and not terminating(pod)
+
+
+def condition(value: Object, kind: str) -> Object:
+    """The condition of that type, empty where there is none."""
+    found = [entry for entry in value.get("status", {}).get("conditions") or [] if entry.get("type") == kind]
+    return found[0] if found else {}
+
+
+def containers(pod: Object) -> Iterator[Container]:
+    """Init containers first, as they run."""
+    status = pod.get("status", {})
+    for init, key in ((True, "initContainerStatuses"), (False, "containerStatuses")):
+        for entry in status.get(key) or []:
+            yield _container(entry, init)
+
+
+def _container(entry: Object, init: bool) -> Container:
+    state = entry.get("state") or {}
+    kind = next((kind for kind in ("waiting", "running", "terminated") if state.get(kind) is not None), "")
+    now, last = state.get(kind) or {}, (entry.get("lastState") or {}).get("terminated") or {}
+    return Container(
+        name=str(entry.get("name", "")),
+        image=str(entry.get("image", "")),
+        image_id=str(entry.get("imageID", "")),
+        ready=bool(entry.get("ready")),
+        restarts=int(entry.get("restartCount") or 0),
+        state=kind,
+        reason=str(now.get("reason") or ""),
+        message=str(now.get("message") or ""),
+        exit_code=now.get("exitCode"),
+        last_reason=str(last.get("reason") or ""),
+        last_exit=last.get("exitCode"),
+        init=init,
+    )
+
+
+def restarts(pod: Object) -> int:
+    """The restarts of its most restless container."""
+    return max((container.restarts for container in containers(pod)), default=0)
+
+
+def doing(pod: Object) -> str:
+    """What a pod does now, in the fewest of Kubernetes' own words."""
+    if terminating(pod):
+        return "Terminating"
+    for container in containers(pod):
+        if container.state == "waiting" and container.reason not in ("", "PodInitializing"):
+            return container.reason
+        if container.state == "terminated" and not container.init:
+            return container.reason or f"exit {container.exit_code}"
+    if condition(pod, "PodScheduled").get("status") == "False":
+        return str(condition(pod, "PodScheduled").get("reason") or "not scheduled")
+    phase = str(pod.get("status", {}).get("phase") or "Pending")
+    return "not ready" if phase == "Running" and not ready(pod) else phase
+
+
+def template_images(deployment: Object) -> Iterator[tuple[str, str]]:
+    """(container, image) of a workload's pod template."""
+    spec = deployment.get("spec", {}).get("template", {}).get("spec", {})
+    for key in ("initContainers", "containers"):
+        for container in spec.get(key) or []:
+            yield str(container.get("name", "")), str(container.get("image", ""))
+
+
+def image_ids(pods: Iterable[Object]) -> dict[str, tuple[str, ...]]:
+    """What each pod that stays runs, by its node's own word: pod name -> imageIDs."""
+    return {name(pod): tuple(container.image_id for container in containers(pod)) for pod in pods if not terminating(pod)}
+
+
+def pending(deployment: Object) -> str:
+    """What a Deployment still waits for, "" once its newest pods are all available and no older ones are left.
+
+    The rule is that of `kubectl rollout status` (k8s.io/kubectl/pkg/polymorphichelpers/rollout_status.go).
+    """
+    meta, spec, status = deployment.get("metadata", {}), deployment.get("spec", {}), deployment.get("status", {})
+    called, wanted = name(deployment), int(spec.get("replicas", 1) if spec.get("replicas") is not None else 1)
+    if int(status.get("observedGeneration") or 0) < int(meta.get("generation") or 0):
+        return f"{called}: the new version has not been taken up yet"
+    updated, total, available = (int(status.get(key) or 0) for key in ("updatedReplicas", "replicas", "availableReplicas"))
+    if updated < wanted:
+        return f"{called}: {updated} of {wanted} new pods exist"
+    if total > updated:
+        return f"{called}: {total - updated} old pods are left"
+    if available < updated:
+        return f"{called}: {available} of {updated} new pods are available"
+    return ""
+
+
+def newest_hash(deployment: Object, replica_sets: Sequence[Object]) -> str:
+    """The pod-template-hash of the Deployment's newest ReplicaSet, "" where it is not there yet."""
+    revision, uid = notes(deployment).get(REVISION), deployment.get("metadata", {}).get("uid")
+    for replica_set in replica_sets:
+        owners = [owner.get("uid") for owner in replica_set.get("metadata", {}).get("ownerReferences") or []]
+        if uid in owners and notes(replica_set).get(REVISION) == revision:
+            return str(labels(replica_set).get(HASH, ""))
+    return ""
+
+
+def edits(deployment: Object, allowed: Sequence[str] = ("helm", "Helm", "pipeline")) -> list[str]:
+    """Fields of the spec that somebody else set, as "spec.template… by kubectl-edit at 12:00".
+
+    What an autoscaler (replicas through the scale subresource) or `kubectl rollout restart` leaves is no edit. Read from
+    managedFields. Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/
+    """
+    found = []
+    for entry in deployment.get("metadata", {}).get("managedFields") or []:
+        if entry.get("manager") in allowed or entry.get("subresource"):
+            continue
+        who = f"by {entry.get('manager')} at {entry.get('time', 'an unknown time')}"
+        paths = _leaves(entry.get("fieldsV1", {}).get("f:spec") or {}, "spec")
+        found += [f"{path} {who}" for path in paths if "restartedAt" not in path]
+    return sorted(found)
+
+
+def _leaves(fields: Mapping[str, Any], path: str) -> Iterator[str]:
+    inner = {key: value for key, value in fields.items() if key != "."}
+    if not inner:
+        yield path
+    for key, value in inner.items():
+        kind, _, word = key.partition(":")
+        word = word if kind == "f" else "[" + word.replace('"', "").replace("{", "").replace("}", "").replace("name:", "") + "]"
+        yield from _leaves(value, path + (word if word.startswith("[") else f".{word}"))
