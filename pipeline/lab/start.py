@@ -113,6 +113,8 @@ class Start:
             built["kubelab"].result()
             if self.mend:
                 realm.service(lab).start()
+            else:
+                realm.service(lab).stop()
             cluster.start(lab, machine)
             runtime.result()
             ingress = pool.submit(lambda: traefik.start(lab, machine, built["traefik"].result()))

@@ -1,0 +1,89 @@
+"""Programs are known by what they are made of, and made of what they should be."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.lab import node, programs, toolchain
+from pipeline.lab.programs import RECIPES, Recipe, key
+
+HELM = RECIPES["helm"]
+
+
+def test_the_key_follows_the_content() -> None:
+    assert key(HELM, "1.26.8") == key(dataclasses.replace(HELM, usual=1), "1.26.8")
+    others = {
+        key(dataclasses.replace(HELM, version="v4.3.2"), "1.26.8"),
+        key(HELM, "1.26.9"),
+        key(HELM, "1.26.8", "other source"),
+        key(dataclasses.replace(HELM, cgo=True), "1.26.8"),
+    }
+    assert len(others | {key(HELM, "1.26.8")}) == 5
+
+
+def test_the_cache_is_where_xdg_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert programs.find("kubelab", "1.26.8").parent == tmp_path / "pipeline-lab" / "programs"
+
+
+def test_an_unknown_program() -> None:
+    with pytest.raises(ConfigError, match="no program 'k3s'"):
+        programs.ensure("k3s")
+
+
+def test_own_go_mod_keeps_replacements_but_those_into_its_own_tree() -> None:
+    text = "module a.example/b\n\nreplace (\n\tx.example/y => z.example/y v1\n\ta.example/c => ./c\n)\nreplace q.example/r => ../r\n"
+    own = programs.own_go_mod(text, Recipe("b", 1, "a.example/b", "v2.0.0"))
+    assert own.startswith("module lab/b\n")
+    assert "x.example/y => z.example/y v1" in own
+    assert "./c" not in own
+    assert "../r" not in own
+    assert own.endswith("require a.example/b v2.0.0\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("go version go1.26.8 linux/amd64", (1, 26, 8)),
+        ("go version go1.27 linux/amd64", (1, 27, 0)),
+        ("go version devel +abc", ()),
+        ("", ()),
+    ],
+)
+def test_go_versions(text: str, version: tuple[int, ...]) -> None:
+    assert toolchain.parse(text) == version
+
+
+def test_no_go_is_no_version(tmp_path: Path) -> None:
+    assert toolchain.version_of(tmp_path / "go") == ()
+    assert () < toolchain.NEEDED <= toolchain.parse("go" + toolchain.WHEEL)
+
+
+def test_the_pause_image_is_whole_and_always_the_same() -> None:
+    data = node.pause_image(b"busybox")
+    assert data == node.pause_image(b"busybox")
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        stream = archive.extractfile("manifest.json")
+        assert stream is not None
+        manifest = json.load(stream)[0]
+        assert manifest["RepoTags"] == [node.PAUSE]
+        assert {manifest["Config"], *manifest["Layers"]} <= set(archive.getnames())
+
+
+def test_old_builds_are_forgotten(tmp_path: Path) -> None:
+    import os
+
+    for age in range(5):
+        build = tmp_path / f"helm-{age:016x}"
+        build.mkdir()
+        os.utime(build, (age, age))
+    (tmp_path / f"helm3-{0:016x}").mkdir()
+    programs._prune("helm", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"helm-{age:016x}" for age in (2, 3, 4)] + [f"helm3-{0:016x}"]
