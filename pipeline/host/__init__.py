@@ -16,7 +16,9 @@ class Cmd:
     """A command as a value: `argv` is never shell text.
 
     `env` is added to the host's own environment, `stdin` is sent whole and then closed, `timeout` is in seconds and ends the
-    command on the host, not only here. `secret` keeps stdin and output out of every log.
+    command on the host, not only here. `secret` keeps stdin and output out of every log. `keep` is how many bytes of stdout and of
+    stderr stay in the Output, the last ones; None is all. The values of `env` can be seen in the host's process list: a secret goes
+    by stdin.
     """
 
     argv: tuple[str, ...]
@@ -25,11 +27,15 @@ class Cmd:
     stdin: bytes = b""
     timeout: float = 60.0
     secret: bool = False
+    keep: int | None = None
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a command left: its own exit code (never the transport's) and its bytes."""
+    """What a command left: its own exit code (never the transport's) and its bytes.
+
+    127 is a program that is not there, 126 one that cannot be run, 125 a `cwd` that cannot be entered.
+    """
 
     code: int
     stdout: bytes = b""
@@ -67,19 +73,19 @@ class Address:
 class Host(Protocol):
     """A machine. `state` is the folder on it that is the pipeline's own.
 
-    Every method raises Transient when the machine or the way to it fails, HostKeyError and AuthError when SSH says so, and never because
-    a command ended with a code other than 0: that is the caller's to read.
+    Every method raises Transient when the machine or the way to it fails, HostKeyError and AuthError when SSH says so, and never
+    because a command ended with a code other than 0: that is the caller's to read.
     """
 
     name: str
     state: str
 
     def run(self, cmd: Cmd, on_line: OnLine | None = None) -> Output:
-        """Run to the end. `on_line` gets each line of stdout and stderr as it comes. A command that outlives its timeout is ended on
-        the host and Transient is raised."""
+        """Run to the end. `on_line` gets each line of stdout and stderr as it comes. A command that outlives its timeout is ended
+        on the host and Transient is raised."""
 
     def put(self, source: Path, target: str) -> None:
-        """Copy a local file to `target`: resumed where a former try stopped, compared by sha256, in place at once or not at all."""
+        """Copy a local file to `target`: resumed where a former try stopped, compared by sha256, in place whole or not at all."""
 
     def forward(self, target: Address) -> AbstractContextManager[Address]:
         """A loopback address here that leads to `target` as that machine sees it."""

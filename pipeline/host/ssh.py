@@ -1,0 +1,130 @@
+"""A machine behind SSH: one connection, opened on first use and again after it was lost."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import paramiko
+
+from pipeline.clock import Clock, SystemClock
+from pipeline.errors import Transient
+from pipeline.host import Address, Cmd, OnLine, Output
+from pipeline.host.scripts import command_line, script, words
+from pipeline.host.ssh_link import LOST, Link, Way
+from pipeline.host.ssh_put import copy
+from pipeline.host.ssh_talk import Talk
+from pipeline.host.ssh_tunnel import Tunnels
+
+
+class SshHost:
+    """The Host behind `address`.
+
+    `known_hosts` and `identity_file` given here replace the user's ~/.ssh and its config; without them ProxyJump, HostName, keys and, for
+    port 22, the port come from there. `accept_new` stores an unknown host key on first sight. `interval` is how long (seconds)
+    the machine may be silent before it is asked for a sign of life: it is given up after 2.7 times that.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        port: int = 22,
+        user: str = "root",
+        identity_file: str = "",
+        known_hosts: str = "",
+        state: str = "/var/lib/pipeline",
+        clock: Clock | None = None,
+        accept_new: bool = False,
+        interval: float = 15.0,
+    ) -> None:
+        """Raises ConfigError for an address, user or key file that cannot be; connects to nothing yet."""
+        self.name = name
+        self.state = state
+        self._way = Way(name, address, port, user, identity_file, known_hosts, accept_new, interval)
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._link: Link | None = None
+        self._spare: paramiko.Channel | None = None
+        self._tunnels = Tunnels(self._open)
+
+    def run(self, cmd: Cmd, on_line: OnLine | None = None) -> Output:
+        """See Host. Raises Ambiguous where the connection was lost or the time was up after the command had been sent."""
+        return self.stream(cmd, [cmd.stdin] if cmd.stdin else [], len(cmd.stdin), on_line)
+
+    def stream(self, cmd: Cmd, stdin: Iterable[bytes], size: int, on_line: OnLine | None = None) -> Output:
+        """`run`, with the `size` bytes of stdin taken from an iterable as they can be sent."""
+        token = secrets.token_hex(16)
+        line = command_line(("sh", "-c", script("ssh_wrap"), "wrap", token, str(size), cmd.cwd or "", *words(cmd)))
+        link = self._open()
+        channel = self._channel(link)
+        try:
+            talk = Talk(link, channel, cmd, token.encode(), on_line, self._clock)
+            talk.begin(line)
+            self._prepare(link)
+            return talk.listen(stdin, size)
+        finally:
+            channel.close()
+
+    def put(self, source: Path, target: str) -> None:
+        """See Host. Raises ResourceError where the disk is too small, IntegrityError where the copy is not what was sent."""
+        copy(self.name, self.stream, source, target)
+
+    def forward(self, target: Address) -> contextlib.AbstractContextManager[Address]:
+        """See Host. Connections made while the machine is away are reset; later ones pass again."""
+        return self._tunnels.forward(target)
+
+    def expose(self, target: Address) -> contextlib.AbstractContextManager[Address]:
+        """See Host. The port is asked for again when the connection had to be made anew."""
+        return self._tunnels.expose(target)
+
+    def close(self) -> None:
+        with self._lock:
+            link, self._link, self._spare = self._link, None, None
+            if link is not None:
+                link.close()
+
+    def _open(self) -> Link:
+        with self._lock:
+            if self._link is None or not self._link.alive:
+                if self._link is not None:
+                    self._link.close()
+                self._link = self._spare = None
+                self._link = Link(self._way)
+                self._tunnels.attach(self._link)
+            return self._link
+
+    def _channel(self, link: Link) -> paramiko.Channel:
+        """A session to run one command in: the one opened ahead, or a new one."""
+        with self._lock:
+            spare, self._spare = self._spare, None
+        if spare is not None and spare.get_transport() is link.transport and not spare.closed:
+            return spare
+        try:
+            return link.transport.open_session(timeout=30.0)
+        except paramiko.ChannelException as error:
+            raise Transient(
+                f"{self.name} ({link.place}) gives no further session",
+                cause=str(error),
+                mend="let the other commands end, or raise MaxSessions in its sshd_config",
+            ) from error
+        except LOST as error:
+            raise link.fault("opening a session", error) from error
+
+    def _prepare(self, link: Link) -> None:
+        """Open a session ahead, aside: it saves the next command a round trip."""
+
+        def work() -> None:
+            with contextlib.suppress(*LOST):
+                channel = link.transport.open_session(timeout=30.0)
+                with self._lock:
+                    if self._spare is None and self._link is link:
+                        self._spare = channel
+                        return
+                channel.close()
+
+        if self._spare is None:
+            threading.Thread(target=work, name=f"session-{self.name}", daemon=True).start()

@@ -1,0 +1,140 @@
+"""One command on one channel: sent, fed, listened to, and ended when its time is up."""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Iterable
+
+import paramiko
+
+from pipeline.clock import Clock
+from pipeline.errors import Ambiguous, ConfigError, PipelineError, Transient
+from pipeline.host import Cmd, OnLine, Output
+from pipeline.host.framed import Framed
+from pipeline.host.lines import Lines
+from pipeline.host.ssh_link import LOST, Link
+
+READ = 1 << 18  # bytes taken from a channel at once
+WRITE = 1 << 15  # bytes given to it: OpenSSH takes no larger packet
+INLINE = 1 << 16  # bytes of stdin that fit the peer's window, so that no thread is needed to write them
+GRACE = 7.0  # seconds for a command to end when told to: it gets five before it is killed
+GLANCE = 1.0  # seconds; paramiko wakes the reader, but two of its locks can miss each other
+
+
+class Talk:
+    """`begin`, then `listen`; the caller closes the channel."""
+
+    def __init__(self, link: Link, channel: paramiko.Channel, cmd: Cmd, token: bytes, on_line: OnLine | None, clock: Clock) -> None:
+        self._link = link
+        self._channel = channel
+        self._cmd = cmd
+        self._token = token
+        self._clock = clock
+        self._lines = (Lines(on_line, cmd.keep), Lines(on_line, cmd.keep))
+        self._out, self._err = (Framed(token, lines) for lines in self._lines)
+        self._deadline = clock.monotonic() + cmd.timeout
+        self._broken: BaseException | None = None
+
+    def begin(self, line: bytes) -> None:
+        """Have `line` run. Raises Transient where there is no answer."""
+        # exec_command waits without a limit for its answer; closing the channel ends that
+        limit = threading.Timer(min(self._cmd.timeout, threading.TIMEOUT_MAX), self._channel.close)
+        limit.daemon = True
+        limit.start()
+        try:
+            self._channel.exec_command(line)  # bytes, which keep what is not UTF-8
+        except LOST as error:
+            raise self._gone(error) from error
+        finally:
+            limit.cancel()
+
+    def listen(self, stdin: Iterable[bytes], size: int) -> Output:
+        """Feed and read until the last word. Raises Ambiguous where it does not come."""
+        feeder = threading.Thread(target=self._feed, args=(stdin,), name="stdin", daemon=True)
+        if size > INLINE:
+            feeder.start()
+        else:
+            self._feed(stdin)
+        self._read(self._deadline)
+        if self._code is None:
+            raise self._expired()
+        if self._code < 0:
+            raise self._gone()
+        self._say_over()
+        return Output(self._code, *(lines.close() for lines in self._lines))
+
+    @property
+    def _code(self) -> int | None:
+        return self._err.code if self._out.code is not None else None
+
+    def _feed(self, stdin: Iterable[bytes]) -> None:
+        try:
+            for piece in stdin:
+                for start in range(0, len(piece), WRITE):
+                    self._channel.sendall(piece[start : start + WRITE])
+            self._channel.sendall(self._token + b"\n")
+        except LOST as error:
+            self._broken = error
+            self._channel.close()
+
+    def _read(self, deadline: float) -> None:
+        """Read until both streams are complete or `deadline`. Raises what `_gone` makes where the channel ends before."""
+        poll = select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        while (left := deadline - self._clock.monotonic()) > 0:
+            ended = self._channel.closed or self._channel.eof_received
+            while self._channel.recv_ready():
+                self._out.feed(self._channel.recv(READ))
+            while self._channel.recv_stderr_ready():
+                self._err.feed(self._channel.recv_stderr(READ))
+            if self._code is not None:
+                return
+            if ended:
+                raise self._gone(self._broken)
+            poll.poll(1000 * min(left, GLANCE))
+
+    def _say_over(self) -> None:
+        """Tell the wrapper that its end is no accident."""
+        if self._channel.send_ready():
+            try:
+                self._channel.sendall(self._token + b"\n")
+            except LOST:
+                return
+
+    def _expired(self) -> PipelineError:
+        """End the command on its host: the end of its stdin is what the wrapper waits for."""
+        said = f"{self._name} did not end within {self._cmd.timeout:.0f} s"
+        try:
+            self._channel.shutdown_write()
+            self._out.code = self._err.code = None
+            self._read(self._clock.monotonic() + GRACE)
+        except (Ambiguous, *LOST):
+            return Ambiguous(f"{said}, and the connection was lost before it could be ended", cause=self._tail())
+        if self._code is None:
+            return Ambiguous(f"{said} and could not be ended", cause=self._tail())
+        return Ambiguous(f"{said} and was ended there", cause=self._tail())
+
+    def _gone(self, error: BaseException | None = None) -> PipelineError:
+        link = self._link
+        if not link.alive:
+            fault = link.fault(f"running {self._cmd.argv[0]}", error)
+            return Ambiguous(fault.what, cause=fault.cause)
+        if self._channel.status_event.wait(1.0) and not self._out.begun:
+            return ConfigError(
+                f"{link.way.user} on {link.way.name} ({link.place}) has a login shell that runs no commands",
+                cause=self._out.banner.decode(errors="replace"),
+                mend=f"give {link.way.user} a POSIX shell there: usermod -s /bin/sh {link.way.user}",
+            )
+        if not self._out.begun and error is not None:
+            return Transient(f"{link.way.name} ({link.place}) did not start {self._cmd.argv[0]}", cause=str(error))
+        return Ambiguous(
+            f"{self._name} ended without an exit code", cause=self._tail(), mend="see whether the machine ran out of memory: dmesg"
+        )
+
+    @property
+    def _name(self) -> str:
+        return f"{self._cmd.argv[0]} on {self._link.way.name}"
+
+    def _tail(self) -> str:
+        return "" if self._cmd.secret else Output(1, *(lines.close() for lines in self._lines)).tail()

@@ -1,0 +1,174 @@
+"""Port forwarding over one machine's connection, both ways, through reconnects."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import paramiko
+
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.host import Address
+from pipeline.host.ssh_link import LOST, Link
+
+CHUNK = 1 << 15  # OpenSSH takes no larger packet
+LOOPBACK = "127.0.0.1"
+
+
+class Tunnels:
+    """The open tunnels of one machine; `open_link` gives its connection, made anew where it was lost."""
+
+    def __init__(self, open_link: Callable[[], Link]) -> None:
+        self._open_link = open_link
+        self._exposed: dict[int, Address] = {}
+        self._pumps: set[_Pump] = set()
+
+    def attach(self, link: Link) -> None:
+        """Ask a new connection for the ports that are exposed already."""
+        for port in tuple(self._exposed):
+            self._request(link, port)
+
+    @contextlib.contextmanager
+    def forward(self, target: Address) -> Iterator[Address]:
+        """A loopback address here that leads to `target` there."""
+        self._open_link()
+        with socket.create_server((LOOPBACK, 0), backlog=128) as listener:
+            pumps: set[_Pump] = set()
+            thread = threading.Thread(target=self._accept, args=(listener, target, pumps), name=f"forward-{target}", daemon=True)
+            thread.start()
+            try:
+                yield Address(LOOPBACK, listener.getsockname()[1])
+            finally:
+                listener.shutdown(socket.SHUT_RDWR)
+                thread.join()
+                for pump in tuple(pumps):
+                    pump.stop()
+
+    @contextlib.contextmanager
+    def expose(self, target: Address) -> Iterator[Address]:
+        """A loopback address there that leads to `target` here. Raises ConfigError where sshd forbids it."""
+        link = self._open_link()
+        port = self._request(link, 0)
+        self._exposed[port] = target
+        try:
+            yield Address(LOOPBACK, port)
+        finally:
+            del self._exposed[port]
+            with contextlib.suppress(PipelineError, *LOST):
+                link = self._open_link()
+                link.ask("cancel-tcpip-forward", LOOPBACK, port)
+            for pump in tuple(self._pumps):
+                if pump.port == port:
+                    pump.stop()
+
+    def _request(self, link: Link, port: int) -> int:
+        transport = link.transport
+        # paramiko has one handler for all ports, and forgets it with the first port that is given back: so it is set here
+        transport._tcp_handler = self._arrived  # type: ignore[attr-defined]
+        answer = link.ask("tcpip-forward", LOOPBACK, port)
+        if answer is None:
+            if not link.alive:
+                raise link.fault("asking for a port")
+            raise ConfigError(
+                f"{link.way.name} ({link.place}) does not forward ports",
+                cause="sshd refused tcpip-forward",
+                mend="set AllowTcpForwarding yes in its sshd_config",
+            )
+        return port or answer.get_int()
+
+    def _arrived(self, channel: paramiko.Channel, _origin: tuple[str, int], server: tuple[str, int]) -> None:
+        """A connection to an exposed port. Called in paramiko's own thread, which must not wait."""
+        target = self._exposed.get(server[1])
+        if target is None:
+            channel.close()
+            return
+
+        def connect() -> None:
+            try:
+                end = socket.create_connection((target.host, target.port), timeout=10)
+            except OSError:
+                channel.close()
+                return
+            end.settimeout(None)
+            _Pump(end, channel, self._pumps, server[1])
+
+        threading.Thread(target=connect, name=f"expose-{target}", daemon=True).start()
+
+    def _accept(self, listener: socket.socket, target: Address, pumps: set[_Pump]) -> None:
+        while True:
+            try:
+                end, origin = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._reach, args=(end, origin, target, pumps), name=f"reach-{target}", daemon=True).start()
+
+    def _reach(self, end: socket.socket, origin: tuple[str, int], target: Address, pumps: set[_Pump]) -> None:
+        try:
+            channel = self._open_link().transport.open_channel("direct-tcpip", (target.host, target.port), origin, timeout=30.0)
+        except (PipelineError, *LOST):
+            _reset(end)
+            return
+        _Pump(end, channel, pumps)
+
+
+class _Pump:
+    """Carries bytes between a socket and a channel, one thread each way, until both ways have ended."""
+
+    def __init__(self, end: socket.socket, channel: paramiko.Channel, all_pumps: set[_Pump], port: int = 0) -> None:
+        self.port = port
+        self._end = end
+        self._channel = channel
+        self._all = all_pumps
+        self._left = 2
+        self._lock = threading.Lock()
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        all_pumps.add(self)
+        self._threads = [
+            threading.Thread(target=self._carry, args=way, name="pump", daemon=True)
+            for way in ((end, channel, channel.shutdown_write), (channel, end, lambda: end.shutdown(socket.SHUT_WR)))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._channel.close()
+        with contextlib.suppress(OSError):
+            self._end.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+
+    def _carry(self, source: Any, sink: Any, finish: Callable[[], object]) -> None:
+        try:
+            while chunk := source.recv(CHUNK):
+                sink.sendall(chunk)
+            if source is self._channel and not self._channel.eof_received:
+                raise ConnectionResetError  # the channel was cut, not ended
+            finish()
+        except LOST:
+            _harden(self._end)
+            self._channel.close()
+            with contextlib.suppress(OSError):
+                self._end.shutdown(socket.SHUT_RDWR)
+        finally:
+            with self._lock:
+                self._left -= 1
+                last = self._left == 0
+            if last:
+                self._channel.close()
+                self._end.close()
+                self._all.discard(self)
+
+
+def _harden(end: socket.socket) -> None:
+    """Let closing mean RST, so that a cut is not taken for an end."""
+    with contextlib.suppress(OSError):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _reset(end: socket.socket) -> None:
+    _harden(end)
+    end.close()
