@@ -41,7 +41,7 @@ class Recipe:
     tags: str = ""
     cgo: bool = False
     link: str = ""
-    hollow: tuple[str, str, str] = ("", "", "")
+    hollow: tuple[str, str, str] | None = None
     extras: tuple[tuple[str, str], ...] = ()
 
 
@@ -156,18 +156,18 @@ def _own_module(recipe: Recipe, source: Path, run: Callable[[list[str], Path], s
     info = json.loads(run([str(compiler), "mod", "download", "-json", f"{recipe.module}@{recipe.version}"], source))
     (source / "go.mod").write_text(own_go_mod(Path(info["GoMod"]).read_text(), recipe))
     shutil.copyfile(Path(info["Dir"]) / "go.sum", source / "go.sum")
-    if recipe.hollow[0]:
-        _hollow_out(recipe, source, run, compiler)
+    if recipe.hollow:
+        _hollow_out(recipe.hollow, source, run, compiler)
     return Path(info["Dir"])
 
 
-def _hollow_out(recipe: Recipe, source: Path, run: Callable[[list[str], Path], str], compiler: Path) -> None:
+def _hollow_out(hollow: tuple[str, str, str], source: Path, run: Callable[[list[str], Path], str], compiler: Path) -> None:
     """Put a copy of the module beside the source, with one file replaced, and build with that."""
-    module, file, text = recipe.hollow
+    module, file, text = hollow
     own = source / "go.mod"
     found = re.search(rf"(?m)^\s*(?:require\s+)?{re.escape(module)} (v\S+)", own.read_text())
     if not found:
-        raise BuildError(f"{recipe.module} {recipe.version} no longer uses {module}", mend="take `hollow` out of its recipe")
+        raise BuildError(f"this version no longer uses {module}", mend="take `hollow` out of its recipe")
     info = json.loads(run([str(compiler), "mod", "download", "-json", f"{module}@{found[1]}"], source))
     _copy(Path(info["Dir"]), source / "hollow")
     (source / "hollow" / file).write_text(text)
