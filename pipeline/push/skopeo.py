@@ -156,7 +156,7 @@ def _copied(client: Client, spec: Spec, bundle: Bundle, site: Site, tag: str, th
     authfile = json.dumps({"auths": {name: {"auth": relay.auth}}}).encode()
     with relay.listening() as here, host.expose(here) as door:
         places = (f"{host.state}/{site.app}/skopeo", bundle.store_path, str(door), name, f"{spec.repository}:{tag}")
-        command = Cmd(("sh", "-c", _script(), "push", *places, *skopeo.copy(site.tool("skopeo"))), stdin=authfile, timeout=spec.timeout)
+        command = Cmd(("sh", "-c", _script(), "push", *places, site.tool("skopeo"), *skopeo.copy()), stdin=authfile, timeout=spec.timeout)
         output = host.run(command, lambda line: site.tell(What.LOG, STAGE, line))
     if not output.ok:
         raise _failed(output, relay.traffic.faults, bundle)
@@ -192,9 +192,7 @@ def _failed(output: Output, faults: list[PipelineError], bundle: Bundle) -> Pipe
         91: IntegrityError(f"the image archive {where} is gone", mend="build again"),
         92: IntegrityError(f"the image archive {where} is damaged", cause=output.tail(3), mend="delete it from the store and build again"),
         93: ConfigError(f"skopeo is not installed on {bundle.host}", mend=skopeo.INSTALL),
-        94: ResourceError(
-            f"no room on {bundle.host} to unpack the archive", cause=output.tail(3), mend="free space in the state folder (TMPDIR is there)"
-        ),
+        94: ResourceError(f"no room on {bundle.host} to unpack the archive", cause=output.tail(3), mend=skopeo.SPACE),
     }
     if output.code in own:
         return own[output.code]

@@ -1,11 +1,11 @@
 # Copies a docker-archive to a registry through a relay. POSIX sh; works with busybox ash.
 # $1 folder for cache and temporary files  $2 archive  $3 relay's host:port  $4 name the relay stands for  $5 repository:tag
-# $6... skopeo's argv up to the options that are added below. stdin: the authfile. stdout: the digest, nothing else.
+# $6 skopeo  $7... the words that follow it, up to the options that are added below. stdin: the authfile. stdout: the digest, nothing else.
 # Exit: 91 no archive, 92 the archive's gzip is damaged, 93 no skopeo, 94 no room to unpack, otherwise skopeo's own.
 set -u
 umask 077
-state=$1 archive=$2 relay=$3 name=$4 image=$5
-shift 5
+state=$1 archive=$2 relay=$3 name=$4 image=$5 skopeo=$6
+shift 6
 
 private= temporary= child=
 leave() {
@@ -38,7 +38,7 @@ temporary=$(mktemp -d "$state/pipeline-push.$$.XXXXXX") || exit 94
 cat > "$private/auth.json" || exit 94
 
 test -f "$archive" && test -r "$archive" || exit 91
-command -v "$1" > /dev/null || exit 93
+command -v -- "$skopeo" > /dev/null || exit 93
 
 # skopeo 1.9 reads a gzip'd docker-archive wrongly, whatever it is called: only the first two bytes tell.
 case $(head -c 2 -- "$archive" | od -An -tx1 | tr -d ' \n') in
@@ -56,8 +56,9 @@ esac
 # name, and a name that stays the same while the relay's port changes keeps that knowledge from run to run.
 export http_proxy="http://$relay" https_proxy="http://$relay" HTTP_PROXY="http://$relay" HTTPS_PROXY="http://$relay" no_proxy= NO_PROXY=
 # Root's cache would lie in /var/lib/containers, whatever XDG_DATA_HOME says, unless containers/image takes root for another user.
-export TMPDIR="$temporary" XDG_DATA_HOME="$state" _CONTAINERS_ROOTLESS_UID="$(id -u | sed 's/^0$/1/')"
-"$@" --authfile "$private/auth.json" --digestfile "$private/digest" -- "docker-archive:$temporary/image.tar" "docker://$name/$image" >&2 &
+export XDG_DATA_HOME="$state" _CONTAINERS_ROOTLESS_UID="$(id -u | sed 's/^0$/1/')"
+# --tmpdir, since 1.9 does not heed TMPDIR and fills /var/tmp.
+"$skopeo" --tmpdir "$temporary" "$@" --authfile "$private/auth.json" --digestfile "$private/digest" -- "docker-archive:$temporary/image.tar" "docker://$name/$image" >&2 &
 child=$!
 wait "$child"
 code=$?

@@ -14,40 +14,25 @@ OLDEST = "1.6"  # --dest-precompute-digests, --digestfile and --retry-times are 
 INSTALL = "install skopeo there: apt-get install skopeo (Debian), apk add skopeo (Alpine), nix profile install nixpkgs#skopeo"
 
 
-def copy(program: str) -> tuple[str, ...]:
-    """The argv of a copy, up to what is only known on the host: authfile, digestfile, `--`, source and destination follow."""
-    return (program, "copy", "--insecure-policy", "--dest-tls-verify=false", "--dest-precompute-digests", "--retry-times", "0")
+SPACE = "free space in the state folder on the build host: a copy needs up to the image's size there (--tmpdir lies in it)"
+AGAIN = "build it again"
 
 
+def copy() -> tuple[str, ...]:
+    """The words after `skopeo --tmpdir DIR`; authfile, digestfile, `--`, source and destination follow, which only the host knows."""
+    return ("copy", "--insecure-policy", "--dest-tls-verify=false", "--dest-precompute-digests", "--retry-times", "0")
+
+
+_ARCHIVE = "the image archive is damaged, or is not a docker-archive with one image"
 _MEANING: tuple[tuple[str, type[PipelineError], str, str], ...] = (
-    (r"no space left on device|disk quota exceeded", ResourceError, "the build host's disk is full", ""),
+    (r"no space left on device|disk quota exceeded", ResourceError, "the build host's disk is full", SPACE),
+    (r"cannot allocate memory|too many open files|out of memory", ResourceError, "the build host ran out of memory or files", ""),
+    (r"unknown flag: ", ConfigError, f"skopeo on the build host is older than {OLDEST}", f"{INSTALL}; at least {OLDEST}"),
+    (r"initializing source docker-archive|determining manifest MIME type for docker-archive", IntegrityError, _ARCHIVE, AGAIN),
+    (r"writing blob: .*(?:invalid tar header|unexpected EOF)$", IntegrityError, _ARCHIVE, AGAIN),
+    (r"Digest did not match", IntegrityError, "a layer is not what the archive's configuration says", AGAIN),
     (
-        r"cannot allocate memory|too many open files|signal: killed|out of memory",
-        ResourceError,
-        "the build host ran out of memory or files",
-        "",
-    ),
-    (
-        r"unknown flag: (\S+)",
-        ConfigError,
-        f"skopeo on the build host is older than {OLDEST}",
-        INSTALL + f"; at least {OLDEST}",
-    ),
-    (
-        r"invalid tar header|unexpected EOF(?!.*127\.0\.0\.1)|tar manifest|file \S+ not found in archive|manifest\.json",
-        IntegrityError,
-        "the image archive is damaged or not a docker-archive",
-        "build it again",
-    ),
-    (
-        r"digest did not match|did not match expected|does not match|Digest mismatch|diffID",
-        IntegrityError,
-        "a layer is not what the archive's configuration says",
-        "build it again",
-    ),
-    (r"(?:docker|Unexpected|more than one) .*(?:exactly one|multiple) image", ConfigError, "the archive holds more than one image", ""),
-    (
-        r"unauthorized|authentication required|denied",
+        r"unauthorized|authentication required|: denied",
         AuthError,
         "the registry refused the upload",
         "check the registry's account in the site file",
@@ -56,7 +41,7 @@ _MEANING: tuple[tuple[str, type[PipelineError], str, str], ...] = (
         r"connection (?:refused|reset)|broken pipe|EOF|i/o timeout|HTTP status: (?:408|429|5\d\d)|TOOMANYREQUESTS|proxyconnect",
         Transient,
         "the way to the registry broke off",
-        "",
+        "look whether the relay's connection to the build host and the registry hold",
     ),
 )
 
@@ -67,16 +52,12 @@ def meaning(output: str, code: int) -> PipelineError:
     cause = "\n".join(lines[-5:])[-1500:]
     for pattern, kind, what, mend in _MEANING:
         if re.search(pattern, cause, re.IGNORECASE):
-            return kind(what, cause=cause, mend=mend or _space(kind))
+            return kind(what, cause=cause, mend=mend)
     if code in (137, 143, 129):
         return Transient(
             f"skopeo was ended by signal {code - 128}", cause=cause, mend="if it happens again, look at the host's memory (dmesg)"
         )
     return ConfigError(f"skopeo failed with exit {code}", cause=cause, mend="the cause above is skopeo's own word")
-
-
-def _space(kind: type[PipelineError]) -> str:
-    return "free space where TMPDIR is: a copy needs up to the image's size there" if kind is ResourceError else ""
 
 
 def stored(stdout: str) -> str:

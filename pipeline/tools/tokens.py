@@ -120,7 +120,11 @@ class Authorization:
         actions = "pull,push" if self._account.username else "pull"
         query = urlencode({"service": named.get("service", ""), "scope": f"repository:{repository}:{actions}"}, safe=":/,")
         basic = self._basic()
-        answer = origin.ask("GET", f"{path}?{query}", {"Authorization": basic} if basic else {}, cap=TOKEN_CAP)
+        try:
+            answer = origin.ask("GET", f"{path}?{query}", {"Authorization": basic} if basic else {}, cap=TOKEN_CAP)
+        finally:
+            if origin is not self._origin:
+                origin.close()
         value, lifetime = self._read(answer, f"{origin}{path}", repository)
         self._guard(value)
         self._tokens[repository] = _Token(f"Bearer {value}", started + 0.8 * lifetime)
@@ -129,7 +133,10 @@ class Authorization:
     def _realm(self, seen: str) -> tuple[Origin, str]:
         policy = self._account.realm
         used = f"{self._origin}/v2/token" if policy == "own" else seen if policy == "follow" else policy
-        parts = urlsplit(used)
+        try:
+            parts = urlsplit(used)
+        except ValueError:
+            parts = urlsplit("")
         same = (parts.scheme, parts.netloc.lower()) == (self._origin.scheme, self._origin.address.lower())
         if policy == "follow" and not same:
             raise ConfigError(
