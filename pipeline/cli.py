@@ -44,14 +44,13 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
     found = Collection()
     for order, (verb, says) in enumerate(STAGES.items()):
         found.add_task(tasks.stage(verb, says, order if verb != RELEASE else len(STAGES) + 1))
-    for each in (tasks.verify, tasks.plan, tasks.status, tasks.history, tasks.schema, tasks.demo):
-        found.add_task(task(each()))
-    found.add_task(task(tasks.test()))
+    for each in (tasks.verify, tasks.plan, tasks.status, tasks.history, tasks.schema, tasks.demo, tasks.test):
+        found.add_task(each())
     found.add_collection(lab_tasks())
     return found
 
 
-def cli(body: Callable[..., Any]) -> Callable[..., Any]:
+def cli(body: Callable[..., Any]) -> Any:
     """An error becomes its sentence and its exit code; a signal becomes Cancelled. No traceback for what a user can cause."""
 
     @functools.wraps(body)
@@ -108,9 +107,8 @@ class _Tasks:
 
         body.__name__ = verb
         body.__doc__ = f"{says}\n\nLooks first, makes only what is missing, and everything it needs before it."
-        made = task(body, help=HELP)
-        made.body.stage_order = order
-        return made
+        body.stage_order = order
+        return task(body, help=HELP)
 
     def verify(self) -> Any:
         @cli
@@ -125,8 +123,8 @@ class _Tasks:
                 record = verify_live(found.plan, site)
             _print_result([record], json)
 
-        verify.stage_order = len(STAGES)  # type: ignore[attr-defined]
-        return verify
+        verify.stage_order = len(STAGES)
+        return task(verify, help=HELP)
 
     def plan(self) -> Any:
         @cli
@@ -145,9 +143,9 @@ class _Tasks:
                 _print_json({"plan": rows})
                 return
             for stage, finding in findings:
-                print(f"{stage.verb:<8} {'there' if finding.artifact else 'to do':<6} {finding.why or finding.artifact.id}")
+                print(f"{stage.verb:<8} {'there' if finding.artifact else 'to do':<6} {finding.why or (finding.artifact.id if finding.artifact else '')}")
 
-        return plan
+        return task(plan, help=HELP)
 
     def status(self) -> Any:
         @cli
@@ -162,7 +160,7 @@ class _Tasks:
             else:
                 print(show(facts))
 
-        return status
+        return task(status, help=HELP)
 
     def history(self) -> Any:
         @cli
@@ -177,18 +175,18 @@ class _Tasks:
             else:
                 print("\n".join(rows(records)) or "nothing yet")
 
-        return history
+        return task(history, help={**HELP, "limit": "how many"})
 
     def schema(self) -> Any:
         @cli
-        def schema(_c: Context, blueprint: str = "", env: str = "", site: bool = False) -> None:
+        def schema(_c: Context, site: bool = False) -> None:
             """JSON Schema of the blueprint (or with --site of the site file), for an editor."""
             from pipeline.plan import SiteFile, blueprint_schema
             from pipeline.schema import json_schema
 
             print(json.dumps(json_schema(SiteFile) if site else blueprint_schema(), indent=2))
 
-        return schema
+        return task(schema, help={"site": "of the site file instead"})
 
     def demo(self) -> Any:
         @cli
@@ -201,7 +199,7 @@ class _Tasks:
                 lab.up(Path.cwd(), say=say)
             self.stage(RELEASE, "", 0).body(c, env="lab", blueprint=blueprint)
 
-        return demo
+        return task(demo, help={"blueprint": HELP["blueprint"]})
 
     def test(self) -> Any:
         @cli
@@ -221,7 +219,7 @@ class _Tasks:
                 if code:
                     raise Exit(f"{argv[0]} found something, see above", code=code)
 
-        return test
+        return task(test, help={"real": "with the tests that need the lab"})
 
 
 def lab_tasks() -> Collection:
