@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import os
-import stat
 import subprocess
+import threading
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.errors import AuthError, ConfigError
 SOURCES = ("env:NAME", "file:PATH", "cmd:[argv]", "keyring:SERVICE/USER", "sops:FILE#a.b")
 SHORTEST = 8  # a shorter value would blot out innocent text when it is masked
 MASK = "[secret]"
+LARGEST = 1 << 20  # bytes of a secret file
 
 
 class Secret:
@@ -54,37 +56,29 @@ class Secrets:
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         self._env = os.environ if env is None else env
         self._known: dict[str, Secret] = {}
-        self._forms: set[str] = set()
+        self._forms: tuple[str, ...] = ()  # the longest first
+        self._lock = threading.Lock()
 
     def get(self, source: str) -> Secret:
         """The secret that `source` names.
 
         Raises AuthError where there is none, ConfigError where the source is not one of SOURCES or a file is open to others.
         """
-        if source not in self._known:
-            self._known[source] = Secret(self._read(source), source)
-            self.guard(self._known[source].reveal())
-        return self._known[source]
+        with self._lock:  # stages are looked at side by side, and a source may ask a person
+            if source not in self._known:
+                value = self._read(source)
+                self.guard(value)
+                self._known[source] = Secret(value, source)
+            return self._known[source]
 
     def guard(self, value: str) -> None:
         """Mask `value`, in every form it may be written in, from now on."""
-        if len(value) < SHORTEST:
-            return
-        forms = {value, *(line for line in value.splitlines() if len(line) >= SHORTEST)}
-        for form in tuple(forms):
-            raw = form.encode()
-            forms |= {
-                base64.b64encode(raw).decode().rstrip("="),
-                base64.urlsafe_b64encode(raw).decode().rstrip("="),
-                urllib.parse.quote(form, safe=""),
-                json.dumps(form)[1:-1],
-                raw.hex(),
-            }
-        self._forms |= forms
+        forms = {*self._forms, *written(value)}
+        self._forms = tuple(sorted(forms, key=len, reverse=True))
 
     def mask(self, text: str) -> str:
         """`text` without any secret that was read so far."""
-        for form in sorted(self._forms, key=len, reverse=True):
+        for form in self._forms:
             text = text.replace(form, MASK)
         return text
 
@@ -98,7 +92,8 @@ class Secrets:
             "sops": self._from_sops,
         }
         if scheme not in readers or not rest:
-            raise ConfigError(f"secret source {source.split(':')[0]!r} is not known", mend="write one of: " + ", ".join(SOURCES))
+            # the text itself is not shown: it may be a password that was written where its source belongs
+            raise ConfigError("this is not a source of secrets", mend="write one of: " + ", ".join(SOURCES))
         value = readers[scheme](rest)
         if not value:
             raise AuthError(f"secret {source} is empty", mend=f"fill {source}, then run again")
@@ -112,9 +107,16 @@ class Secrets:
     def _from_file(self, name: str) -> str:
         path = Path(name).expanduser()
         try:
-            if stat.S_IMODE(path.stat().st_mode) & 0o077:
-                raise ConfigError(f"secret file {path} can be read by others", mend=f"chmod 600 {path}")
-            return path.read_text().strip()
+            with path.open("rb") as file:
+                state = os.fstat(file.fileno())
+                if state.st_mode & 0o077:
+                    raise ConfigError(f"secret file {path} can be read by others", mend=f"chmod 600 {path}")
+                if state.st_uid not in (0, os.geteuid()):
+                    raise ConfigError(f"secret file {path} belongs to another user", mend=f"chown {os.geteuid()} {path}")
+                return file.read(LARGEST).decode().strip()
+        except UnicodeDecodeError:
+            # not as the cause: it would carry the bytes
+            raise ConfigError(f"secret file {path} is not text", mend="write it as UTF-8, or as base64") from None
         except OSError as error:
             raise AuthError(f"secret file {path} cannot be read", cause=str(error), mend=f"write the secret to {path}") from error
 
@@ -129,19 +131,59 @@ class Secrets:
 
     def _from_keyring(self, text: str) -> str:
         service, _, user = text.partition("/")
+        if not service or not user:
+            raise ConfigError("secret source keyring: takes a service and a user", mend="write keyring:SERVICE/USER")
         return _run(["keyring", "get", "--", service, user])
 
     def _from_sops(self, text: str) -> str:
         file, _, keys = text.partition("#")
+        if not file or not all(keys.split(".")):
+            raise ConfigError("secret source sops: takes a file and a path of keys", mend="write sops:FILE#a.b")
         extract = "".join(f"[{json.dumps(key)}]" for key in keys.split("."))
         return _run(["sops", "decrypt", "--extract", extract, "--", file])
 
 
+def written(value: str) -> set[str]:
+    """The forms in which a secret turns up in text: as it is, line by line, quoted for URL, JSON, HTML or a shell, as hex, and as base64,
+    also inside a longer base64 text (`Basic` and the base64 of `user:value`).
+
+    A form shorter than SHORTEST is left out.
+    """
+    plain = {text for text in (value, value.strip(), *value.splitlines()) if len(text) >= SHORTEST}
+    forms = set(plain)
+    for text in plain:
+        raw = text.encode(errors="surrogateescape")
+        forms |= {
+            urllib.parse.quote(raw, safe=""),
+            urllib.parse.quote_plus(raw),
+            json.dumps(text)[1:-1],
+            json.dumps(text, ensure_ascii=False)[1:-1],
+            html.escape(text),
+            text.replace("'", "'\"'\"'"),
+            raw.hex(),
+            raw.hex().upper(),
+        }
+        for encoded in _base64(raw):
+            forms |= {encoded, encoded.translate(str.maketrans("+/", "-_"))}
+    return forms
+
+
+def _base64(raw: bytes) -> list[str]:
+    """`raw` as base64 on its own, and what of a longer text's base64 is surely `raw`, for each of the three places it may start at."""
+    found = [base64.b64encode(raw).decode().rstrip("=")]
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + raw).decode()
+        found.append(text[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6])
+    return found
+
+
 def _run(argv: list[str]) -> str:
     try:
-        done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     except FileNotFoundError as error:
         raise ConfigError(f"{argv[0]} is not installed", mend=f"install {argv[0]}, or name another secret source") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{argv[0]!r} cannot be run", cause=str(error), mend="name another secret source") from error
     except subprocess.TimeoutExpired as error:
         raise AuthError(f"{argv[0]} gave no secret within 60 s") from error
     if done.returncode:
