@@ -161,6 +161,10 @@ class Report(Artifact):
 KINDS: dict[str, type[Artifact]] = {cls.kind: cls for cls in (Source, Tree, Bundle, Image, Images, Release, Report)}
 
 
+PARTS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Source, Image, Release, Check)}
+PLAIN: dict[str, type[Any]] = {"str": str, "bool": bool, "int": int}
+
+
 def content_hash(value: Any) -> str:
     """sha256 of a JSON value in canonical form, as hex."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -173,23 +177,30 @@ def to_json(artifact: Artifact) -> dict[str, Any]:
 
 def from_json(value: dict[str, Any]) -> Artifact:
     """The artifact that `to_json` wrote. Raises KeyError, TypeError or ValueError where `value` is not one."""
+    if not isinstance(value, dict):
+        raise TypeError("an artifact is a mapping")
     fields = dict(value)
     artifact: Artifact = _build(KINDS[fields.pop("kind")], fields)
     return artifact
 
 
-def _build(cls: type[Any], fields: dict[str, Any]) -> Any:
-    known = {field.name for field in dataclasses.fields(cls)}
-    if extra := fields.keys() - known:
+def _build(cls: type[Any], fields: Any) -> Any:
+    if not isinstance(fields, dict):
+        raise TypeError(f"{cls.__name__} is a mapping")
+    hints = {field.name: str(field.type) for field in dataclasses.fields(cls)}
+    if extra := fields.keys() - hints:
         raise ValueError(f"{cls.__name__} has no field {min(extra)!r}")
-    nested: dict[str, type[Any]] = {"source": Source, "release": Release}
-    sequences: dict[str, type[Any]] = {"images": Image, "checks": Check}
-    values: dict[str, Any] = {}
-    for name, value in fields.items():
-        if name in nested:
-            values[name] = _build(nested[name], value)
-        elif name in sequences:
-            values[name] = tuple(_build(sequences[name], item) for item in value)
-        else:
-            values[name] = value
-    return cls(**values)
+    return cls(**{name: _field(f"{cls.__name__}.{name}", hints[name], value) for name, value in fields.items()})
+
+
+def _field(name: str, hint: str, value: Any) -> Any:
+    """`value` as a field of the type that is written `hint` above: nothing is converted, what was not written by `to_json` is refused."""
+    if hint in PARTS:
+        return _build(PARTS[hint], value)
+    if hint.startswith("tuple["):
+        if not isinstance(value, list | tuple):
+            raise TypeError(f"{name} is a list")
+        return tuple(_build(PARTS[hint[len("tuple[") : -len(", ...]")]], item) for item in value)
+    if type(value) is not PLAIN[hint]:
+        raise TypeError(f"{name} is {hint}")
+    return value
