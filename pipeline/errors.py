@@ -20,7 +20,12 @@ PipelineError
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+# what a terminal obeys, or what turns the order of letters around: C0 but tab, DEL, C1, bidi controls; and lone surrogates, which no
+# stream can write
+HOSTILE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class PipelineError(Exception):
@@ -154,7 +159,10 @@ class Cancelled(PipelineError):
 
 
 def explain(error: PipelineError) -> str:
-    """The error as a person reads it: stage, what, cause and class, attempts, mend, log."""
+    """The error as a person reads it: stage, what, cause and class, attempts, mend, log.
+
+    Control characters of a tool's output are shown as they would be written, and no text can pass for the head or for another line.
+    """
     head = f"{error.stage}: {error.what}" if error.stage else error.what
     tries = f", {error.attempts} attempts" if error.attempts > 1 else ""
     lines = [f"{head}  [{error.kind}, exit {error.exit_code}{tries}]"]
@@ -164,4 +172,4 @@ def explain(error: PipelineError) -> str:
         lines += [f"  mend   {line}" for line in error.mend.strip().splitlines()]
     if error.log:
         lines.append(f"  log    {error.log}")
-    return "\n".join(lines)
+    return "\n".join(HOSTILE.sub(lambda found: ascii(found[0])[1:-1], line) for line in lines)
