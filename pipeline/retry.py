@@ -6,6 +6,7 @@ least as long as the peer asked for. Classes and numbers follow one table, for e
 
 from __future__ import annotations
 
+import datetime
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 T = TypeVar("T")
+LONGEST = 10 * 365 * 86400.0  # seconds: where a date is told, whatever a peer asks for
 Notice = Callable[[PipelineError, int, float], None]
 
 
 @dataclass(frozen=True)
 class Policy:
-    """At most `attempts` tries and `patience` seconds in all; the waits have full jitter, from `base` seconds doubling up to `cap`."""
+    """At most `attempts` tries and `patience` seconds in all; the waits have full jitter, from `base` seconds doubling up to `cap`.
+
+    What a RateLimited peer asked for is a floor, and the jitter is added to it.
+    """
 
     attempts: int = 5
     patience: float = 120.0
@@ -32,16 +37,16 @@ class Policy:
 
     def wait(self, attempt: int, error: BaseException | None, chance: Callable[[], float] = random.random) -> float:
         """Seconds before the try after number `attempt` (from 1)."""
-        if isinstance(error, RateLimited):
-            return error.retry_after * (1 + 0.1 * chance())
-        return chance() * min(self.cap, self.base * 2.0**attempt)
+        jitter = chance() * min(self.cap, self.base * 2.0 ** min(attempt - 1, 60))
+        return max(0.0, error.retry_after) + jitter if isinstance(error, RateLimited) else jitter
 
 
 def retrying(policy: Policy, clock: Clock, act: Callable[[int], T], notice: Notice) -> T:
     """Call `act` with the attempt's number (from 1) until it returns, under `policy`.
 
-    `notice` hears of each failure that another try follows: the error, its attempt, the seconds to wait. The last error is raised as it was,
-    with `attempts` filled in. There is no wait after the last attempt, and a wait that would end after the policy's patience is not begun.
+    `notice` hears of each failure that another try follows: the error, its attempt, the seconds to wait. The last error is raised
+    as it was, with `attempts` filled in. There is no wait after the last attempt, and a wait that would end after the policy's
+    patience is not begun; a peer that asked for more patience than that is named with the time it asked for.
     """
     try:
         return act(1)  # nearly every call ends here, before tenacity is loaded
@@ -77,11 +82,17 @@ def retrying(policy: Policy, clock: Clock, act: Callable[[int], T], notice: Noti
             error.attempts = number
             raise
 
-    return Retrying(
-        retry=retry_if_exception_type(Transient),
-        wait=wait,
-        stop=stop,
-        sleep=clock.sleep,
-        before_sleep=before_sleep,
-        reraise=True,
-    )(attempt)
+    try:
+        return Retrying(
+            retry=retry_if_exception_type(Transient),
+            wait=wait,
+            stop=stop,
+            sleep=clock.sleep,
+            before_sleep=before_sleep,
+            reraise=True,
+        )(attempt)
+    except RateLimited as error:
+        if number < policy.attempts and not error.mend:
+            when = datetime.datetime.fromtimestamp(clock.now() + min(error.retry_after, LONGEST), datetime.UTC)
+            error.mend = f"run it again after {when:%Y-%m-%d %H:%M:%S} UTC: the peer asked to wait {error.retry_after:.0f} s"
+        raise
