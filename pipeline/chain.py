@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from invoke import Executor, Task
 from invoke.exceptions import Exit
+from invoke.executor import Executor
+from invoke.tasks import Task
 
 RELEASE = "release"
 
