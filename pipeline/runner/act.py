@@ -1,0 +1,144 @@
+"""Acting on one stage: under its lock, the intent on disk first, a look before each further attempt and one after the last."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifacts import Artifact
+from pipeline.errors import Cancelled, Drifted, NotRolledBack, PipelineError, RolledBack, Transient, VerifyError
+from pipeline.events import What
+from pipeline.failpoint import failpoint
+from pipeline.records import MADE
+from pipeline.retry import retrying
+from pipeline.stage import Stage
+
+if TYPE_CHECKING:
+    from pipeline.runner.walk import Walk
+
+ALWAYS = "always asked afresh"
+
+
+def act(walk: Walk, number: int, given: Artifact, why: str) -> Artifact:
+    """Make the artifact of stage `number` from `given`, or find that somebody else just did.
+
+    Raises what the driver raised, after recording it: an interrupt as Cancelled, a defect of the driver as it is.
+    """
+    stage, site = walk.plan[number], walk.site
+    verb, key, parent = stage.verb, walk.keys[number + 1], walk.keys[number]
+    started, began = site.clock.now(), site.clock.monotonic()
+    attempts: list[dict[str, Any]] = []
+    why = site.secrets.mask(why)
+    try:
+        with contextlib.ExitStack() as held:
+            if stage.driver.exclusive:
+                _lock(walk, stage, given, held, attempts)
+                if artifact := (finding := walk.find(number, given)).artifact:
+                    return walk.found(number, artifact, finding.why)  # somebody else did it while this one waited for the lock
+            site.tell(What.ACT, verb, why, usual=site.records.usual(verb))
+            site.records.intend(walk.id, verb, key, parent, why)
+            failpoint(f"{verb}.intended")
+            artifact = _make(walk, number, given, attempts)
+            failpoint(f"{verb}.made")
+    except PipelineError as error:
+        reason = _undone(walk, error) if isinstance(error, VerifyError) else error
+        raise walk.gave_up(number, reason, started, attempts) from (None if reason is error else error)
+    except KeyboardInterrupt as error:
+        raise walk.gave_up(number, Cancelled(f"{verb} was stopped", signal=signal.SIGINT), started, attempts) from error
+    except BaseException as error:
+        walk.gave_up(number, PipelineError(f"a defect in {verb} ({stage.driver.name}): {error!r}"), started, attempts)
+        raise
+    walk.done[number] = artifact
+    walk.made.append(number)
+    try:
+        walk.records[number] = site.records.outcome(
+            walk.id, verb, key, parent, MADE, artifact, started, {"why": why, "attempts": attempts, "tries": len(attempts) + 1}
+        )
+    except PipelineError as error:
+        raise walk.failed(verb, error)  # noqa: B904  # the same error, filled in
+    failpoint(f"{verb}.recorded")
+    site.tell(What.MADE, verb, artifact.id, artifact=artifact, seconds=site.clock.monotonic() - began)
+    return artifact
+
+
+def _lock(walk: Walk, stage: Stage, given: Artifact, held: contextlib.ExitStack, attempts: list[dict[str, Any]]) -> None:
+    exclusive = stage.driver.exclusive
+    if exclusive:
+        retrying(
+            walk.policy,
+            walk.site.clock,
+            lambda _attempt: held.enter_context(exclusive(stage.spec, given, walk.site)),
+            walk.notice(stage.verb, attempts),
+        )
+
+
+def _make(walk: Walk, number: int, given: Artifact, attempts: list[dict[str, Any]]) -> Artifact:
+    stage, site = walk.plan[number], walk.site
+    driver = stage.driver
+
+    def attempt(count: int) -> Artifact:
+        if count > 1 and not driver.fresh:
+            finding = driver.find(stage.spec, given, site)
+            if finding.artifact:
+                return finding.artifact  # the attempt before had succeeded after all
+        return driver.make(stage.spec, given, site)
+
+    try:
+        artifact = retrying(walk.policy, site.clock, attempt, walk.notice(stage.verb, attempts))
+    except Transient:
+        # so may the last attempt have, and only its answer was lost
+        if driver.fresh or (found := _found(walk, stage, given)) is None:
+            raise
+        return found
+    if not driver.fresh:
+        _compare(walk, number, given, artifact)
+    return artifact
+
+
+def _found(walk: Walk, stage: Stage, given: Artifact) -> Artifact | None:
+    with contextlib.suppress(PipelineError):  # the failure of the attempt is the one to tell
+        return stage.driver.find(stage.spec, given, walk.site).artifact
+    return None
+
+
+def _compare(walk: Walk, number: int, given: Artifact, made: Artifact) -> None:
+    finding = walk.find(number, given)
+    if finding.artifact is None or finding.artifact.id != made.id:
+        verb = walk.plan[number].verb
+        raise Drifted(
+            f"{verb} made {made.id}, but looking again shows something else",
+            cause=finding.artifact.id if finding.artifact else finding.why,
+            mend=f"somebody else may be changing it; run `inv {verb}` again",
+        )
+
+
+def _undone(walk: Walk, error: VerifyError) -> PipelineError:
+    """What a failed verification means for a release that this very run deployed: it is taken back where the driver can.
+
+    Whatever goes wrong with that is NotRolledBack: somebody has to look.
+    """
+    for before in reversed(walk.made):
+        stage = walk.plan[before]
+        undo = stage.driver.undo
+        if undo is None:
+            continue
+        given, made = walk.done[before - 1], walk.done[before]
+        walk.site.tell(What.WARN, stage.verb, f"{error.what}: taking {made.id} back")
+        try:
+            with contextlib.ExitStack() as held:
+                _lock(walk, stage, given, held, [])
+                undo(stage.spec, made, walk.site, error.what)
+            cause = f"{stage.driver.name} did not say what became of it"
+        except (RolledBack, NotRolledBack) as outcome:
+            outcome.cause = "\n".join(filter(None, (error.cause, outcome.cause)))
+            return outcome
+        except (PipelineError, KeyboardInterrupt) as broken:
+            cause = "\n".join(filter(None, (str(broken) or type(broken).__name__, getattr(broken, "cause", ""))))
+        return NotRolledBack(
+            f"{error.what}, and {made.id} was not taken back",
+            cause="\n".join(filter(None, (error.cause, cause))),
+            mend="it is live now: look at it (inv status), then deploy a good commit or roll back by hand",
+            log=error.log,
+        )
+    return error

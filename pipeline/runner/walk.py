@@ -1,0 +1,195 @@
+"""One run over a plan, backwards from its goal: what is there is found, what is missing is made, what is not needed is not asked."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.artifacts import Artifact, Source
+from pipeline.errors import Cancelled, PipelineError
+from pipeline.events import What
+from pipeline.records import FAILED, FOUND, Record
+from pipeline.retry import Notice, Policy, retrying
+from pipeline.runner.act import ALWAYS, act
+from pipeline.stage import Finding, Plan, Site
+
+
+@dataclass
+class Walk:
+    """One run over `plan`: what is looked up once is kept."""
+
+    plan: Plan
+    site: Site
+    source: Source
+    policy: Policy
+
+    def __post_init__(self) -> None:
+        self.id = uuid.uuid4().hex[:12]
+        self.keys = [self.source.id]
+        for stage in self.plan:
+            self.keys.append(stage.key(self.keys[-1]))
+        self.known: dict[int, Artifact | None] = {-1: self.source}
+        self.done: dict[int, Artifact] = {-1: self.source}
+        self.looks: dict[tuple[int, str], Future[Finding]] = {}
+        self.records: dict[int, Record] = {}
+        self.made: list[int] = []
+        self.told: PipelineError | None = None
+
+    def until(self, last: int) -> list[Record]:
+        """The records of the stages that were asked, the last one being `last`."""
+        began = self.site.clock.monotonic()
+        stages = [stage.verb for stage in self.plan[: last + 1]]
+        try:
+            usual = {verb: self.site.records.usual(verb) for verb in stages}
+            text = f"{self.source.label} to {stages[-1]}"
+            self.site.tell(What.PLAN, "", text, stages=stages, usual=usual, source=self.source.label)
+            if aside := self.site.records.set_aside:
+                self.site.tell(What.WARN, "", f"the records were damaged and are now in {aside}; the world is asked instead")
+            self.look_ahead(last)
+            self.ensure(last)
+        except PipelineError as error:
+            raise self.failed("", error)  # noqa: B904  # the same error, filled in
+        except KeyboardInterrupt as error:
+            raise self.failed("", Cancelled("stopped")) from error
+        changed = [self.plan[number].verb for number in self.made if not self.plan[number].driver.fresh]
+        text = ", ".join(changed) + " done" if changed else "nothing to do, it is there already"
+        seconds = self.site.clock.monotonic() - began
+        self.site.tell(What.DONE, "", f"{self.source.label}: {text}", seconds=seconds, changed=changed)
+        return [self.records[number] for number in sorted(self.records)]
+
+    def expected_input(self, number: int) -> Artifact | None:
+        """What stage `number` was given the last time this source came through, as recorded: a thing to ask about."""
+        before = number - 1
+        if before not in self.known:
+            self.known[before] = self.site.records.artifact(self.keys[before + 1])
+        return self.known[before]
+
+    def look_ahead(self, last: int) -> None:
+        """Ask, all at once, what decides whether the goal is there: backwards until something that stands alone."""
+        for number in range(last, -1, -1):
+            driver = self.plan[number].driver
+            if driver.fresh:
+                continue
+            if (expected := self.expected_input(number)) is None:
+                continue
+            self.ask(number, expected)
+            if driver.stands_alone:
+                return
+
+    def ask(self, number: int, given: Artifact) -> None:
+        """Start a look on its own thread: one that nobody waits for any more does not hold up the end of the process."""
+        self.site.tell(What.LOOK, self.plan[number].verb, "looks")
+        answer = self.looks[number, given.id] = Future()
+
+        def find() -> None:
+            try:
+                answer.set_result(self.find(number, given))
+            except BaseException as error:  # whoever waits for the answer gets it
+                answer.set_exception(error)
+
+        threading.Thread(target=find, name=f"look-{self.plan[number].verb}", daemon=True).start()
+
+    def ensure(self, number: int) -> Artifact:
+        """The artifact of stage `number`, found or made."""
+        if number in self.done:
+            return self.done[number]
+        driver = self.plan[number].driver
+        expected = None if driver.fresh else self.expected_input(number)
+        if expected is not None:
+            finding = self.look(number, expected)
+            if finding.artifact and (driver.stands_alone or self.ensure(number - 1).id == expected.id):
+                return self.found(number, finding.artifact, finding.why)
+        given = self.ensure(number - 1)
+        finding = Finding(None, ALWAYS) if driver.fresh else self.look(number, given)
+        if finding.artifact:
+            return self.found(number, finding.artifact, finding.why)
+        return act(self, number, given, finding.why)
+
+    def look(self, number: int, given: Artifact) -> Finding:
+        """What the stage finds, asked once. Where it cannot be asked, that is recorded as the failure of the stage."""
+        started = self.site.clock.now()
+        answer = self.looks.get((number, given.id))
+        try:
+            if answer is not None:
+                return answer.result()
+            self.site.tell(What.LOOK, self.plan[number].verb, "looks")
+            answer = self.looks[number, given.id] = Future()
+            answer.set_result(self.find(number, given))
+            return answer.result()
+        except PipelineError as error:
+            raise self.gave_up(number, error, started, [])  # noqa: B904  # the same error, filled in
+
+    def find(self, number: int, given: Artifact) -> Finding:
+        """Ask the driver, again and again where the way to the world fails."""
+        stage = self.plan[number]
+        return retrying(
+            self.policy,
+            self.site.clock,
+            lambda _attempt: stage.driver.find(stage.spec, given, self.site),
+            self.notice(stage.verb, []),
+        )
+
+    def found(self, number: int, artifact: Artifact, why: str) -> Artifact:
+        """Keep what was found. It is written down where the records did not know it, and where an intent waits for its outcome."""
+        verb, key, parent = self.plan[number].verb, self.keys[number + 1], self.keys[number]
+        detail = {"why": self.site.secrets.mask(why)}
+        now = self.site.clock.now()
+        known = self.expected_input(number + 1)
+        if known is not None and known.id == artifact.id and not self.site.records.interrupted(verb):
+            self.records[number] = Record(self.id, verb, key, parent, FOUND, artifact, detail, "", now, now)
+        else:
+            self.records[number] = self.site.records.outcome(self.id, verb, key, parent, FOUND, artifact, now, detail)
+        self.done[number] = artifact
+        self.site.tell(What.FOUND, verb, why or artifact.id, artifact=artifact)
+        return artifact
+
+    def gave_up(self, number: int, error: PipelineError, started: float, attempts: list[dict[str, Any]]) -> PipelineError:
+        """Write the failure of a stage down and tell it. A record that cannot be written does not hide what happened."""
+        verb = self.plan[number].verb
+        self.mask(error)
+        detail = {**facts(error), "attempts": attempts, "tries": error.attempts}
+        try:
+            self.site.records.outcome(self.id, verb, self.keys[number + 1], self.keys[number], FAILED, None, started, detail)
+        except PipelineError as unwritten:
+            self.site.tell(What.WARN, verb, f"this failure could not be recorded: {unwritten.what}")
+        return self.failed(verb, error)
+
+    def failed(self, verb: str, error: PipelineError) -> PipelineError:
+        """The error with its stage filled in and no secret in it, told once."""
+        if error is not self.told:
+            self.told = error
+            self.mask(error)
+            error.stage = error.stage or verb
+            self.site.tell(What.FAILED, error.stage, error.what, error=facts(error))
+        return error
+
+    def mask(self, error: PipelineError) -> None:
+        mask = self.site.secrets.mask
+        error.what, error.cause, error.mend, error.log = mask(error.what), mask(error.cause), mask(error.mend), mask(error.log)
+        error.args = (error.what,)
+
+    def notice(self, verb: str, attempts: list[dict[str, Any]]) -> Notice:
+        """Tells of an attempt that another one follows, and puts it on the list."""
+
+        def hear(error: PipelineError, attempt: int, wait: float) -> None:
+            attempts.append({"attempt": attempt, "error": self.site.secrets.mask(error.what), "kind": error.kind, "wait": wait})
+            text = f"{error.what}; attempt {attempt + 1} in {wait:.1f} s"
+            self.site.tell(What.RETRY, verb, text, attempt=attempt, wait=wait, error=error.what)
+
+        return hear
+
+
+def facts(error: PipelineError) -> dict[str, Any]:
+    """An error as plain values, for events and records."""
+    return {
+        "kind": error.kind,
+        "exit_code": error.exit_code,
+        "error": error.what,
+        "cause": error.cause,
+        "mend": error.mend,
+        "log": error.log,
+        "attempts": error.attempts,
+    }
