@@ -180,10 +180,10 @@ class Driver:
 
     `spec` is a frozen dataclass: the options of the stage in the blueprint. `version` changes when the same options would give
     another artifact. `stands_alone` says that what exists needs nothing upstream any more (an image in a registry does not need
-    the archive it came from).
-    `fresh` says that it acts each time (verify). `exclusive` is entered around look, act, look, and around
-    `undo`: the lock of the thing that changes. `live` reads what exists now, whatever source it came from (status, and `verify` on its own). `undo` takes an
-    artifact of this run back for a reason, and always raises: RolledBack where the old one is restored, else NotRolledBack.
+    the archive it came from). `fresh` says that it acts each time (verify). `exclusive` is entered around look, act, look, and
+    around `undo`: the lock of the thing that changes. `live` reads what exists now, whatever source it came from (status, and
+    `verify` on its own). `undo` takes an artifact of this run back for a reason, and always raises: RolledBack where the old one
+    is restored, else NotRolledBack; it may be called again after it raised Transient.
     """
 
     verb: str
