@@ -118,12 +118,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._send(connection, target, used, body)
             response = connection.getresponse()
             if response.status not in (401, 403, 429) and response.status < 500:
+                self.relay.authorization.accepted(used)
                 self._pass_back(response, target)
                 return None
             answer = Answer(response.status, lowered(response.getheaders()), response.read(ERROR_CAP))
             connection.close()
         if answer.status == 401:
             return answer
+        self.relay.authorization.accepted(used)
         self.relay.met(self._fault(answer, target, manifest))
         self._say(503 if answer.status == 429 else answer.status)  # skopeo would wait for a 429 and ask again by itself
         return None

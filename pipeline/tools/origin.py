@@ -103,6 +103,7 @@ class Origin:
         self._read_timeout = read_timeout
         self._deadline = deadline
         self._idle: list[http.client.HTTPConnection] = []
+        self._closed = False
         self._lock = threading.Lock()
 
     def __str__(self) -> str:
@@ -144,13 +145,17 @@ class Origin:
                 connection.close()
             raise
         else:
-            if connection.sock is not None:
-                with self._lock:
+            with self._lock:
+                kept = connection.sock is not None and not self._closed
+                if kept:
                     self._idle.append(connection)
+            if not kept:
+                connection.close()
 
     def close(self) -> None:
-        """Close every idle connection."""
+        """Close every idle connection, and those in use when their exchange ends."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()

@@ -145,6 +145,7 @@ class Client:
             answer = self._followed(method, target, headers, used, body, cap, accept)
             if answer.status == 401:
                 raise self.authorization.refuse(repository, f"HTTP 401 {words(answer)}")
+        self.authorization.accepted(used)
         if answer.status in accept:
             return answer
         raise self._refused(method, repository, target, answer)

@@ -61,6 +61,7 @@ class Authorization:
         self._lock = threading.Lock()
         self._tokens: dict[str, _Token] = {}
         self._refused: dict[str, AuthError] = {}
+        self._doubted: set[str] = set()  # headers given after a 401 that have not been accepted yet
         self._challenge: str | None = None
 
     def header(self, repository: str, *, many: bool = False) -> str:
@@ -84,11 +85,18 @@ class Authorization:
             token = self._tokens.get(repository)
             if token and token.header != used:
                 return token.header  # another thread has fetched it meanwhile
+            if used in self._doubted:
+                raise self.refuse(repository, "HTTP 401, also with a new token")
             self._challenge = headers.get("www-authenticate", "")
             fresh = self._fetched(repository)
             if fresh == used:
                 raise self.refuse(repository, "HTTP 401")
+            self._doubted.add(fresh)
             return fresh
+
+    def accepted(self, used: str) -> None:
+        """The registry has taken this header: a later 401 to it means that it ran out."""
+        self._doubted.discard(used)
 
     def refuse(self, repository: str, cause: str) -> AuthError:
         """The error of an account that was refused twice; from now on it is raised without asking."""
