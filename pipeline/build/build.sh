@@ -1,0 +1,122 @@
+# Builds, then reads the archive that came of it: sh -c THIS build ROOTS KEY KEEP LOCK NIX...
+#
+# NIX... is the whole argv of the build; its log goes to stderr, and the facts about the archive follow on stdout, each line after "@fact ".
+# They are kept in ROOTS/KEY.facts, which appears at once. Ends with nix's own code, 71 where there is no nix, 76 where the output is no image.
+roots=$1 key=$2 keep=$3 lock=$4
+shift 4
+umask 077
+export LC_ALL=C PATH="$PATH:$HOME/.nix-profile/bin:/nix/var/nix/profiles/default/bin"
+if ! command -v "$1" >/dev/null 2>&1; then
+	echo "lacks $1"
+	exit 71
+fi
+mkdir -p "$roots" || exit 1
+
+# two large builds at once would need the memory of two; the kernel lets go of the lock when its holder dies
+exec 8>>"$lock" || exit 1
+if command -v flock >/dev/null 2>&1 && ! flock -n 8; then
+	echo "waits for another build on this host"
+	flock 8
+fi
+
+work=$roots/.work-$key
+rm -rf "$roots"/.work-*
+trap 'rm -rf "$work"' EXIT
+mkdir "$work" || exit 1
+"$@" >"$work/build.json" || exit
+exec 8>&-
+
+chunks() { # a file of any length in lines that any reader takes
+	base64 <"$2" | sed "s/^/$1 /"
+}
+
+start() { # the first two bytes of stdin, in hexadecimal
+	head -c 2 | od -An -tx1 | tr -d ' \n'
+}
+
+bad() {
+	printf 'bad %s\n' "$*"
+	return 1
+}
+
+facts() {
+	out=$(readlink "$roots/$key") || return
+	archive=$out
+	if [ -d "$out" ]; then
+		find "$out" -type f \( -name '*.tar' -o -name '*.tar.gz' -o -name '*.tgz' \) >"$work/archives"
+		[ "$(wc -l <"$work/archives")" -eq 1 ] || bad "folder $(wc -l <"$work/archives")" || return
+		archive=$(cat "$work/archives")
+	fi
+	size=$(stat -L -c %s "$archive") || return
+	printf 'out %s\narchive %s\nsize %s\n' "$out" "$archive" "$size"
+	chunks built "$work/build.json"
+	nix --extra-experimental-features 'nix-command flakes' path-info --json "$out" >"$work/info.json" 2>/dev/null || return
+	chunks info "$work/info.json"
+
+	tar=$archive
+	case $(start <"$archive") in
+	1f8b)
+		tar=$work/archive.tar
+		# more than a hundredfold is no image but a bomb
+		{ gzip -dc "$archive" || echo broken >"$work/broken"; } 2>/dev/null | head -c $((size * 100 + 1048576)) >"$tar"
+		[ ! -e "$work/broken" ] || bad "truncated or corrupt gzip" || return
+		;;
+	2321) bad "script" || return ;;
+	28b5) bad "zstd" || return ;;
+	'') bad "empty" || return ;;
+	esac
+
+	{ tar -tf "$tar" >"$work/names" && tar -tvf "$tar" >"$work/listing"; } 2>/dev/null || bad "truncated or not a tar archive" || return
+	[ "$(wc -l <"$work/names")" -le 1000 ] || bad "more than 1000 members" || return
+	# a link among the members leads a reader elsewhere
+	! cut -c1 "$work/listing" | grep -q '[^d-]' || bad "a member that is neither file nor folder" || return
+	grep -qx 'manifest.json' "$work/names" || bad "no manifest.json" || return
+	member manifest.json | head -c 1048577 >"$work/manifest"
+	[ "$(wc -c <"$work/manifest")" -le 1048576 ] || bad "manifest.json is larger than 1 MiB" || return
+	chunks manifest "$work/manifest"
+	config=$(sed -n 's/.*"Config"[[:space:]]*:[[:space:]]*"\([A-Za-z0-9._/-]*\)".*/\1/p' "$work/manifest" | head -n 1)
+	case $config in
+	'' | -*) bad "manifest.json names no config" || return ;;
+	esac
+	member "$config" 2>/dev/null | head -c 1048577 >"$work/config"
+	[ "$(wc -c <"$work/config")" -le 1048576 ] || bad "the config is larger than 1 MiB" || return
+	chunks config "$work/config"
+
+	while IFS= read -r name; do
+		case $name in
+		*/) continue ;;
+		-* | *[!A-Za-z0-9._/+:@=-]*) bad "a member with an unusual name" || return ;;
+		esac
+		# read twice rather than kept: a layer may be larger than the disk has room
+		hash=$(member "$name" | sha256sum) || return
+		printf 'sha %s %s\n' "${hash%% *}" "$name"
+		if [ "$(member "$name" 2>/dev/null | start)" = 1f8b ]; then
+			hash=$(member "$name" | gzip -dc | sha256sum) || return
+			printf 'raw %s %s\n' "${hash%% *}" "$name"
+		fi
+	done <"$work/names"
+	echo end
+}
+
+member() { # one file of the archive, to stdout
+	tar -xOf "$tar" "$1"
+}
+
+code=0
+facts >"$work/facts" || code=76
+if [ "$code" = 76 ]; then
+	# a store that a full disk or a power cut has damaged says "valid" of empty files: ask it to compare, and build again what differs
+	if ! nix --extra-experimental-features 'nix-command flakes' store verify --no-trust "$out" >/dev/null 2>&1; then
+		echo "the store path is damaged, builds it again"
+		"$@" --repair >"$work/build.json" || exit
+		facts >"$work/facts" && code=0
+	fi
+fi
+sed 's/^/@fact /' "$work/facts"
+[ "$code" = 0 ] || exit "$code"
+mv "$work/facts" "$roots/$key.facts"
+
+ls -1t "$roots" | grep '\.facts$' | tail -n "+$((keep + 1))" | while IFS= read -r old; do
+	rm -f "$roots/$old" "$roots/${old%.facts}"
+done
+exit 0

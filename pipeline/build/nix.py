@@ -1,0 +1,138 @@
+"""`nix build` on a build host, as a job that outlives its connection; the archive that comes of it is read before anybody trusts it."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+from pipeline.artifacts import Bundle, Tree, content_hash
+from pipeline.build import archive
+from pipeline.build.story import Story
+from pipeline.errors import IntegrityError, PipelineError
+from pipeline.host import Cmd, Host, job
+from pipeline.stage import Driver, Finding, Site
+from pipeline.tools import nix
+
+KEEP = 5  # builds whose outputs garbage collection spares
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Nix:
+    """`attr` of the flake at the root of the source, built on `host`.
+
+    `jobs` derivations at a time with `cores` each (0: all), at most `timeout` seconds for each and `silence` seconds without a line of
+    output (0: no limit). `env` is the environment of nix itself: GHCRTS and the like; a derivation that should see it has to ask for it.
+    """
+
+    host: str
+    attr: str = "docker"
+    env: Mapping[str, str] = field(default_factory=dict)
+    jobs: int = 1
+    cores: int = 0
+    timeout: int = 7200
+    silence: int = 0
+
+    def __post_init__(self) -> None:
+        if not nix.ATTRIBUTE.fullmatch(self.attr):
+            raise ValueError(f"attr {self.attr!r} is not a flake attribute, as docker is")
+        if min(self.jobs - 1, self.cores, self.timeout, self.silence) < 0:
+            raise ValueError("jobs is at least 1, and cores, timeout and silence are not negative")
+        for name in self.env:
+            if not VARIABLE.fullmatch(name):
+                raise ValueError(f"env {name!r} is not the name of a variable")
+        object.__setattr__(self, "env", dict(sorted(self.env.items())))  # written in another order it is the same
+
+
+def find(spec: Nix, tree: Tree, site: Site) -> Finding:
+    """One command on the host: does the output of this tree and attribute stand there, whole?"""
+    host = site.host(spec.host)
+    done = host.run(Cmd(("sh", "-c", script("look"), "look", _roots(host, site), _key(spec, tree))))
+    lines = done.text.splitlines()
+    if not done.ok or lines[:1] == ["absent"] or not lines:
+        return Finding(None, f"{spec.attr} of {tree.source.label} is not built")
+    try:
+        facts = archive.read(lines)
+        bundle = _bundle(spec, tree, facts)
+    except IntegrityError as error:
+        return Finding(None, error.what)
+    if facts.now != facts.size or facts.link != facts.out:
+        return Finding(None, f"{facts.archive} has {facts.now} bytes and had {facts.size}: it is damaged")
+    return Finding(bundle, f"{spec.attr} of {tree.source.label} stands on {spec.host}")
+
+
+def make(spec: Nix, tree: Tree, site: Site) -> Bundle:
+    """Build, or join the build of the same that is under way; then read the archive.
+
+    The connection may break meanwhile. A stop from here stops the build there. Raises ConfigError, BuildError, IntegrityError,
+    ResourceError or Transient as `pipeline.tools.nix.failure` and `pipeline.build.archive` say.
+    """
+    host = site.host(spec.host)
+    work = _job(spec, tree, host, site)
+    story = Story(site, f"build-{_key(spec, tree)}")
+    with story:
+        try:
+            code = job.run_detached(host, work, story.hear, clock=site.clock)
+        except KeyboardInterrupt:
+            job.cancel(host, work.name)
+            raise
+    # what is finished would be joined by the next call: a failed build has to be tried again
+    job.forget(host, work.name)
+    if code == 0 or story.facts:
+        return _bundle(spec, tree, archive.read(story.facts))
+    raise _failure(spec, tree, host, story, code)
+
+
+def _failure(spec: Nix, tree: Tree, host: Host, story: Story, code: int) -> PipelineError:
+    present: list[str] = []
+    if nix.missing(story.log):
+        done = host.run(Cmd(nix.attributes(tree.path)))
+        if done.ok:
+            systems: dict[str, list[str]] = json.loads(done.stdout)
+            present = sorted({name for names in systems.values() for name in names})
+    return nix.failure(story.log, code, spec.host, str(story.path), present)
+
+
+def _job(spec: Nix, tree: Tree, host: Host, site: Site) -> job.Job:
+    roots, key = _roots(host, site), _key(spec, tree)
+    limits = nix.Limits(spec.jobs, spec.cores, spec.timeout, spec.silence)
+    argv = nix.build(tree.path, spec.attr, f"{roots}/{key}", limits)
+    words = (roots, key, str(KEEP), f"{host.state}/build.lock", *argv)
+    name = f"build-{content_hash([tree.path, argv, dict(spec.env)])[:24]}"
+    return job.Job(name, ("sh", "-c", script("build"), "build", *words), env=dict(spec.env))
+
+
+def _bundle(spec: Nix, tree: Tree, facts: archive.Facts) -> Bundle:
+    config = archive.image_id(facts)
+    return Bundle(
+        source=tree.source,
+        host=spec.host,
+        store_path=facts.archive,
+        nar_hash=archive.nar_hash(facts),
+        config=config,
+        drv=archive.derivation(facts),
+        size=facts.size,
+    )
+
+
+def _key(spec: Nix, tree: Tree) -> str:
+    """Names the output before it exists: limits and environment do not change what nix builds."""
+    return f"{tree.source.tree}-{spec.attr}"
+
+
+def _roots(host: Host, site: Site) -> str:
+    return f"{host.state}/{site.app}/roots"
+
+
+@cache
+def script(name: str) -> str:
+    """The text of `<name>.sh` beside this module, without its comment lines: it travels with every call."""
+    text = importlib.resources.files(__package__).joinpath(f"{name}.sh").read_text()
+    return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("#"))
+
+
+DRIVER = Driver("build", "nix", takes=Tree, gives=Bundle, spec=Nix, find=find, make=make)

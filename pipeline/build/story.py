@@ -1,0 +1,70 @@
+"""What a build tells, split three ways: the log file here, a line for who watches, the facts for the driver."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from pipeline.events import What
+from pipeline.stage import Site
+from pipeline.tools.nix_log import NixLog
+
+FACT = "@fact "
+LOGS = 20  # files kept
+PER_SECOND = 200  # lines told; all of them are in the file
+
+
+class Story:
+    """Hears a build's lines. The whole log is in `path`, as people read it; `facts` and the `log`'s memory stay small."""
+
+    def __init__(self, site: Site, name: str) -> None:
+        self.path = site.root / ".pipeline" / "logs" / f"{name}.log"
+        self.log = NixLog()
+        self.facts: list[str] = []
+        self._site = site
+        self._file: IO[str] | None = None
+        self._status = ""
+        self._window = (0.0, 0)
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _forget_old(self.path.parent)
+        self._file = self.path.open("w", encoding="utf-8", errors="replace")
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def hear(self, line: str) -> None:
+        """One line of the job's output."""
+        if line.startswith(FACT):
+            self.facts.append(line.removeprefix(FACT))
+            return
+        text = self.log.feed(line)
+        if text is not None:
+            if self._file is not None:
+                self._file.write(text + "\n")
+            if self._may_tell():
+                self._site.tell(What.LOG, "build", text)
+        if (status := self.log.status) != self._status:
+            self._status = status
+            self._site.tell(What.WAIT, "build", status)
+
+    def _may_tell(self) -> bool:
+        second, told = self._window
+        now = self._site.clock.monotonic()
+        if now - second >= 1:
+            second, told = now, 0
+        self._window = (second, told + 1)
+        return told < PER_SECOND
+
+
+def _forget_old(folder: Path) -> None:
+    logs = sorted(folder.glob("build-*.log"), key=lambda path: path.stat().st_mtime)
+    for path in logs[: -LOGS + 1]:
+        with contextlib.suppress(OSError):
+            path.unlink()
