@@ -13,12 +13,13 @@ Handler = Callable[[socket.socket, str], None]
 
 @dataclass
 class Server:
+    address: str
     port: int
     requests: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def paths(self) -> list[str]:
@@ -26,10 +27,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(handler: Handler, port: int = 0) -> Iterator[Server]:
+def serving(handler: Handler, port: int = 0, address: str = "127.0.0.1") -> Iterator[Server]:
     """A server whose `handler` gets the connection and the request's head, and may do as it likes with it."""
-    listener = socket.create_server(("127.0.0.1", port))
-    server = Server(listener.getsockname()[1])
+    listener = socket.create_server((address, port))
+    server = Server(address, listener.getsockname()[1])
     stopped = threading.Event()
     threads: list[threading.Thread] = []
 
