@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import Locked, ResourceError
-from pipeline.lab import local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -106,7 +105,7 @@ def choose(root: Path) -> Lab:
     HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
     with flocked(HOME):  # two labs that start at the same time do not choose the same network
         taken = [lab.network for path in HOME.iterdir() if (lab := read(path))]
-        network = free_network(identity(root), [*taken, *_routes()])
+        network = free_network(identity(root), [*taken, *routes(Path("/proc/net/route").read_text())])
         host = str(ipaddress.ip_network(network)[1])
         used = listening(
             host, *(Path(f"/proc/net/{table}").read_text() for table in ("tcp", "tcp6") if Path(f"/proc/net/{table}").exists())
@@ -154,11 +153,11 @@ def listening(address: str, *tables: str) -> set[int]:
     return ports
 
 
-def _routes() -> list[str]:
-    """Networks the machine already has a route to; the default route is not one of them."""
-    done = local.run("ip", "-j", "-4", "route")
-    routes: list[dict[str, Any]] = json.loads(done.stdout or "[]")
-    return [route["dst"] for route in routes if route.get("dst", "default") != "default"]
+def routes(table: str) -> list[str]:
+    """The networks in /proc/net/route; the default route is not one of them."""
+    rows = [line.split() for line in table.splitlines()[1:]]
+    found = [(bytes.fromhex(row[1])[::-1], bytes.fromhex(row[7])[::-1]) for row in rows if len(row) > 7]
+    return [f"{ipaddress.ip_address(base)}/{ipaddress.ip_address(mask)}" for base, mask in found if any(mask)]
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> Path:

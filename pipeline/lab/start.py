@@ -6,10 +6,10 @@ import os
 import shutil
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.lab import (
     cluster,
@@ -49,7 +49,6 @@ def up(root: Path, parts: frozenset[str], say: Callable[[str], None], mend: bool
     with layout.flocked(lab.state, waiting=lambda: say("another process is starting this lab, waiting for it")):
         if not (lab.state / "lab.json").exists():
             lab = layout.choose(root)  # it was taken down while we waited
-        packages.ensure(parts, say=say, env=lab.mark())
         parts = parts | _parts(lab)
         Start(lab, parts, _locked(say), mend).run()
         write(lab.state / "parts", " ".join(sorted(parts)) + "\n")
@@ -66,35 +65,45 @@ class Start:
     parts: frozenset[str]
     say: Callable[[str], None]
     mend: bool
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        """Start what `parts` name. Raises the first error after everything else had its chance to start."""
+        """Start what `parts` name. Raises the first error; builds that it makes pointless end with it."""
+        wanted = [name for part in ("cluster", "registry") if part in self.parts for name in PROGRAMS[part]]
+        # two builds at a time: while one links on a single core, or waits for a download, the other compiles
+        with ThreadPoolExecutor(2, "build") as builders, ThreadPoolExecutor(8, "start") as starters:
+            try:
+                built = {name: builders.submit(self._program, name) for name in wanted if not programs.RECIPES[name].cgo}
+                packages.ensure(self.parts, say=self.say, env=self.lab.mark())  # the C compiler, for one
+                built |= {name: builders.submit(self._program, name) for name in wanted if name not in built}
+                for job in as_completed(self._jobs(starters, built)):
+                    job.result()
+            except BaseException:
+                self.stop.set()
+                builders.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _jobs(self, starters: ThreadPoolExecutor, built: dict[str, Future[Path]]) -> list[Future[Any]]:
         lab = self.lab
         keys.ssh_keys(lab)
         realm.write_hosts(lab)
         keys.secret(lab, "session-secret", keys.random_base64())
-        wanted = [name for part in ("cluster", "registry") if part in self.parts for name in PROGRAMS[part]]
-        # two builds at a time: while one links on a single core, or waits for a download, the other compiles
-        with ThreadPoolExecutor(2, "build") as builders, ThreadPoolExecutor(8, "start") as starters:
-            built = {name: builders.submit(self._program, name) for name in wanted}
-            build, shared, kube = machines(lab)
-            list(starters.map(lambda machine: machine.start(), (build, shared, kube)))
-            network.connect(lab, kube)
-            jobs: list[Future[None]] = []
-            if "host" in self.parts:
-                jobs.append(starters.submit(self._host))
-            if "database" in self.parts:
-                jobs.append(starters.submit(database.start, lab, shared))
-            if "registry" in self.parts:
-                jobs.append(starters.submit(lambda: gitea.start(lab, shared, built["gitea"].result())))
-            if "cluster" in self.parts:
-                jobs += [starters.submit(self._cluster, built), *(starters.submit(_done, job) for job in built.values())]
-            errors = [error for job in jobs if (error := job.exception())]
-        if errors:
-            raise errors[0]
+        build, shared, kube = machines(lab)
+        list(starters.map(lambda machine: machine.start(), (build, shared, kube)))
+        network.connect(lab, kube)
+        jobs: list[Future[Any]] = list(built.values())
+        if "host" in self.parts:
+            jobs.append(starters.submit(self._host))
+        if "database" in self.parts:
+            jobs.append(starters.submit(database.start, lab, shared))
+        if "registry" in self.parts:
+            jobs.append(starters.submit(lambda: gitea.start(lab, shared, built["gitea"].result())))
+        if "cluster" in self.parts:
+            jobs.append(starters.submit(self._cluster, built))
+        return jobs
 
     def _program(self, name: str) -> Path:
-        home = programs.ensure(name, say=self.say, env=self.lab.mark())
+        home = programs.ensure(name, say=self.say, env=self.lab.mark(), stop=self.stop)
         install(self.lab, home / name, name)
         return home
 
@@ -156,10 +165,6 @@ def _parts(lab: Lab) -> frozenset[str]:
         return frozenset((lab.state / "parts").read_text().split())
     except OSError:
         return frozenset()
-
-
-def _done(job: Future[Path]) -> None:
-    job.result()
 
 
 def _locked(say: Callable[[str], None]) -> Callable[[str], None]:

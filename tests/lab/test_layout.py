@@ -108,3 +108,11 @@ def test_write_is_whole_and_private(tmp_path: Path) -> None:
     assert path.read_text() == "x"
     assert path.stat().st_mode & 0o777 == 0o600
     assert [item.name for item in tmp_path.iterdir()] == ["secret"]
+
+
+def test_routes_but_the_default_one() -> None:
+    table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+    table += "eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+    table += "pl-0\t0407D30A\t00000000\t0001\t0\t0\t0\tFCFFFFFF\t0\t0\t0\n"
+    assert layout.routes(table) == ["10.211.7.4/255.255.255.252"]
+    assert layout.free_network(f"{(7 * 256 + 4) // 4:x}", layout.routes(table)) == "10.211.7.8/30"

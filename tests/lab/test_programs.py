@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ConfigError
-from pipeline.lab import node, programs, toolchain
+from pipeline.errors import BuildError, Cancelled, ConfigError
+from pipeline.lab import building, node, programs, toolchain
 from pipeline.lab.programs import RECIPES, Recipe, key
 
 HELM = RECIPES["helm"]
@@ -40,7 +40,7 @@ def test_an_unknown_program() -> None:
 
 def test_own_go_mod_keeps_replacements_but_those_into_its_own_tree() -> None:
     text = "module a.example/b\n\nreplace (\n\tx.example/y => z.example/y v1\n\ta.example/c => ./c\n)\nreplace q.example/r => ../r\n"
-    own = programs.own_go_mod(text, Recipe("b", 1, "a.example/b", "v2.0.0"))
+    own = building.own_go_mod(text, Recipe("b", 1, "a.example/b", "v2.0.0"))
     assert own.startswith("module lab/b\n")
     assert "x.example/y => z.example/y v1" in own
     assert "./c" not in own
@@ -87,3 +87,33 @@ def test_old_builds_are_forgotten(tmp_path: Path) -> None:
     (tmp_path / f"helm3-{0:016x}").mkdir()
     programs._prune("helm", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"helm-{age:016x}" for age in (2, 3, 4)] + [f"helm3-{0:016x}"]
+
+
+def test_a_build_that_is_stopped_ends_at_once(tmp_path: Path) -> None:
+    import threading
+    import time
+
+    compiler = tmp_path / "go"
+    compiler.write_text("#!/bin/sh\nsleep 60\n")
+    compiler.chmod(0o755)
+    stop = threading.Event()
+    stop.set()
+    builder = building.Builder(HELM, compiler, tmp_path, {}, print, stop)
+    begun = time.monotonic()
+    with pytest.raises(Cancelled):
+        builder.build(tmp_path / "home")
+    assert time.monotonic() - begun < 5
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_build_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    import threading
+
+    compiler = tmp_path / "go"
+    compiler.write_text("#!/bin/sh\necho 'go: downloading x' >&2\necho 'proxy said no' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    builder = building.Builder(HELM, compiler, tmp_path, {}, print, threading.Event())
+    with pytest.raises(BuildError, match="helm .* could not be built") as caught:
+        builder.build(tmp_path / "home")
+    assert caught.value.cause == "proxy said no"
+    assert caught.value.log == str(tmp_path / "build.log")
