@@ -14,7 +14,7 @@ count() {
 }
 
 free() {
-	df -Pk -- "${dir:-/}" | awk 'NR == 2 { print $4 * 1024 }'
+	echo "$(($(df -Pk -- "${dir:-/}" | awk 'NR == 2 { print $4 }') * 1024))"
 }
 
 full() {

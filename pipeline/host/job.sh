@@ -1,0 +1,149 @@
+# Detached work: sh -c THIS job VERB DIR TOKEN OFFSET [CWD WORD...]
+#
+# DIR holds one job. `lock` is held by the kernel for as long as anything of the job lives; `log` is its output; `begun` says its process
+# number, when that process and the machine began, and when it was; `code` is a link whose target is the exit code: a link is there
+# whole or not at all, on a full disk too.
+verb=$1 dir=$2 token=$3 offset=$4
+shift 4
+
+# One of: absent | running | finished CODE | died killed | died restart
+phase() {
+	if [ -h code ]; then
+		echo "finished $(readlink code)"
+	elif [ ! -e lock ]; then
+		echo absent
+	elif ! flock -n lock true; then
+		echo running
+	elif [ -h code ]; then # it ended between the two looks
+		echo "finished $(readlink code)"
+	elif [ ! -e begun ]; then
+		echo absent
+	else
+		read -r _ _ boot _ <begun
+		read -r now </proc/sys/kernel/random/boot_id
+		[ "$boot" = "$now" ] && echo 'died killed' || echo 'died restart'
+	fi
+}
+
+# field NUMBER of a process's stat, counted behind its name, which may hold blanks
+field() {
+	read -r line <"/proc/$2/stat" || return
+	set -f
+	want=$1
+	# shellcheck disable=SC2086
+	set -- ${line##*) }
+	shift "$((want - 3))"
+	echo "$1"
+	set +f
+}
+
+start() {
+	mkdir -p -- "$dir" && cd -- "$dir" && exec 9>>lock || exit 73
+	[ ! -h code ] || return 0
+	tries=0
+	until flock -n 9; do # it runs already; or somebody else is starting it or looking at it right now
+		[ ! -e begun ] && [ ! -h code ] && [ "$tries" -lt 100 ] || return 0
+		sleep 0.05
+		tries=$((tries + 1))
+	done
+	[ ! -h code ] || return 0
+	rm -f begun
+	: >log || exit 73
+	export PIPELINE_JOB="$dir/"
+	# shellcheck disable=SC2016
+	setsid sh -c '
+		cwd=$1
+		shift
+		until [ -e begun ]; do sleep 0.01; done
+		[ -z "$cwd" ] || cd -- "$cwd" || { ln -s 125 "${PIPELINE_JOB}code" && exit; }
+		(exec "$@")
+		ln -s "$?" "${PIPELINE_JOB}code"' job "$@" </dev/null >>log 2>&1 &
+	read -r boot </proc/sys/kernel/random/boot_id
+	echo "$! $(field 22 "$!") $boot $(date +%s)" >begun.new && mv begun.new begun || { kill "$!" && exit 73; }
+}
+
+follow() {
+	cd -- "$dir" && [ -e log ] && exec 3<log || { printf '\n%s end absent\n' "$token" && return; }
+	[ "$offset" = 0 ] || dd bs=1 skip="$offset" count=0 <&3
+	last=$offset idle=0 age=0 pid=
+	while :; do
+		[ -n "$pid" ] || read -r pid _ <begun
+		now=running
+		# look at the job first and read its log second, so that nothing it wrote in the end is missed
+		if [ -h code ] || ! kill -0 "$pid" || [ "$idle" -ge 10000 ]; then now=$(phase); fi
+		dd bs=65536 count=64 <&3 || return
+		read -r _ here </proc/self/fdinfo/3
+		if [ "$here" != "$last" ] || [ "$idle" -ge 10000 ]; then
+			printf '\n%s %s\n' "$token" "$here"
+			much=$((here - last)) last=$here idle=0
+			[ "$much" -lt 4194304 ] || continue
+			[ "$now" = running ] || continue
+		elif [ "$now" != running ]; then
+			printf '\n%s end %s\n' "$token" "$now"
+			return
+		fi
+		if [ "$age" -lt 5000 ]; then pause=50; else pause=250; fi # a short job's end is noticed at once
+		sleep "0.$(printf %03d "$pause")"
+		age=$((age + pause)) idle=$((idle + pause))
+	done
+} 2>/dev/null
+
+# All that belongs to the job: its session, and whatever carries its mark
+members() {
+	[ "$(field 22 "$pid")" = "$began" ] || [ ! -e "/proc/$pid" ] || pid=none # the number is another's by now
+	{
+		for stat in /proc/[0-9]*/stat; do
+			number=${stat#/proc/}
+			number=${number%/stat}
+			[ "$(field 6 "$number")" != "$pid" ] || echo "$number"
+		done
+		grep -l -F -e "PIPELINE_JOB=$dir/" /proc/[0-9]*/environ | cut -d / -f 3
+	} | sort -u | while read -r number; do
+		case $(field 3 "$number") in Z | '') ;; *) echo "$number" ;; esac
+	done
+} 2>/dev/null
+
+cancel() {
+	cd -- "$dir" 2>/dev/null || return 0
+	read -r pid began _ <begun || pid=none began=none
+	tries=0
+	while found=$(members) && [ -n "$found" ]; do
+		# shellcheck disable=SC2086
+		if [ "$tries" = 0 ]; then
+			kill -s TERM $found
+		elif [ "$tries" -ge 50 ]; then
+			kill -s KILL $found
+		fi
+		[ "$tries" -lt 100 ] || exit 70
+		sleep 0.1
+		tries=$((tries + 1))
+	done 2>/dev/null
+	[ -h code ] || ln -s 143 code
+}
+
+# Out of the way, so that the name is free: the job's log stays readable
+retire() {
+	cd -- "$dir" 2>/dev/null || return 0
+	[ "$(phase)" != running ] || exit 75
+	old=${dir%/*}/.last
+	mkdir -p -- "$old" && rm -rf -- "$old/${dir##*/}" && mv -- "$dir" "$old/"
+}
+
+case $verb in
+start) start "$@" ;;
+follow) follow ;;
+run)
+	start "$@"
+	exec 9>&-
+	follow
+	;;
+state)
+	cd -- "$dir" 2>/dev/null || { echo absent && exit; }
+	phase
+	cat begun 2>/dev/null
+	:
+	;;
+cancel) cancel ;;
+retire) retire ;;
+forget) retire && rm -rf -- "${dir%/*}/.last/${dir##*/}" ;;
+esac
