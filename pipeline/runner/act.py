@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Artifact
@@ -12,7 +13,7 @@ from pipeline.events import What
 from pipeline.failpoint import failpoint
 from pipeline.records import MADE
 from pipeline.retry import retrying
-from pipeline.stage import Stage
+from pipeline.stage import Site, Stage
 
 if TYPE_CHECKING:
     from pipeline.runner.walk import Walk
@@ -114,31 +115,30 @@ def _compare(walk: Walk, number: int, given: Artifact, made: Artifact) -> None:
 
 
 def _undone(walk: Walk, error: VerifyError) -> PipelineError:
-    """What a failed verification means for a release that this very run deployed: it is taken back where the driver can.
-
-    Whatever goes wrong with that is NotRolledBack: somebody has to look.
-    """
-    for before in reversed(walk.made):
-        stage = walk.plan[before]
-        undo = stage.driver.undo
-        if undo is None:
-            continue
-        given, made = walk.done[before - 1], walk.done[before]
-        walk.site.tell(What.WARN, stage.verb, f"{error.what}: taking {made.id} back")
-        try:
-            with contextlib.ExitStack() as held:
-                _lock(walk, stage, given, held, [])
-                undo(stage.spec, made, walk.site, error.what)
-            cause = f"{stage.driver.name} did not say what became of it"
-        except (RolledBack, NotRolledBack) as outcome:
-            outcome.cause = "\n".join(filter(None, (error.cause, outcome.cause)))
-            return outcome
-        except (PipelineError, KeyboardInterrupt) as broken:
-            cause = "\n".join(filter(None, (str(broken) or type(broken).__name__, getattr(broken, "cause", ""))))
-        return NotRolledBack(
-            f"{error.what}, and {made.id} was not taken back",
-            cause="\n".join(filter(None, (error.cause, cause))),
-            mend="it is live now: look at it (inv status), then deploy a good commit or roll back by hand",
-            log=error.log,
-        )
+    """What a failed verification means: a release that this very run deployed is taken back where its driver can do that."""
+    for number in reversed(walk.made):
+        if undo := walk.plan[number].driver.undo:
+            return _taken_back(walk, number, undo, error)
     return error
+
+
+def _taken_back(walk: Walk, number: int, undo: Callable[[Any, Any, Site, str], None], error: VerifyError) -> PipelineError:
+    """RolledBack, or NotRolledBack whatever went wrong with it: then somebody has to look."""
+    stage, site, made = walk.plan[number], walk.site, walk.done[number]
+    site.tell(What.WARN, stage.verb, f"{error.what}: taking {made.id} back")
+    try:
+        with contextlib.ExitStack() as held:
+            _lock(walk, stage, walk.done[number - 1], held, [])
+            retrying(walk.policy, site.clock, lambda _attempt: undo(stage.spec, made, site, error.what), walk.notice(stage.verb, []))
+        cause = f"{stage.driver.name} did not say what became of it"
+    except (RolledBack, NotRolledBack) as outcome:
+        outcome.cause = "\n".join(filter(None, (error.cause, outcome.cause)))
+        return outcome
+    except (Exception, KeyboardInterrupt) as broken:
+        cause = "\n".join(filter(None, (str(broken) or type(broken).__name__, getattr(broken, "cause", ""))))
+    return NotRolledBack(
+        f"{error.what}, and {made.id} was not taken back",
+        cause="\n".join(filter(None, (error.cause, cause))),
+        mend="it is live now: look at it (inv status), then deploy a good commit or roll back by hand",
+        log=error.log,
+    )
