@@ -58,6 +58,9 @@ JWT_SECRET = {jwt_secret}
 ENABLED = true
 [actions]
 ENABLED = true
+[repository]
+ENABLE_PUSH_CREATE_USER = true
+ENABLE_PUSH_CREATE_ORG = true
 [service]
 DISABLE_REGISTRATION = true
 [cron.update_checker]
