@@ -1,0 +1,96 @@
+"""Keeps the evidence of a failed rollout before a rollback destroys it: pods, events, logs, in one text file."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pipeline.clock import Clock
+from pipeline.deploy.diagnosis import Cause, Evidence, signs, when
+from pipeline.errors import PipelineError
+from pipeline.tools.kube import Kube, path
+from pipeline.tools.kube_objects import condition, containers, doing, name, restarts, selector
+
+Object = Mapping[str, Any]
+TAIL = 60  # lines of each container's log
+PODS = 5  # pods whose logs are read
+
+
+def capture(kube: Kube, namespace: str, release: str, pods: Sequence[Object], deployments: Sequence[Object]) -> Evidence:
+    """Everything that may tell why these pods do not come up. What cannot be read is left out: a diagnosis never fails."""
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        events = pool.submit(_items, kube, path("v1", "events", namespace), "")
+        nodes = pool.submit(_items, kube, path("v1", "nodes"), "")
+        claims = pool.submit(_items, kube, path("v1", "persistentvolumeclaims", namespace), selector(release))
+        services = pool.submit(_items, kube, path("v1", "services", namespace), selector(release))
+        wanted = [(pod, container) for pod in pods[:PODS] for container in containers(pod) if not container.ready]
+        logs = {f"{name(pod)}/{container.name}": pool.submit(_log, kube, namespace, name(pod), container.name) for pod, container in wanted}
+        found = nodes.result()
+        return Evidence(
+            pods=pods,
+            events=events.result(),
+            deployments=deployments,
+            claims=claims.result(),
+            services=services.result(),
+            logs={key: log.result() for key, log in logs.items()},
+            nodes=len(found),
+            nodes_ready=sum(condition(node, "Ready").get("status") == "True" for node in found) if found else -1,
+        )
+
+
+def write(root: Path, release: str, cause: Cause, evidence: Evidence, clock: Clock, mask: Callable[[str], str]) -> str:
+    """Write the evidence for a person to read, secrets masked; gives the file's name relative to `root`, "" where it cannot be written."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(clock.now()))
+    file = root / ".pipeline" / "logs" / f"deploy-{release}-{stamp}.log"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.write_text(mask(story(cause, evidence)))
+        file.chmod(0o600)
+    except OSError:
+        return ""
+    return file.relative_to(root).as_posix()
+
+
+def story(cause: Cause, evidence: Evidence) -> str:
+    """The evidence as text: the cause, every other sign, the pods, the events in their order, the logs."""
+    others = sorted((sign for sign in signs(evidence) if sign != cause), key=lambda sign: sign.rank)
+    names = {name(pod) for pod in evidence.pods}
+    events = sorted((event for event in evidence.events if _about(event, names)), key=when)
+    parts = ["CAUSE", cause.sentence, *(["", "MEND", cause.mend] if cause.mend else [])]
+    parts += ["", "OTHER SIGNS", *(sign.sentence for sign in others)] if others else []
+    parts += ["", "PODS", *(f"{name(pod)}  {doing(pod)}  restarts {restarts(pod)}" for pod in evidence.pods)]
+    parts += ["", "EVENTS", *(_line(event) for event in events)]
+    for key, text in evidence.logs.items():
+        parts += ["", f"LOG {key}", text.rstrip() or "(empty)"]
+    parts += ["", "POD STATUS", *(json.dumps({name(pod): pod.get("status")}, indent=1) for pod in evidence.pods)]
+    return "\n".join(parts) + "\n"
+
+
+def _items(kube: Kube, target: str, labels: str) -> list[Object]:
+    try:
+        return list(kube.list(target, labels)["items"])
+    except PipelineError:
+        return []
+
+
+def _log(kube: Kube, namespace: str, pod: str, container: str) -> str:
+    try:
+        before = kube.logs(namespace, pod, container, previous=True, tail=TAIL)
+        return before or kube.logs(namespace, pod, container, tail=TAIL)
+    except PipelineError:
+        return ""
+
+
+def _about(event: Object, pods: set[str]) -> bool:
+    called = str(event.get("involvedObject", {}).get("name", ""))
+    return called in pods or any(pod.startswith(f"{called}-") for pod in pods)
+
+
+def _line(event: Object) -> str:
+    times = f" (x{event['count']})" if int(event.get("count") or 1) > 1 else ""
+    where = f"{event.get('involvedObject', {}).get('kind')}/{event.get('involvedObject', {}).get('name')}"
+    return f"{when(event)}  {event.get('type')}  {event.get('reason')}{times}  {where}  {' '.join(str(event.get('message', '')).split())}"

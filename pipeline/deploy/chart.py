@@ -1,0 +1,99 @@
+"""A chart folder: checked before helm reads it, and named by its content."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ConfigError
+from pipeline.tools.helm import LIMIT
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+VERSION = re.compile(r"v?\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")  # semver.org, with the v that Helm takes too
+LARGEST = 32 << 20  # bytes of a whole chart folder; what is larger is not a chart
+LENGTH = 40  # of the digest
+SUSPECT = 256 << 10  # below this the stored release cannot reach its limit
+KEPT_OUT = (".git", ".DS_Store")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart on disk: its folder, its files (relative name and content), and `digest` over all of them."""
+
+    folder: Path
+    name: str
+    files: tuple[tuple[str, bytes], ...]
+    digest: str
+
+
+def read(root: Path, folder: str) -> Chart:
+    """The chart in `folder` below `root`.
+
+    Raises ConfigError where it is missing, leaves the working copy, holds a symbolic link (CVE-2025-53547: a linked Chart.lock is
+    written through), has an unsafe name or version (CVE-2026-35206), or is larger than any chart.
+    """
+    path = root / folder
+    if not (path / "Chart.yaml").is_file():
+        raise ConfigError(f"there is no chart in {folder}/", mend="name the folder that holds Chart.yaml")
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise ConfigError(f"chart {folder}/ leads out of the working copy", mend="copy the chart into the working copy")
+    files, size = [], 0
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path).as_posix()
+        if name.split("/")[0] in KEPT_OUT:
+            continue
+        if file.is_symlink():
+            raise ConfigError(f"{folder}/{name} is a symbolic link", mend="put the file itself there")
+        if file.is_file():
+            size += file.stat().st_size
+            if size > LARGEST:
+                raise ConfigError(f"chart {folder}/ holds more than {LARGEST >> 20} MiB", cause=name, mend="take the large files out")
+            files.append((name, file.read_bytes()))
+    digest = hashlib.sha256()
+    for name, content in files:
+        digest.update(f"{len(name)} {name} {len(content)} ".encode() + content)
+    return Chart(path, _metadata(files, folder), tuple(files), digest.hexdigest()[:LENGTH])
+
+
+def check_size(chart: Chart, values: Mapping[str, Any]) -> None:
+    """Raise ConfigError where the release would not fit the Secret that Helm keeps it in, naming the largest files.
+
+    Helm stores base64(gzip(json)) of chart, values and manifest (helm.sh/helm/v4/pkg/storage/driver/util.go).
+    """
+    if sum(len(content) for _, content in chart.files) < SUSPECT:
+        return
+    stored = [{"name": name, "data": base64.b64encode(content).decode()} for name, content in chart.files]
+    size = len(zlib.compress(json.dumps([stored, values]).encode(), 9)) * 4 // 3
+    if size <= LIMIT:
+        return
+    largest = sorted(chart.files, key=lambda file: -len(file[1]))[:3]
+    raise ConfigError(
+        f"the release would be about {size >> 10} KiB, a Secret holds {LIMIT >> 10} KiB",
+        cause="\n".join(f"{name}: {len(content) >> 10} KiB" for name, content in largest),
+        mend="take these files out of the chart's folder, or name them in its .helmignore and move them away",
+    )
+
+
+def _metadata(files: list[tuple[str, bytes]], folder: str) -> str:
+    import yaml
+
+    text = dict(files)["Chart.yaml"]
+    try:
+        loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if len(text) < SUSPECT else None  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{folder}/Chart.yaml is not YAML", cause=str(error), mend="correct it") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{folder}/Chart.yaml is not a chart's description", mend="it holds apiVersion, name and version")
+    name, version = str(loaded.get("name", "")), str(loaded.get("version", ""))
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"{folder}/Chart.yaml: name {name!r} is not a chart's name", mend="lower-case letters, digits and '-'")
+    if not VERSION.fullmatch(version):
+        raise ConfigError(f"{folder}/Chart.yaml: version {version!r} is not a version", mend="write it as 1.2.3 (semver.org)")
+    return name

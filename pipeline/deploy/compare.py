@@ -1,0 +1,86 @@
+"""Compares what is live with what is wanted, and says the first differences in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pipeline.artifacts import Image, Images, Release, Source
+from pipeline.deploy.history import Revision
+from pipeline.deploy.spec import Helm
+from pipeline.deploy.values import Wanted, changes
+from pipeline.tools.kube_objects import edits, name, pending, selector, template_images
+
+Object = Mapping[str, Any]
+
+
+def differences(newest: Revision | None, deployments: Sequence[Object], want: Wanted, images: Images, release: str) -> list[str]:
+    """Why the release has to be made; empty where it is there, whole and untouched."""
+    if newest is None:
+        return ["nothing is deployed yet"]
+    if newest.pending:
+        return [f"revision {newest.number} is {newest.status}: its helm is at work, or was killed"]
+    if newest.status != "deployed":
+        return [f"revision {newest.number} is {newest.status}"]
+    if newest.inputs != want.inputs:
+        return changes(newest.parts, want.parts) if newest.parts else _unlabelled(newest, deployments, images)
+    if not deployments:
+        return [f"revision {newest.number} has no Deployment with the label {selector(release)}"]
+    found = [*other_images(deployments, images), *drift(newest, deployments)]
+    found += [f"the rollout of revision {newest.number} is not done: {text}" for deployment in deployments if (text := pending(deployment))]
+    return found
+
+
+def other_images(deployments: Iterable[Object], images: Images) -> list[str]:
+    """Images that the Deployments do not run, though the release says so."""
+    live = {image for deployment in deployments for _, image in template_images(deployment)}
+    return [
+        f"a Deployment was edited: {_beside(live, image)} is live, {image.reference} is wanted"
+        for image in images.images
+        if image.reference not in live
+    ]
+
+
+def drift(newest: Revision, deployments: Iterable[Object]) -> list[str]:
+    """Deployments whose spec was changed since their rollout was complete, and by whom. What an autoscaler changes does not count."""
+    found = []
+    for deployment in deployments:
+        then = newest.generations.get(name(deployment))
+        if then is None or then == deployment["metadata"].get("generation"):
+            continue
+        if by := edits(deployment):
+            found.append(f"Deployment {name(deployment)} was edited: " + "; ".join(by[:3]))
+    return found
+
+
+def release_of(spec: Helm, images: Images, revision: int, inputs: str) -> Release:
+    return Release(images.source, images.images, spec.cluster, spec.namespace, spec.release, revision, inputs)
+
+
+def live_release(spec: Helm, newest: Revision, deployments: Sequence[Object]) -> Release:
+    """What runs, from the labels its deploy left and the images its Deployments name."""
+    labels = newest.labels
+    source = Source(labels.get("tree", ""), labels.get("commit", ""), labels.get("dirty") == "true", "")
+    references = {image for deployment in deployments for _, image in template_images(deployment) if "@sha256:" in image}
+    images = tuple(
+        Image(reference.partition("@")[0].rpartition(":")[0] if _tagged(reference) else reference.partition("@")[0],
+              reference.partition("@")[2], labels.get("tag", ""))
+        for reference in sorted(references)
+    )  # fmt: skip
+    return Release(source, images, spec.cluster, spec.namespace, spec.release, newest.number, newest.inputs)
+
+
+def _tagged(reference: str) -> bool:
+    return ":" in reference.partition("@")[0].rpartition("/")[2]
+
+
+def _beside(live: Iterable[str], image: Image) -> str:
+    """The live image of the same repository, as the one to name."""
+    same = [other for other in sorted(live) if other.startswith((f"{image.repository}@", f"{image.repository}:"))]
+    return (same or sorted(live) or ["none"])[0]
+
+
+def _unlabelled(newest: Revision, deployments: Sequence[Object], images: Images) -> list[str]:
+    live = {image for deployment in deployments for _, image in template_images(deployment)}
+    other = [f"image {_beside(live, image)} is live, {image.reference} is wanted" for image in images.images if image.reference not in live]
+    return other or [f"revision {newest.number} was made from other inputs"]

@@ -1,0 +1,112 @@
+"""The revisions Helm keeps of a release, read from its Secrets' metadata: what is live, what was good, what was left half-done."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.tools.kube import Kube, path
+from pipeline.tools.kube_objects import labels, name, notes
+
+NOTE = "pipeline/release"  # an annotation of the newest revision's Secret; Helm drops it when the next one supersedes it
+GOOD, STARTED, BAD = "complete", "started", "failed"  # values of the label `rollout`
+IMAGE = re.compile(r"""^\s*-?\s*image:\s*["']?([^\s"']+@sha256:[0-9a-f]{64})""", re.MULTILINE)
+UNPACKED = 64 << 20  # bytes a stored release may unpack to
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One revision: Helm's `status` of it, our `labels`, and the note: `parts` it was made from, each Deployment's generation then."""
+
+    number: int
+    status: str
+    labels: Mapping[str, str]
+    parts: Mapping[str, Any]
+    generations: Mapping[str, int]
+
+    @property
+    def inputs(self) -> str:
+        return self.labels.get("inputs", "")
+
+    @property
+    def rollout(self) -> str:
+        return self.labels.get("rollout", "")
+
+    @property
+    def pending(self) -> bool:
+        return self.status.startswith("pending-") or self.status == "uninstalling"
+
+
+def read(kube: Kube, namespace: str, release: str) -> list[Revision]:
+    """Every revision Helm keeps, newest first: one request for metadata only.
+
+    Source of the labels: helm.sh/helm/v4/pkg/storage/driver/secrets.go, the same since Helm 3.0.
+    """
+    listed = kube.list(path("v1", "secrets", namespace), f"owner=helm,name={release}", metadata=True)
+    return sorted((_revision(item) for item in listed.get("items") or []), key=lambda revision: -revision.number)
+
+
+def good(revisions: Sequence[Revision], before: int | None = None) -> Revision | None:
+    """The revision to go back to: the newest below `before` whose rollout was seen complete, else one that others made; None where
+    there is none."""
+    kept = [revision for revision in revisions if revision.status in ("deployed", "superseded")]
+    kept = [revision for revision in kept if before is None or revision.number < before]
+    proven = [revision for revision in kept if revision.rollout == GOOD]
+    foreign = [revision for revision in kept if not revision.rollout]
+    return next(iter(proven or foreign), None)
+
+
+def write_down(
+    kube: Kube, namespace: str, release: str, number: int, parts: Mapping[str, Any], deployments: Iterable[Mapping[str, Any]]
+) -> None:
+    """Note on a revision's Secret that its rollout was complete, what it was made from, and each Deployment's generation then."""
+    generations = {name(deployment): deployment["metadata"].get("generation") for deployment in deployments}
+    note = json.dumps({"parts": parts, "generations": generations}, sort_keys=True)
+    kube.merge(where(namespace, release, number), {"metadata": {"labels": {"rollout": GOOD}, "annotations": {NOTE: note}}})
+
+
+def mark(kube: Kube, namespace: str, release: str, number: int, rollout: str) -> None:
+    """Note on a revision's Secret what became of its rollout."""
+    kube.merge(where(namespace, release, number), {"metadata": {"labels": {"rollout": rollout}}})
+
+
+def images(kube: Kube, namespace: str, release: str, number: int) -> list[str]:
+    """The images a revision's manifest names by digest, from the release as Helm stored it."""
+    secret = kube.get(where(namespace, release, number))
+    if secret is None:
+        return []
+    try:
+        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            manifest = json.loads(file.read(UNPACKED)).get("manifest", "")
+    except (KeyError, ValueError, OSError, EOFError):
+        return []
+    return sorted(set(IMAGE.findall(manifest)))
+
+
+def where(namespace: str, release: str, number: int) -> str:
+    return path("v1", "secrets", namespace, f"sh.helm.release.v1.{release}.v{number}")
+
+
+def _revision(item: Mapping[str, Any]) -> Revision:
+    marks = labels(item)
+    try:
+        note = json.loads(notes(item).get(NOTE, "{}"))
+    except ValueError:
+        note = {}
+    if not isinstance(note, dict):
+        note = {}
+    number = marks.get("version", "")
+    return Revision(
+        number=int(number) if number.isdigit() else 0,
+        status=marks.get("status", "unknown"),
+        labels={key: value for key, value in marks.items() if key not in ("name", "owner", "status", "version", "modifiedAt")},
+        parts=note.get("parts") or {},
+        generations=note.get("generations") or {},
+    )

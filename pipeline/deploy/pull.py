@@ -1,0 +1,109 @@
+"""Proves, before anything is deployed, that the cluster can pull the image: by the node's own runtime, or by a short-lived pod."""
+
+from __future__ import annotations
+
+import importlib.resources
+import uuid
+from typing import Any
+
+from pipeline.artifacts import Image, Images
+from pipeline.deploy.diagnosis import PULL, Evidence, cause
+from pipeline.deploy.spec import Helm
+from pipeline.errors import ConfigError, Transient
+from pipeline.events import What
+from pipeline.host import Cmd
+from pipeline.stage import Cluster, Site
+from pipeline.tools import crictl
+from pipeline.tools.kube import Kube, path
+from pipeline.tools.kube_objects import containers
+
+PATIENCE = 300.0  # seconds one pull may take
+STAGE = "deploy"
+
+
+def prove(spec: Helm, images: Images, values: Any, kube: Kube, site: Site) -> None:
+    """Raise the error that says why an image cannot be pulled, and what to write on the node so that it can."""
+    cluster = site.cluster(spec.cluster)
+    if spec.pull == "skip":
+        return
+    if spec.pull == "side-load":
+        raise ConfigError(
+            "pull: side-load cannot keep the image's digest, and only digests are deployed",
+            mend="pull: prove, and mend what it names; or copy the image with its digest: skopeo copy docker://… oci-archive:i.tar "
+            "and, on the node, " + " ".join(cluster.ctr) + " images import --digests i.tar, then pull: skip",
+        )
+    for image in images.images:
+        hint = f"pulled {spec.cluster} {image.reference}"
+        if site.records.hint(hint):
+            continue
+        site.tell(What.WAIT, STAGE, f"{cluster.node or 'a pod'} pulls {image.reference}")
+        if cluster.node:
+            _on_node(image, cluster, spec.cluster, site)
+        else:
+            _by_pod(image, spec, values, kube, site)
+        site.records.remember(hint, "yes")
+
+
+def scheme_of(site: Site, address: str) -> str:
+    """How the site says that registry is spoken to."""
+    return next((registry.scheme for registry in site.registries.values() if registry.address == address), "https")
+
+
+def _on_node(image: Image, cluster: Cluster, name: str, site: Site) -> None:
+    script = importlib.resources.files(__package__).joinpath("pull.sh").read_text()
+    output = site.host(cluster.node).run(
+        Cmd(("sh", "-c", script, "pull", image.reference, *cluster.crictl), timeout=PATIENCE),
+    )
+    if output.ok:
+        return
+    registry = image.repository.partition("/")[0]
+    text = "\n".join((output.text, output.errors))
+    pull = crictl.classify(text, registry)
+    if output.code in (126, 127):
+        pull = crictl.Pull("runtime", text.strip())
+    raise crictl.error(pull, image.reference, cluster.node or name, registry, scheme=scheme_of(site, registry))
+
+
+def _by_pod(image: Image, spec: Helm, values: Any, kube: Kube, site: Site) -> None:
+    """A pod whose command does not exist: whether its image came is told by its status, and nothing of it ever runs."""
+    name = f"{spec.release}-pull-{uuid.uuid4().hex[:6]}"
+    collection = path("v1", "pods", spec.namespace)
+    secrets = values.get("imagePullSecrets") or []
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "pipeline"}},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "activeDeadlineSeconds": int(PATIENCE),
+            "terminationGracePeriodSeconds": 0,
+            "imagePullSecrets": secrets,
+            "containers": [{"name": "pull", "image": image.reference, "command": ["/pipeline-pull-proof"]}],
+        },
+    }
+    made = kube.create(collection, pod)
+    try:
+        version = str(made["metadata"]["resourceVersion"])
+        end = site.clock.monotonic() + PATIENCE
+        while site.clock.monotonic() < end:
+            for _, seen in kube.watch(collection, "app.kubernetes.io/managed-by=pipeline", version, 30):
+                if seen.get("metadata", {}).get("name") == name and _pulled(seen, image, kube, spec, site):
+                    return
+            version = ""
+    finally:
+        kube.delete(f"{collection}/{name}")
+    raise Transient(f"a pod that pulls {image.reference} got no answer in {PATIENCE:.0f} s")
+
+
+def _pulled(pod: dict[str, Any], image: Image, kube: Kube, spec: Helm, site: Site) -> bool:
+    for container in containers(pod):
+        if container.state == "waiting" and container.reason in PULL:
+            events = kube.list(path("v1", "events", spec.namespace), fields=f"involvedObject.name={pod['metadata']['name']}")["items"]
+            found = cause(Evidence(pods=[pod], events=events))
+            registry = image.repository.partition("/")[0]
+            pull = crictl.classify(found.sentence, registry)
+            raise crictl.error(pull, image.reference, f"the cluster {spec.cluster}", registry, scheme=scheme_of(site, registry))
+        if container.image_id or container.state in ("terminated", "running") or "Error" in container.reason:
+            return True
+    return False

@@ -1,0 +1,102 @@
+"""Goes back: to the last good revision after a failed rollout, and out of the states that a killed helm leaves behind."""
+
+from __future__ import annotations
+
+from pipeline.deploy import history, secret
+from pipeline.deploy.history import Revision
+from pipeline.deploy.spec import Helm
+from pipeline.deploy.work import STAGE, Work
+from pipeline.errors import IntegrityError, NotRolledBack, PipelineError, RolledBack
+from pipeline.events import What
+from pipeline.tools import helm
+from pipeline.tools.registry import client_of
+
+LIMIT = 120.0  # seconds helm itself may take, and the old pods to be available
+SETTLE = 3.0  # seconds an orphaned helm is given to finish what it writes
+
+
+def repair(work: Work) -> list[Revision]:
+    """Bring a release out of pending-*: its helm is gone, since the lock is ours. Told by a warning; gives the revisions afterwards."""
+    revisions = work.revisions()
+    if not revisions or not revisions[0].pending:
+        return revisions
+    work.site.clock.sleep(SETTLE)
+    revisions = work.revisions()
+    if not revisions or not revisions[0].pending:
+        return revisions
+    stuck, good = revisions[0], history.good(revisions)
+    left = f"revision {stuck.number} was left {stuck.status} by a helm that is gone"
+    goal = f"back to revision {good.number}" if good else "it is uninstalled, since none was good before"
+    work.site.tell(What.WARN, STAGE, f"{left}: {goal}")
+    if good is None:
+        work.call(helm.uninstall(work.target, int(LIMIT)), LIMIT)
+    else:
+        work.call(helm.rollback(work.target, good.number, int(LIMIT)), LIMIT)
+    return work.revisions()
+
+
+def check_way_back(work: Work, good: Revision | None) -> None:
+    """Raise IntegrityError where the images of the revision to go back to are no longer in the registry: then there is no way back."""
+    spec, site = work.spec, work.site
+    if good is None or spec.rollback == "never":
+        return
+    for reference in history.images(work.kube, spec.namespace, spec.release, good.number):
+        address = reference.partition("/")[0]
+        names = [name for name, registry in site.registries.items() if registry.address == address]
+        if names and not client_of(site, names[0]).exists(reference):
+            raise IntegrityError(
+                f"a failed deploy would go back to revision {good.number}, but its image {reference} is gone from the registry",
+                mend="push that image again (inv push at its commit), or set `rollback: never` to go on without a way back",
+            )
+
+
+def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
+    """Take revision `failed` back by the spec's policy.
+
+    Gives the error to raise: RolledBack, or NotRolledBack saying what is there and what to run.
+    """
+    spec, site = work.spec, work.site
+    good = history.good(work.revisions(), failed)
+    argv = helm.rollback(work.target, good.number, int(LIMIT)) if good else helm.uninstall(work.target, int(LIMIT))
+    mend = f"{why.mend}\n" if why.mend else ""
+    if spec.rollback == "never":
+        what = f"{why.what}; revision {failed} is left as it is (rollback: never)"
+        return NotRolledBack(what, cause=why.cause, mend=f"{mend}to go back: {' '.join(argv)}", log=why.log)
+    goal = f"revision {good.number}" if good else "nothing, as before"
+    site.tell(What.WARN, STAGE, f"{why.what}: {why.cause or 'see above'}; back to {goal}")
+    try:
+        work.mark(failed, history.BAD)
+        work.lease.assert_held()
+        _restore_secret(work)
+        work.call(argv, LIMIT)
+        if good is not None:
+            _serving(work, good)
+    except (PipelineError, KeyboardInterrupt) as error:
+        seen = error if isinstance(error, PipelineError) else PipelineError("it was stopped")
+        return NotRolledBack(
+            f"{why.what}, and going back to {goal} failed: {seen.what}",
+            cause="\n".join(filter(None, (why.cause, seen.cause))),
+            mend=f"{mend}look: kubectl get pods -n {spec.namespace}; then: {' '.join(argv)}",
+            log=why.log,
+        )
+    done = f"revision {good.number} serves again" if good else "nothing was live before, and nothing is left"
+    return RolledBack(f"{why.what}; {done}", cause=why.cause, mend=why.mend, log=why.log)
+
+
+def _serving(work: Work, good: Revision) -> None:
+    """Wait until the old pods serve, and note that what is live now is the good one."""
+    failure, view = work.follow(LIMIT, "rollback: ")
+    if failure is not None:
+        raise NotRolledBack(f"the old pods do not come up: {failure.why}")
+    work.note_good(work.revisions()[0].number, good.parts, view)
+
+
+def _restore_secret(work: Work) -> None:
+    spec, key = work.spec, secret_key(work.spec)
+    if spec.secret is not None and key in work.site.shared:
+        secret.put_back(work.kube, spec.namespace, spec.secret.name, spec.secret.data, work.site.shared.pop(key))
+
+
+def secret_key(spec: Helm) -> str:
+    """Where the Secret's content from before this run is kept, in memory only."""
+    return f"secret before: {spec.cluster}/{spec.namespace}/{spec.release}"

@@ -1,0 +1,211 @@
+"""Follows a rollout by the API's own watches, until it is done or shows that it will not be."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.clock import Clock
+from pipeline.deploy.diagnosis import CONFIG, PULL
+from pipeline.errors import PipelineError
+from pipeline.tools.crictl import classify
+from pipeline.tools.kube import Gone, Kube, Watch, path
+from pipeline.tools.kube_objects import (
+    HASH,
+    condition,
+    containers,
+    doing,
+    labels,
+    name,
+    newest_hash,
+    pending,
+    ready,
+    restarts,
+    selector,
+    terminating,
+)
+
+Object = dict[str, Any]
+GRACE = {"schedule": 20.0, "config": 6.0, "pull": 20.0, "quota": 8.0}  # seconds a sign may last that can pass by itself
+TICK = 0.5  # seconds between two judgements while nothing changes
+PASSING = ("network", "busy", "unknown")  # pulls that the kubelet's next try may mend
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The rollout will not be done: `why` in short; the pods it is about are in `pods`."""
+
+    why: str
+    pods: tuple[Object, ...] = ()
+
+
+@dataclass
+class View:
+    """What is known of a release's workloads now. `since` says when a passing sign was first seen."""
+
+    deployments: dict[str, Object] = field(default_factory=dict)
+    pods: dict[str, Object] = field(default_factory=dict)
+    sets: Sequence[Object] = ()
+    since: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def hashes(self) -> set[str]:
+        return {newest_hash(deployment, self.sets) for deployment in self.deployments.values()} - {""}
+
+    @property
+    def new_pods(self) -> list[Object]:
+        """The pods of each Deployment's newest ReplicaSet."""
+        hashes = self.hashes
+        return [pod for _, pod in sorted(self.pods.items()) if labels(pod).get(HASH) in hashes and not terminating(pod)]
+
+    def waiting_for(self) -> list[str]:
+        return [text for _, deployment in sorted(self.deployments.items()) if (text := pending(deployment))]
+
+    def line(self) -> str:
+        """The state in one line: "2 of 3 pods ready, web-abc: ContainerCreating"."""
+        pods = self.new_pods
+        wanted = sum(int(deployment.get("spec", {}).get("replicas") or 0) for deployment in self.deployments.values())
+        busy = [f"{name(pod)}: {doing(pod)}" for pod in pods if not ready(pod)]
+        return f"{sum(map(ready, pods))} of {max(wanted, len(pods))} pods ready" + "".join(f", {text}" for text in busy[:3])
+
+
+def follow(
+    kube: Kube, namespace: str, release: str, clock: Clock, *, deadline: float, allowed: int, tell: Callable[[str], None],
+    check: Callable[[], None] = lambda: None,
+) -> tuple[Failure | None, View]:  # fmt: skip
+    """Wait until every Deployment of the release runs its newest pods only, all available; or say why it will not.
+
+    `deadline` is in seconds, `allowed` the restarts of a container after which it counts as a crash loop. `tell` hears each change of
+    the state in one line; `check` is called twice a second and may raise to end the wait. Raises Transient where the API goes away.
+    """
+    started, shown, view = clock.monotonic(), "", View()
+    with _watching(kube, namespace, release) as changes:
+        while True:
+            for kind, value in _drained(changes):
+                _take(view, kind, value)
+            if view.deployments and not (view.hashes and _complete(view)):
+                view.sets = kube.list(path("apps/v1", "replicasets", namespace), selector(release), metadata=True)["items"]
+            waiting = view.waiting_for()
+            if view.deployments and not waiting:
+                return None, view
+            if view.deployments and (line := view.line()) != shown:
+                tell(shown := line)
+            spent = clock.monotonic() - started
+            if failure := judge(view, allowed, clock.monotonic()):
+                return failure, view
+            if not view.deployments and spent > GRACE["config"]:
+                return Failure(f"no Deployment carries the label {selector(release)}: the chart has to set it"), view
+            if spent > deadline:
+                return Failure(f"not done after {deadline:.0f} s: {'; '.join(waiting)}", tuple(view.new_pods)), view
+            check()
+
+
+def judge(view: View, allowed: int, now: float) -> Failure | None:
+    """Whether what is seen can only end badly. Signs that may pass by themselves have a short grace, in seconds of `now`."""
+    signs: dict[str, tuple[str, str, Object]] = {}
+    for pod in view.new_pods:
+        if not ready(pod) and restarts(pod) >= allowed:
+            return Failure(f"{name(pod)} restarted {restarts(pod)} times", (pod,))
+        if condition(pod, "PodScheduled").get("status") == "False":
+            signs[f"schedule/{name(pod)}"] = ("schedule", f"{name(pod)} cannot be scheduled", pod)
+        for container in containers(pod):
+            if container.state != "waiting":
+                continue
+            if container.reason in PULL:
+                kind = classify(container.message, container.image.partition("/")[0]).kind
+                passing = container.reason == "ErrImagePull" and kind in PASSING
+                if container.reason == "InvalidImageName" or (not passing and kind not in PASSING):
+                    return Failure(f"{name(pod)} cannot pull its image", (pod,))
+                signs[f"pull/{name(pod)}"] = ("pull", f"{name(pod)} cannot pull its image", pod)
+            elif container.reason in CONFIG:
+                signs[f"config/{name(pod)}"] = ("config", f"{name(pod)}: {container.reason}", pod)
+    for deployment in view.deployments.values():
+        if condition(deployment, "Progressing").get("reason") == "ProgressDeadlineExceeded":
+            return Failure(f"{name(deployment)} made no progress in its progressDeadlineSeconds", tuple(view.new_pods))
+        if condition(deployment, "ReplicaFailure").get("status") == "True":
+            signs[f"quota/{name(deployment)}"] = ("quota", f"{name(deployment)}: pods cannot be made", deployment)
+    view.since = {key: view.since.get(key, now) for key in signs}
+    late = [signs[key] for key, since in view.since.items() if now - since > GRACE[signs[key][0]]]
+    return Failure(late[0][1], (late[0][2],)) if late else None
+
+
+def _complete(view: View) -> bool:
+    return all(newest_hash(deployment, view.sets) for deployment in view.deployments.values())
+
+
+def _take(view: View, kind: str, value: Any) -> None:
+    if isinstance(value, PipelineError):
+        raise value
+    group = view.deployments if kind.startswith("deployments") else view.pods
+    if kind.endswith("LIST"):
+        group.clear()
+        group.update({name(item): item for item in value})
+    elif kind.endswith("DELETED"):
+        group.pop(name(value), None)
+    elif not kind.endswith("BOOKMARK"):
+        group[name(value)] = value
+
+
+def _drained(changes: queue.Queue[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Everything that has changed, waiting a moment where nothing has."""
+    found = []
+    with contextlib.suppress(queue.Empty):
+        found.append(changes.get(timeout=TICK))
+        while True:
+            found.append(changes.get_nowait())
+    return found
+
+
+class _Follower(threading.Thread):
+    """Lists and watches one kind of object into a queue: ("pods LIST", items), ("pods MODIFIED", pod), or an error to raise."""
+
+    def __init__(self, kube: Kube, target: str, labels_: str, changes: queue.Queue[tuple[str, Any]]) -> None:
+        self.kind = target.rpartition("/")[2]
+        super().__init__(name=f"watch-{self.kind}", daemon=True)
+        self.kube, self.target, self.labels, self.changes = kube, target, labels_, changes
+        self.stopped = False
+        self._watch: Watch | None = None
+
+    def run(self) -> None:
+        try:
+            while not self.stopped:
+                with contextlib.suppress(Gone):
+                    self._once()
+        except PipelineError as error:
+            self.changes.put((self.kind, error))
+
+    def stop(self) -> None:
+        self.stopped = True
+        if self._watch is not None:
+            self._watch.close()
+
+    def _once(self) -> None:
+        listed = self.kube.list(self.target, self.labels)
+        self.changes.put((f"{self.kind} LIST", listed["items"]))
+        self._watch = self.kube.watch(self.target, self.labels, listed["metadata"]["resourceVersion"])
+        for kind, value in self._watch:
+            if self.stopped:
+                return
+            self.changes.put((f"{self.kind} {kind}", value))
+
+
+@contextlib.contextmanager
+def _watching(kube: Kube, namespace: str, release: str) -> Any:
+    changes: queue.Queue[tuple[str, Any]] = queue.Queue()
+    followers = [
+        _Follower(kube, path("apps/v1", "deployments", namespace), selector(release), changes),
+        _Follower(kube, path("v1", "pods", namespace), selector(release), changes),
+    ]
+    for follower in followers:
+        follower.start()
+    try:
+        yield changes
+    finally:
+        for follower in followers:
+            follower.stop()
+        for follower in followers:
+            follower.join(1.0)

@@ -1,0 +1,64 @@
+"""What a blueprint says about a Helm release."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")  # RFC 1123, what Kubernetes demands of a namespace
+KEY = re.compile(r"[A-Za-z0-9._-]+")
+RELEASE_LENGTH = 53  # Helm keeps ten characters of the 63 for what charts append
+
+
+@dataclass(frozen=True)
+class SecretSpec:
+    """A Kubernetes Secret that is kept in step before helm runs: `name`, and for each key a secret source or "value:NAME" of the site."""
+
+    name: str
+    data: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        name_of("secret", self.name, 253)
+        for key in self.data:
+            if not KEY.fullmatch(key):
+                raise ValueError(f"{key!r} is not a key of a Secret: letters, digits, '.', '_' and '-'")
+
+
+@dataclass(frozen=True)
+class Helm:
+    """A Helm release. `chart` is a folder relative to the working copy; strings of `values` may hold {repository}, {digest}, {tag},
+    {commit}, {short}, {app} and {secret} (a fingerprint that changes with the Secret).
+
+    `rollback` says what happens to a release that does not come up, `deadline` (seconds) and `restarts` (per container) when that is
+    decided, `pull` whether a node has to prove first that it can pull the image, `create_namespace` that a missing one is made.
+    """
+
+    cluster: str
+    namespace: str
+    release: str
+    chart: str = "chart"
+    values: Mapping[str, Any] = field(default_factory=dict)
+    secret: SecretSpec | None = None
+    rollback: Literal["previous", "never"] = "previous"
+    deadline: float = 300.0
+    restarts: int = 2
+    pull: Literal["prove", "skip", "side-load"] = "prove"
+    create_namespace: bool = False
+
+    def __post_init__(self) -> None:
+        name_of("namespace", self.namespace, 63)
+        name_of("release", self.release, RELEASE_LENGTH)
+        if not self.chart or self.chart.startswith(("-", "/")) or ".." in self.chart.split("/") or "\0" in self.chart:
+            raise ValueError(f"chart {self.chart!r} is not a folder inside the working copy")
+        if not 1 <= self.deadline <= 86_400:
+            raise ValueError("deadline is between 1 and 86400 seconds")
+        if self.restarts < 1:
+            raise ValueError("restarts is at least 1")
+
+
+def name_of(what: str, value: str, longest: int) -> None:
+    """Raises ValueError where `value` is not a name Kubernetes takes. Source: RFC 1123, section 2.1"""
+    if len(value) > longest or not LABEL.fullmatch(value):
+        raise ValueError(f"{what} {value!r} is not a name: lower-case letters, digits and '-', at most {longest}, first and last no '-'")

@@ -1,0 +1,151 @@
+"""From a blueprint's values to what helm is given, and to the hash that says whether anything changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.artifacts import Images, content_hash
+from pipeline.deploy.chart import Chart
+from pipeline.deploy.spec import Helm, SecretSpec
+from pipeline.errors import ConfigError
+from pipeline.secrets import SOURCES
+from pipeline.stage import Site
+
+WORD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+SCHEMES = tuple(source.partition(":")[0] for source in SOURCES)
+ROUNDS = 10_000  # makes a guess at a short secret from its fingerprint costly, at 3 ms a look
+DEPTH = 50
+LENGTH = 40  # of `inputs`: a label's value may have 63 characters
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A release as the blueprint wants it: rendered `values`, the Secret's `data` (revealed), and `parts`, the hashes of each input."""
+
+    values: Mapping[str, Any]
+    data: Mapping[str, str]
+    parts: Mapping[str, Any]
+
+    @property
+    def inputs(self) -> str:
+        return content_hash(self.parts)[:LENGTH]
+
+    def __repr__(self) -> str:
+        return f"Wanted({self.inputs})"
+
+
+def wanted(spec: Helm, images: Images, chart: Chart, site: Site) -> Wanted:
+    """Render the release. Raises ConfigError for an unknown placeholder or value, AuthError where a secret cannot be read."""
+    data = secret_data(spec.secret, site)
+    mark = fingerprint(spec, data)
+    words = placeholders(images, site.app) | {"secret": mark}
+    values: dict[str, Any] = render(spec.values, words)
+    leaves = {name: content_hash(value)[:8] for name, value in flat(values)}
+    parts = {
+        "chart": chart.digest,
+        "images": sorted(image.reference for image in images.images),
+        "secret": mark,
+        "values": leaves,
+    }
+    return Wanted(values, data, parts)
+
+
+def placeholders(images: Images, app: str) -> dict[str, str]:
+    """What may stand in braces. Where a build gave several images, each is named: {web.digest}."""
+    source = images.source
+    words = {"app": app, "commit": source.commit, "short": source.label}
+    for image in images.images:
+        name = image.repository.rpartition("/")[2]
+        facts = {"repository": image.repository, "digest": image.digest, "tag": image.tag}
+        words |= {f"{name}.{key}": value for key, value in facts.items()}
+        if len(images.images) == 1:
+            words |= facts
+    return words
+
+
+def render(value: Any, words: Mapping[str, str], path: str = "values", depth: int = 0) -> Any:
+    """`value` with every {word} replaced; {{ and }} stand for the braces themselves. Raises ConfigError naming the place."""
+    if depth > DEPTH:
+        raise ConfigError(f"{path[:200]}… is nested too deeply", mend="values are at most 50 levels deep")
+    if isinstance(value, Mapping):
+        return {str(key): render(item, words, f"{path}.{key}", depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [render(item, words, f"{path}.{index}", depth + 1) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[0] in ("{{", "}}"):
+            return match[0][0]
+        if match[1] not in words:
+            known = ", ".join("{" + word + "}" for word in sorted(words))
+            raise ConfigError(f"{path}: {{{match[1]}}} is not known", mend=f"known are {known}; a brace itself is written {{{{ or }}}}")
+        return words[match[1]]
+
+    return WORD.sub(replaced, value)
+
+
+def flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Each leaf with its dotted name."""
+    if isinstance(values, Mapping) and values:
+        for key, value in values.items():
+            yield from flat(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, values
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between the parts of two releases, in words."""
+    found = []
+    if old.get("images") != new["images"]:
+        before = {str(reference) for reference in old.get("images") or []}
+        found += [
+            f"image {_short(was)} is live, {_short(now)} is wanted"
+            for was, now in zip(sorted(before - set(new["images"])) or ["none"], sorted(set(new["images"]) - before), strict=False)
+        ]
+    had, has = old.get("values") or {}, new["values"]
+    names = sorted(name for name in had.keys() | has.keys() if had.get(name) != has.get(name))
+    names = [name for name in names if name.rpartition(".")[2] not in ("digest", "tag")] or names
+    if names and not (found and all(name.startswith("image.") for name in names)):
+        found.append("values changed: " + ", ".join(names[:5]) + (" …" if len(names) > 5 else ""))
+    if old.get("chart") != new["chart"]:
+        found.append("the chart changed")
+    if old.get("secret") != new["secret"]:
+        found.append("the secret changed")
+    return found
+
+
+def secret_data(spec: SecretSpec | None, site: Site) -> dict[str, str]:
+    """The Secret's values, read now. Raises ConfigError for a value the site does not have, AuthError for a source that gives none."""
+    data = {}
+    for key, source in (spec.data if spec else {}).items():
+        if source.startswith("value:"):
+            name = source.removeprefix("value:")
+            if name not in site.values:
+                known = ", ".join(sorted(site.values)) or "none"
+                raise ConfigError(f"secret.data.{key}: the site has no value {name!r}", mend=f"add it to the site file; there are: {known}")
+            source = site.values[name]
+            if not source.startswith(tuple(f"{scheme}:" for scheme in SCHEMES)):
+                site.secrets.guard(source)
+                data[key] = source
+                continue
+        data[key] = site.secrets.get(source).reveal()
+    return data
+
+
+def fingerprint(spec: Helm, data: Mapping[str, str]) -> str:
+    """Names the Secret's content without giving it away, "" where there is none."""
+    if spec.secret is None:
+        return ""
+    text = json.dumps(sorted(data.items())).encode()
+    salt = f"{spec.namespace}/{spec.secret.name}".encode()
+    return hashlib.pbkdf2_hmac("sha256", text, salt, ROUNDS).hex()[:16]
+
+
+def _short(reference: str) -> str:
+    return reference.rpartition("@")[2][:19] + "…" if "@" in reference else reference
