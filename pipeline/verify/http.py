@@ -16,7 +16,7 @@ from pipeline.tools import kube
 from pipeline.verify import expect, pods
 from pipeline.verify.expect import Page
 from pipeline.verify.parallel import at_once
-from pipeline.verify.web import Answer, Ask, get
+from pipeline.verify.web import Answer, Ask, Unreachable, get
 
 REQUEST = 5.0  # seconds for one page, redirects included
 FIRST_PAUSE, LAST_PAUSE = 0.1, 1.0  # seconds between two looks, doubling: what is late by 20 s is seen less than a second after it is there
@@ -54,7 +54,8 @@ class Http:
 
 @dataclass(frozen=True)
 class Look:
-    """One look at everything: `blind` says that nothing at all could be reached, `patience` how many seconds a peer asked for."""
+    """One look at everything: `blind` says that no check speaks against the release, some could just not be made; `patience` how many
+    seconds a peer asked for."""
 
     checks: tuple[Check, ...]
     blind: bool
@@ -73,24 +74,25 @@ def find(_spec: Http, _release: Release, _site: Site) -> Finding:
 def make(spec: Http, release: Release, site: Site) -> Report:
     """The report of a release that passes every check in one and the same look.
 
-    Raises VerifyError with the evidence of every check where the deadline comes first, Transient where at the deadline nothing at all
-    could be reached (which says nothing about the release), ConfigError and AuthError at once.
+    Raises VerifyError with the evidence of every check where the deadline comes first, Transient where all that is wrong by then is that
+    the cluster or the front door cannot be reached (which says nothing about the release), ConfigError and AuthError at once.
     """
     clock, started = site.clock, site.clock.monotonic()
     known = expect.words(release, site.app)
     pages = tuple(expect.filled(page, known) for page in spec.checks)
     base = _address(spec, site)
+    public = f"{urllib.parse.urlsplit(base).scheme}://{spec.host}"
     list_pods = _lister(site, spec.cluster, release) if spec.pods else None
     pause, told = FIRST_PAUSE, ""
     while True:
         left = spec.deadline - (clock.monotonic() - started)
         look = _look(spec, release, pages, base, list_pods, left)
         if look.passed:
-            return Report(release, look.checks, f"{urllib.parse.urlsplit(base).scheme}://{spec.host}")
+            return Report(release, look.checks, public)
         left = spec.deadline - (clock.monotonic() - started)
         wait = max(pause, look.patience)
         if left - wait < SHORTEST:
-            raise _given_up(spec, release, look, clock.monotonic() - started)
+            raise _given_up(release, look, public, clock.monotonic() - started)
         if (text := _waiting(look)) != told:
             site.tell(What.WAIT, "verify", text)
             told = text
@@ -118,14 +120,12 @@ def _look(
             raise answer
     by_ask = dict(zip(asks, answers, strict=False))
     checks = [_page_check(page, by_ask[Ask(base, spec.host, page.path, page.follow)], release) for page in pages]
-    unanswered = all(isinstance(by_ask[ask], Transient) for ask in asks)
-    unasked = False
+    unasked = {f"GET {ask.path}" for ask in asks if isinstance(by_ask[ask], Unreachable)}
     if list_pods:
-        listed = answers[-1]
-        unasked = isinstance(listed, Transient)
-        checks.insert(0, _pods_check(release, listed, spec.beside))
+        checks.insert(0, _pods_check(release, answers[-1], spec.beside))
+        unasked |= {pods.NAME} if isinstance(answers[-1], Transient) else set()
     patience = max((answer.retry_after for answer in answers if isinstance(answer, RateLimited)), default=0.0)
-    return Look(tuple(checks), unasked and unanswered, patience)
+    return Look(tuple(checks), all(check.passed or check.name in unasked for check in checks), patience)
 
 
 def _lister(site: Site, cluster: str, release: Release) -> Callable[[], Sequence[pods.Pod]]:
@@ -150,7 +150,7 @@ def _waiting(look: Look) -> str:
     return f"{len(failed)} of {len(look.checks)} checks not yet: {failed[0].name}: {failed[0].evidence}"
 
 
-def _given_up(spec: Http, release: Release, look: Look, seconds: float) -> PipelineError:
+def _given_up(release: Release, look: Look, public: str, seconds: float) -> PipelineError:
     failed = [check for check in look.checks if not check.passed]
     passed = [check for check in look.checks if check.passed]
     cause = "\n".join(
@@ -158,25 +158,26 @@ def _given_up(spec: Http, release: Release, look: Look, seconds: float) -> Pipel
     )
     name = f"{release.namespace}/{release.name} revision {release.revision} ({release.source.label})"
     if look.blind:
+        unreached = sorted({"the cluster" if check.name == pods.NAME else public for check in failed})
         return Transient(
-            f"{name} is unverified: neither {spec.host} nor the cluster could be reached for {seconds:.0f} s",
+            f"{name} is unverified: {' and '.join(unreached)} could not be reached for {seconds:.0f} s",
             cause=cause,
-            mend="look at the network between here and the cluster, then run `inv verify`",
+            mend="the release stays as it is; look at the way from here to there, then run `inv verify`",
         )
     return VerifyError(
-        f"{len(failed)} of {len(look.checks)} checks of {name} do not hold after {seconds:.0f} s", cause=cause, mend=_mend(spec, failed)
+        f"{len(failed)} of {len(look.checks)} checks of {name} do not hold after {seconds:.0f} s", cause=cause, mend=_mend(failed, public)
     )
 
 
-def _mend(spec: Http, failed: Sequence[Check]) -> str:
+def _mend(failed: Sequence[Check], public: str) -> str:
     evidence = " ".join(check.evidence for check in failed)
     if any(check.name == pods.NAME for check in failed):
         return "the pods are not what was released: `inv status` shows them, `inv deploy` puts the release back"
     if "another version answers" in evidence:
-        return f"the pods are right, so {spec.host} is routed to something else: look for a second ingress rule with this host"
+        return f"the pods are right, so {public} leads to something else: look for a second ingress rule with this host"
     if "status 404" in evidence or "status 502" in evidence or "status 503" in evidence:
-        return f"the pods are ready, so look at the way to them: the ingress rule for {spec.host}, its service and port, the path"
-    return f"open http://{spec.host} yourself, correct the application or the check, then run `inv verify`"
+        return f"the pods are ready, so look at the way to them: the ingress rule for {public}, its service and port, the path"
+    return f"open {public} yourself, correct the application or the check, then run `inv verify`"
 
 
 def _address(spec: Http, site: Site) -> str:

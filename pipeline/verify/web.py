@@ -24,6 +24,10 @@ PORTS = {"http": 80, "https": 443}
 PATH = re.compile(r"/[!-~]*")
 
 
+class Unreachable(Transient):
+    """No connection came about: that says nothing about what would answer."""
+
+
 @dataclass(frozen=True)
 class Ask:
     """A page: connect to `url` (scheme, host, port), ask for `path` under the name `host`; `follow` redirects, or take them as answers."""
@@ -49,12 +53,18 @@ class Answer:
 def get(ask: Ask, timeout: float = 5.0) -> Answer:
     """The answer to `ask`, whatever its status, redirects followed. `timeout` in seconds holds for all of it together.
 
-    Raises Transient where there is no complete answer, or a redirect leads where it may not; `what` says which.
+    Raises Unreachable where nothing could be asked, Transient where there is no complete answer or a redirect leads where it may not;
+    `what` says why.
     """
     started = time.monotonic()
-    for _ in range(REDIRECTS + 1):
+    for hop in range(REDIRECTS + 1):
         left = timeout - (time.monotonic() - started)
-        answer = _one(ask, left, timeout)
+        try:
+            answer = _one(ask, left, timeout)
+        except Unreachable as error:
+            if not hop:
+                raise
+            raise Transient(f"redirected to {ask.url}{ask.path}, and there: {error.what}") from error
         target = answer.headers.get("location")
         if not ask.follow or target is None or answer.status not in (301, 302, 303, 307, 308):
             return replace(answer, seconds=time.monotonic() - started)
@@ -79,7 +89,8 @@ def _one(ask: Ask, left: float, timeout: float) -> Answer:
             body = _body(response)
             short = response.length and not len(body) > LIMIT
         except (OSError, http.client.HTTPException) as error:
-            raise Transient(late if expired.is_set() or isinstance(error, TimeoutError) else _reason(error)) from error
+            kind = Transient if line.reached else Unreachable
+            raise kind(late if expired.is_set() or isinstance(error, TimeoutError) else _reason(error)) from error
         finally:
             line.close()
     if expired.is_set():
@@ -150,9 +161,11 @@ class _Line(http.client.HTTPConnection):
         self.scheme = scheme
         self.name = urllib.parse.urlsplit(f"//{name}").hostname or ""
         self.raw: socket.socket | None = None
+        self.reached = False
 
     def open(self, timeout: float) -> None:
         self.raw = self.sock = socket.create_connection((self.host, self.port), timeout)
+        self.reached = True
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.scheme == "https":
             import ssl  # costs 15 ms, and most ingress addresses inside a network are plain

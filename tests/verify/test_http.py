@@ -133,7 +133,7 @@ def test_v01_the_old_version_behind_the_front_door_fails_and_both_commits_are_na
     lines = error.cause.splitlines()
     assert [line.split(":")[0] for line in lines] == ["passed  pods", "passed  GET /", "failed  GET /healthz"]
     assert f'another version answers: commit is "{OLD}", "{COMMIT}" was released' in lines[2]
-    assert "routed to something else" in error.mend
+    assert "leads to something else" in error.mend
 
 
 def test_v01_an_old_pod_that_still_runs_fails(tmp_path: Path) -> None:
@@ -201,10 +201,28 @@ def test_a_release_is_not_condemned_when_nothing_at_all_could_be_reached(tmp_pat
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     found, _ = site(tmp_path, f"http://127.0.0.1:{port}", FakeKube(Transient("no route to host")))
-    with pytest.raises(Transient, match="is unverified") as caught:
+    with pytest.raises(Transient, match=r"is unverified: http://probe\.example and the cluster could not be reached for") as caught:
         make(spec(), RELEASE, found)
-    assert "inv verify" in caught.value.mend
+    assert not isinstance(caught.value, VerifyError)
+    assert "the release stays as it is" in caught.value.mend
     assert "the cluster could not be asked: no route to host" in caught.value.cause
+
+
+def test_a_closed_front_door_alone_does_not_condemn_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    found, _ = site(tmp_path, f"http://127.0.0.1:{port}", FakeKube([pod()]))
+    with pytest.raises(Transient, match=r"is unverified: http://probe\.example could not be reached"):
+        make(spec(), RELEASE, found)
+
+
+def test_a_silent_cluster_alone_does_not_condemn_it(tmp_path: Path) -> None:
+    with probe() as server:
+        found, _ = site(tmp_path, server.url, FakeKube(Transient("no route to host")))
+        with pytest.raises(Transient, match="is unverified: the cluster could not be reached") as caught:
+            make(spec(), RELEASE, found)
+    assert caught.value.exit_code == 10
+    assert "passed  GET /healthz" in caught.value.cause
 
 
 def test_a_page_that_answers_wrong_condemns_it_though_the_cluster_is_silent(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from pipeline.errors import Transient
 from pipeline.host import Address
 from pipeline.testing import FaultProxy
-from pipeline.verify.web import LIMIT, REDIRECTS, Ask, get
+from pipeline.verify.web import LIMIT, REDIRECTS, Ask, Unreachable, get
 from tests.verify.servers import answer, saying, serving
 
 NAME = "probe.example"
@@ -54,7 +54,7 @@ def test_a_chunked_body_is_put_together() -> None:
 def test_a_refused_connection_is_transient() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(Transient, match="connection refused"):
+    with pytest.raises(Unreachable, match="connection refused"):
         get(ask(f"http://127.0.0.1:{port}"))
 
 
@@ -172,6 +172,14 @@ def test_v05_a_redirect_to_another_place_is_not_followed(target: str) -> None:
         with pytest.raises(Transient, match="redirected to"):
             get(ask(server.url))
         assert len(server.requests) == 1
+
+
+def test_a_redirect_to_a_closed_https_is_the_pages_fault_not_the_networks() -> None:
+    address = "127.0.0.9"  # nothing listens on its port 443
+    with serving(saying(answer(b"", "301 Moved Permanently", Location=f"https://{NAME}/")), address=address) as server:
+        with pytest.raises(Transient, match=r"redirected to https://127\.0\.0\.9/, and there: connection refused") as caught:
+            get(ask(server.url))
+    assert not isinstance(caught.value, Unreachable)
 
 
 def test_a_redirect_that_is_expected_is_the_answer() -> None:
