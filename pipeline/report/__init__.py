@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Literal, Protocol, TextIO
+from typing import Literal, Protocol, TextIO, cast
 
 from pipeline.events import Event
+from pipeline.report.steady import Steady
 
 Mode = Literal["auto", "live", "plain", "json"]
 
@@ -21,7 +22,11 @@ class Face(Protocol):
 
 
 def sink_for(mode: Mode, stream: TextIO) -> Face:
-    """The face for `stream`: `auto` is live on a terminal that can move its cursor, and plain elsewhere. Only that one is imported."""
+    """The face for `stream`: `auto` is live on a terminal that can move its cursor, and plain elsewhere. Only that one is imported.
+
+    Nothing that goes wrong with the stream is raised: see Steady.
+    """
+    stream = cast("TextIO", Steady(stream))
     if mode == "auto":
         mode = "live" if stream.isatty() and os.environ.get("TERM", "dumb") != "dumb" else "plain"
     if mode == "live":

@@ -57,6 +57,8 @@ def frame(progress: Progress, now: float, width: int) -> list[Line]:
 
 def summary(progress: Progress, now: float, width: int) -> list[Line]:
     """What stays on the screen when the run has ended: the stages that were asked, how it ended, and in a failure everything about it."""
+    settled = [replace(row, state=State.PENDING) if row.state is State.LOOKING else row for row in progress.rows]  # nobody waits for it
+    progress = replace(progress, rows=tuple(settled))
     reached = _reached(progress)
     rows = enumerate(progress.rows)
     asked = [row for number, row in rows if row.state is not State.PENDING or (progress.failure and number > reached)]

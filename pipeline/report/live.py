@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pipeline.events import Event, What
 from pipeline.report.frame import ASCII, RICH, Line, coloured, frame, plain, summary, warning
-from pipeline.report.plain import write
 from pipeline.report.progress import Progress, after
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class LiveSink:
                 self._timer = threading.Timer(self._patience, self._start)
                 self._timer.daemon = True
                 self._timer.start()
-            elif event.what in (What.FOUND, What.MADE, What.FAILED, What.DONE) and self._live is None and self._timer:
+            elif self._timer and self._live is None and not any(row.active for row in self.progress.rows):
                 self._timer.cancel()
                 self._timer = None
             if event.what is What.WARN:
@@ -112,7 +111,7 @@ class LiveSink:
                 self._write(line)
 
     def _write(self, line: Line) -> None:
-        write(self.stream, self._shown(coloured(line) if self._colour else plain(line)))
+        self.stream.write(self._shown(coloured(line) if self._colour else plain(line)) + "\n")
 
     def _shown(self, value: str) -> str:
         return value if self._unicode else value.translate(ASCII)

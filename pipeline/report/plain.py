@@ -45,7 +45,7 @@ class PlainSink:
             if self._since is None:
                 self._since = event.at
             for line in self._lines(event):
-                write(self.stream, line)
+                self.stream.write(line + "\n")
             self.stream.flush()
 
     def close(self) -> None:
@@ -64,12 +64,6 @@ class PlainSink:
             self.explained = True
             found += [plain(line) for line in explained(failure(event), "", WIDE)[1:]]
         return found
-
-
-def write(stream: TextIO, line: str) -> None:
-    """One line, in whatever encoding the stream has; what that cannot say is escaped."""
-    encoding = stream.encoding or "utf-8"
-    stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def _text(event: Event) -> str:

@@ -84,7 +84,7 @@ def after(progress: Progress, event: Event) -> Progress:
             return replace(progress, log=(*before, event.text), log_stage=event.stage)
         case What.FAILED:
             progress = replace(progress, failure=failure(event), failed_stage=event.stage)
-    if not any(row.stage == event.stage for row in progress.rows):
+    if event.stage and not any(row.stage == event.stage for row in progress.rows):
         progress = replace(progress, rows=(*progress.rows, Row(event.stage)))
     rows = tuple(_row(row, event) if row.stage == event.stage else row for row in progress.rows)
     return replace(progress, rows=rows)

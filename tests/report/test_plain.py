@@ -53,14 +53,6 @@ def test_an_error_is_told_whole_and_unwrapped() -> None:
     assert lines == ["    0.0 s  build   FAILED   it broke  [BUILD, exit 15]", "  cause  one", "  cause  two", f"  mend   {mend}"]
 
 
-def test_a_stream_that_cannot_say_it_gets_an_escape() -> None:
-    raw = io.BytesIO()
-    stream = io.TextIOWrapper(raw, encoding="ascii")
-    PlainSink(stream)(Event(What.LOG, "build", "für 漢", 0.0))
-    stream.flush()
-    assert raw.getvalue() == b"    0.0 s  build   | f\\xfcr \\u6f22\n"
-
-
 def test_threads_do_not_mix_their_lines() -> None:
     stream = io.StringIO()
     sink = PlainSink(stream)

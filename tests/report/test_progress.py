@@ -62,6 +62,18 @@ def test_a_stage_that_no_plan_named_gets_a_row() -> None:
     assert [(row.stage, row.state, row.seconds) for row in progress.rows] == [("verify", State.MADE, 1.5)]
 
 
+def test_what_is_of_no_stage_gets_no_row() -> None:
+    progress = fold(event(What.FAILED, "", "the working copy is no git repository", error={"error": "no repository"}))
+    assert progress.rows == ()
+    assert [plain(line) for line in summary(progress, 100.0, 80)][-1] == "no repository  [ERROR, exit 1]"
+
+
+def test_a_look_that_nobody_waited_for_is_not_in_the_summary() -> None:
+    looks = [event(What.PLAN, "", stages=["build", "push"]), event(What.LOOK, "build"), event(What.LOOK, "push")]
+    progress = fold(*looks, event(What.FOUND, "push", "there"), event(What.DONE, "", "nothing to do", seconds=0.1))
+    assert [plain(line).split()[:2] for line in summary(progress, 100.0, 80)] == [["=", "push"], ["=", "nothing"]]
+
+
 def test_an_artifact_is_read_from_a_value_and_from_json() -> None:
     assert artifact_of(event(What.MADE, artifact=RELEASE)) == RELEASE
     assert artifact_of(event(What.MADE, artifact=to_json(RELEASE))) == RELEASE
