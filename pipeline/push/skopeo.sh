@@ -17,11 +17,13 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# What a run that was killed left behind: its folders carry the number of its process.
+# What a run that was killed left behind: its folders carry the number of its process. Containers may share /dev/shm without
+# sharing process numbers, so the name says whose numbers are meant, and the others' folders are left alone.
+mine=pipeline-push.$(readlink /proc/self/ns/pid | tr -dc 0-9)
 sweep() {
-  for left in "$1"/pipeline-push.*; do
+  for left in "$1/$mine".*; do
     test -d "$left" && test -O "$left" && test ! -L "$left" || continue
-    owner=${left##*/pipeline-push.}
+    owner=${left##*/"$mine".}
     kill -0 "${owner%%.*}" 2>/dev/null || rm -rf -- "$left"
   done
 }
@@ -30,11 +32,11 @@ mkdir -p -- "$state" || exit 94
 for base in "${XDG_RUNTIME_DIR:-}" /dev/shm /run "$state"; do
   test -n "$base" && test -d "$base" && test -w "$base" || continue
   sweep "$base"
-  private=$(mktemp -d "$base/pipeline-push.$$.XXXXXX") && break
+  private=$(mktemp -d "$base/$mine.$$.XXXXXX") && break
 done
 test -n "$private" || exit 94
 sweep "$state"
-temporary=$(mktemp -d "$state/pipeline-push.$$.XXXXXX") || exit 94
+temporary=$(mktemp -d "$state/$mine.$$.XXXXXX") || exit 94
 cat > "$private/auth.json" || exit 94
 
 test -f "$archive" && test -r "$archive" || exit 91
