@@ -176,9 +176,10 @@ def test_v05_a_redirect_to_another_place_is_not_followed(target: str) -> None:
 
 def test_a_redirect_to_a_closed_https_is_the_pages_fault_not_the_networks() -> None:
     address = "127.0.0.9"  # nothing listens on its port 443
-    with serving(saying(answer(b"", "301 Moved Permanently", Location=f"https://{NAME}/")), address=address) as server:
-        with pytest.raises(Transient, match=r"redirected to https://127\.0\.0\.9/, and there: connection refused") as caught:
-            get(ask(server.url))
+    reason = r"redirected to https://127\.0\.0\.9/, and there: connection refused"
+    handler = saying(answer(b"", "301 Moved Permanently", Location=f"https://{NAME}/"))
+    with serving(handler, address=address) as server, pytest.raises(Transient, match=reason) as caught:
+        get(ask(server.url))
     assert not isinstance(caught.value, Unreachable)
 
 
