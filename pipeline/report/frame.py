@@ -133,7 +133,11 @@ def _row(row: Row, now: float, width: int, *, ended: bool = False) -> Line:
     elif row.state is State.FOUND:
         tone = "dim"
     name = Span(f"{clean(row.stage):<8} ", "dim" if row.state is State.PENDING else "strong")
-    return _sides([Span(f"{glyph} ", style), name, Span(text, tone)], _time(row, now, width, ended), width)
+    left = [Span(f"{glyph} ", style), name, Span(text, tone)]
+    right = _time(row, now, width, ended)
+    if row.active and sum(cells(span.text) for span in left) + 2 + cells(right.text) > width:
+        right = _time(replace(row, usual=None), now, width, ended)  # what it waits for says more than how long it usually takes
+    return _sides(left, right, width)
 
 
 def _time(row: Row, now: float, width: int, ended: bool) -> Span:

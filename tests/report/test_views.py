@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.report.frame import coloured, explained, plain, warning
+from pipeline.report.frame import coloured, explained, frame, plain, warning
+from pipeline.report.progress import Progress, Row, State
 from pipeline.report.safe import cells
 from tests.report.recorded import NAMES, drawn, golden, piped
 
@@ -56,3 +57,10 @@ def test_a_warning_hangs_under_its_stage() -> None:
 def test_colour_is_around_the_text_and_nowhere_else() -> None:
     line = explained({"error": "it broke"}, "build", 80)[0]
     assert coloured(line) == "\x1b[1;31mbuild: \x1b[0m\x1b[1mit broke  [ERROR, exit 1]\x1b[0m"
+
+
+def test_what_a_stage_waits_for_comes_before_how_long_it_usually_takes() -> None:
+    row = Row("deploy", State.ACTING, "0 of 1 pods ready: CrashLoopBackOff, restarted 2 times", 100.0, usual=4.7)
+    wide, narrow = (plain(frame(Progress(since=100.0, rows=(row,)), 106.0, width)[0]) for width in (100, 80))
+    assert wide.endswith("restarted 2 times               6.0 s, usually 4.7 s")
+    assert narrow.endswith("restarted 2 times          6.0 s")
