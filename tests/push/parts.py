@@ -31,6 +31,7 @@ class Archive:
     seeds: tuple[int, ...] = (1, 2, 3)
     size: int = 60_000
     config: str = ""
+    bytes: int = 0
     diff_ids: list[str] = field(default_factory=list)
 
     def write(self) -> Archive:
@@ -49,6 +50,7 @@ class Archive:
             self.config = f"sha256:{hashlib.sha256(config).hexdigest()}"
             _add(archive, f"{self.config[7:]}.json", config)
             _add(archive, "manifest.json", json.dumps([{"Config": f"{self.config[7:]}.json", "RepoTags": None, "Layers": names}]).encode())
+        self.bytes = self.path.stat().st_size
         return self
 
 
@@ -101,4 +103,4 @@ def site(
 
 def bundle(archive: Archive, commit: str = COMMIT) -> Bundle:
     source = Source("0" * 40, commit, dirty=False, path="/src")
-    return Bundle(source, "seed", str(archive.path), "sha256-x", archive.config, size=archive.path.stat().st_size)
+    return Bundle(source, "seed", str(archive.path), "sha256-x", archive.config, size=archive.bytes)

@@ -216,6 +216,14 @@ def test_a_client_that_goes_away_is_not_blamed_on_the_registry() -> None:
         assert relay.traffic.faults == []
 
 
+def test_p13_a_mount_that_is_refused_is_an_upload_that_can_be_cancelled() -> None:
+    with FakeRegistry() as registry, relaying(registry) as (_, link):
+        status, location = link.ask("POST", f"{BLOBS}/uploads/?mount=sha256:{'0' * 64}&from=team/other")
+        assert status == 202
+        assert link.ask("DELETE", location)[0] == 204
+        assert registry.uploads == {}
+
+
 def test_p07_a_blob_said_to_be_absent_is_uploaded_again() -> None:
     digest = "sha256:" + hashlib.sha256(b"layer").hexdigest()
     with FakeRegistry() as registry, relaying(registry, absent=frozenset({digest})) as (_, link):
