@@ -57,10 +57,6 @@ class Lab:
         return f"pl-{self.id}"
 
     @property
-    def cgroup(self) -> str:
-        return f"pipeline-lab-{self.id}"
-
-    @property
     def registry_address(self) -> str:
         return f"{self.host}:{self.registry}"
 

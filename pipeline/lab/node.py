@@ -52,14 +52,13 @@ REGISTRY = """server = "http://{registry}"
   capabilities = ["pull", "resolve"]
 """
 
-# cgroupsPerQOS and enforceNodeAllocatable off: pods lie flat in the lab's own cgroup, which `down` removes; imageGC off: nothing
-# that was imported can be pulled again
+# cgroupsPerQOS and enforceNodeAllocatable off: a kernel may lack controllers they insist on, and pods lie flat (see cgroups.py);
+# image garbage collection off: what was imported cannot be pulled again
 KUBELET = """apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 failSwapOn: false
 failCgroupV1: false
 cgroupDriver: cgroupfs
-cgroupRoot: /{cgroup}
 cgroupsPerQOS: false
 enforceNodeAllocatable: []
 containerRuntimeEndpoint: unix://{home}/containerd.sock
@@ -133,7 +132,7 @@ def start_runtime(lab: Lab, machine: Machine) -> None:
 
 def start(lab: Lab, machine: Machine) -> None:
     """Start kubelet and kube-proxy once the API answers, wait until the node is Ready. Raises PipelineError."""
-    values = {"home": lab.state / "containerd", "state": lab.state, "cgroup": lab.cgroup, "pods": POD_NETWORK, "node": NODE}
+    values = {"home": lab.state / "containerd", "state": lab.state, "pods": POD_NETWORK, "node": NODE}
     write(lab.state / "etc" / "kubelet.yaml", KUBELET.format(**values))
     write(lab.state / "etc" / "proxy.yaml", PROXY.format(**values))
     write(lab.state / "etc" / "resolv.conf", "")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.lab import (
+    cgroups,
     cluster,
     database,
     gitea,
@@ -89,6 +90,8 @@ class Start:
         realm.write_hosts(lab)
         keys.secret(lab, "session-secret", keys.random_base64())
         build, shared, kube = machines(lab)
+        if not kube.pid:
+            cgroups.remove(lab)  # of a node that was killed
         list(starters.map(lambda machine: machine.start(), (build, shared, kube)))
         network.connect(lab, kube)
         jobs: list[Future[Any]] = list(built.values())

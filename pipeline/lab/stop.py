@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError
-from pipeline.lab import layout, network, packages
+from pipeline.lab import cgroups, layout, network, packages
 from pipeline.lab.machine import end, machines
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def down(root: Path, say: Callable[[str], None]) -> None:
     with layout.flocked(lab.state, wait=60) if lab.state.exists() else contextlib.nullcontext():
         strays(lab)
         network.disconnect(lab)
-        cgroups(lab)
+        cgroups.remove(lab)
         packages.clean()
         roots(lab)
         remove(lab.state)
@@ -43,9 +43,9 @@ def down(root: Path, say: Callable[[str], None]) -> None:
 
 
 def strays(lab: Lab) -> None:
-    """Kill every process that carries the lab's mark in its environment, or sits in the lab's cgroup."""
+    """Kill every process that carries the lab's mark in its environment, or sits in a cgroup of its containers."""
     for _ in range(50):
-        found = [*marked(lab), *(pid for folder in _cgroups(lab) for pid in _members(folder))]
+        found = [*marked(lab), *cgroups.members(lab)]
         if not found:
             return
         for pid in found:
@@ -61,16 +61,6 @@ def marked(lab: Lab) -> list[int]:
         mine.add(pid)
         pid = _parent(pid)
     return [pid for pid in _processes() if pid not in mine and mark in _environment(pid)]
-
-
-def cgroups(lab: Lab) -> None:
-    """Remove the cgroups the lab's pods lived in."""
-    for folder in _cgroups(lab):
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-                break
-            time.sleep(0.05)
 
 
 def roots(lab: Lab) -> None:
@@ -90,20 +80,6 @@ def remove(state: Path) -> None:
         time.sleep(0.1)
     left = [str(path) for path in state.rglob("*")][:5]
     raise PipelineError(f"{state} could not be removed", cause="\n".join(left), mend=f"see what holds it: fuser -vm {state}")
-
-
-def _cgroups(lab: Lab) -> list[Path]:
-    """The lab's cgroups in every hierarchy (v1 has one per controller), the innermost first."""
-    base = Path("/sys/fs/cgroup")
-    tops = [path / lab.cgroup for path in (base, *base.glob("*/")) if (path / lab.cgroup).is_dir()]
-    return [path for top in tops for path in (*sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts)), top)]
-
-
-def _members(folder: Path) -> list[int]:
-    try:
-        return [int(word) for word in (folder / "cgroup.procs").read_text().split() if word != "0"]
-    except OSError:
-        return []
 
 
 def _processes() -> Iterator[int]:

@@ -113,7 +113,7 @@ def test_a_build_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
     compiler.write_text("#!/bin/sh\necho 'go: downloading x' >&2\necho 'proxy said no' >&2\nexit 1\n")
     compiler.chmod(0o755)
     builder = building.Builder(HELM, compiler, tmp_path, {}, print, threading.Event())
-    with pytest.raises(BuildError, match="helm .* could not be built") as caught:
+    with pytest.raises(BuildError, match="could not be built") as caught:
         builder.build(tmp_path / "home")
     assert caught.value.cause == "proxy said no"
     assert caught.value.log == str(tmp_path / "build.log")

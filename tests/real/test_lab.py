@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from pipeline import lab
-from pipeline.lab import layout, node
+from pipeline.lab import cgroups, kubeapi, layout, node
 from pipeline.lab.layout import Lab
 from pipeline.lab.machine import machines
 
@@ -37,7 +37,6 @@ def root(tmp_path: Path) -> Iterator[Path]:
 def traces(known: Lab) -> list[str]:
     """Everything on this machine that still speaks of the lab."""
     found = [str(path) for path in (known.state, Path(known.root) / ".pipeline") if path.exists()]
-    found += [str(path) for pattern in (known.cgroup, f"*/{known.cgroup}") for path in Path("/sys/fs/cgroup").glob(pattern)]
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
@@ -92,11 +91,15 @@ def test_up_twice_then_down(root: Path) -> None:
 
     known = the(root)
     _the_realm_is_broken_but_for_the_node(known)
+    _run_a_pod(known)
+    pods = cgroups.folders(known)
+    assert pods, "a pod's sandbox and container have cgroups"
 
     begun = time.monotonic()
     lab.down(root, say=print)
     print(f"down {time.monotonic() - begun:.1f} s")
     assert traces(known) == []
+    assert [path for path in pods if path.exists()] == []
     assert [rule for rule in rules() if rule not in rules_before] == []
     assert outside() == outside_before, "unless somebody else started a cluster on this machine meanwhile"
     lab.down(root, say=print)
@@ -119,6 +122,15 @@ def _the_realm_is_broken_but_for_the_node(known: Lab) -> None:
     lab.mend_realm(known.state)
     images = subprocess.run([*crictl, "images", "-o", "json"], capture_output=True, text=True, check=True).stdout
     assert node.PAUSE in images
+
+
+def _run_a_pod(known: Lab) -> None:
+    spec = f"{{containers: [{{name: pause, image: '{node.PAUSE}', imagePullPolicy: Never}}]}}"
+    kubeapi.create(known, "/api/v1/namespaces/coulomb/pods", f"{{apiVersion: v1, kind: Pod, metadata: {{name: pause}}, spec: {spec}}}")
+    deadline = time.monotonic() + 30
+    while '"phase":"Running"' not in kubeapi.ask(known, "GET", "/api/v1/namespaces/coulomb/pods/pause")[1]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_two_labs_side_by_side(root: Path, tmp_path: Path) -> None:
