@@ -94,13 +94,13 @@ def image_id(facts: Facts) -> str:
     for name in facts.members:
         if name.startswith("/") or ".." in name.split("/"):
             raise _wrong(facts, f"member {name!r} leads out of the archive")
-    name, layers = manifest[0].get("Config"), manifest[0].get("Layers")
-    if not isinstance(name, str) or not isinstance(layers, list) or not all(isinstance(layer, str) for layer in layers):
+    named, layers = manifest[0].get("Config"), manifest[0].get("Layers")
+    if not isinstance(named, str) or not isinstance(layers, list) or not all(isinstance(layer, str) for layer in layers):
         raise _wrong(facts, "its manifest names no config or no layers")
     digest = hashlib.sha256(facts.config).hexdigest()
-    if facts.members.get(name) != digest:
-        raise _wrong(facts, f"its config {name!r} is not there, or not what it was read as")
-    stem = name.rsplit("/", 1)[-1].removesuffix(".json")
+    if facts.members.get(named) != digest:
+        raise _wrong(facts, f"its config {named!r} is not there, or not what it was read as")
+    stem = named.rsplit("/", 1)[-1].removesuffix(".json")
     if re.fullmatch(r"[0-9a-f]{64}", stem) and stem != digest:
         raise _wrong(facts, f"its config is named {stem[:12]}… and is {digest[:12]}…")
     config = _json(facts.config, "the config", facts)
@@ -138,11 +138,11 @@ def nar_hash(facts: Facts) -> str:
     if isinstance(info, dict):
         info = list(info.values())
     for entry in info if isinstance(info, list) else []:
-        found = entry.get("narHash") if isinstance(entry, dict) else None
-        if isinstance(found, str):
-            return found
-        if isinstance(found, dict) and isinstance(found.get("hash"), str):
-            return f"{found.get('algorithm', 'sha256')}-{found['hash'].removeprefix('sha256-')}"
+        hashed = entry.get("narHash") if isinstance(entry, dict) else None
+        if isinstance(hashed, str):
+            return hashed
+        if isinstance(hashed, dict) and isinstance(hashed.get("hash"), str):
+            return f"{hashed.get('algorithm', 'sha256')}-{hashed['hash'].removeprefix('sha256-')}"
     raise IntegrityError(f"nix does not say what {facts.out} holds", mend=REBUILD.replace("PATH", facts.out))
 
 

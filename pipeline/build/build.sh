@@ -1,9 +1,9 @@
-# Builds, then reads the archive that came of it: sh -c THIS build ROOTS KEY KEEP LOCK NIX...
+# Builds, then reads the archive that came of it: sh -c THIS build ROOTS KEY KEEP LOCK INSTALLABLE NIX...
 #
-# NIX... is the whole argv of the build; its log goes to stderr, and the facts about the archive follow on stdout, each line after "@fact ".
+# NIX... is the argv of the build up to what is built; its log goes to stderr, and the facts about the archive follow on stdout, each line after "@fact ".
 # They are kept in ROOTS/KEY.facts, which appears at once. Ends with nix's own code, 71 where there is no nix, 76 where the output is no image.
-roots=$1 key=$2 keep=$3 lock=$4
-shift 4
+roots=$1 key=$2 keep=$3 lock=$4 installable=$5
+shift 5
 umask 077
 export LC_ALL=C PATH="$PATH:$HOME/.nix-profile/bin:/nix/var/nix/profiles/default/bin"
 if ! command -v "$1" >/dev/null 2>&1; then
@@ -23,7 +23,7 @@ work=$roots/.work-$key
 rm -rf "$roots"/.work-*
 trap 'rm -rf "$work"' EXIT
 mkdir "$work" || exit 1
-"$@" >"$work/build.json" || exit
+"$@" -- "$installable" >"$work/build.json" || exit
 exec 8>&-
 
 chunks() { # a file of any length in lines that any reader takes
@@ -108,7 +108,7 @@ if [ "$code" = 76 ]; then
 	# a store that a full disk or a power cut has damaged says "valid" of empty files: ask it to compare, and build again what differs
 	if ! nix --extra-experimental-features 'nix-command flakes' store verify --no-trust "$out" >/dev/null 2>&1; then
 		echo "the store path is damaged, builds it again"
-		"$@" --repair >"$work/build.json" || exit
+		"$@" --repair -- "$installable" >"$work/build.json" || exit
 		facts >"$work/facts" && code=0
 	fi
 fi

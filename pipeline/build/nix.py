@@ -12,7 +12,8 @@ from functools import cache
 from pipeline.artifacts import Bundle, Tree, content_hash
 from pipeline.build import archive
 from pipeline.build.story import Story
-from pipeline.errors import IntegrityError, PipelineError
+from pipeline.errors import Cancelled, IntegrityError, PipelineError
+from pipeline.events import What
 from pipeline.host import Cmd, Host, job
 from pipeline.stage import Driver, Finding, Site
 from pipeline.tools import nix
@@ -76,12 +77,10 @@ def make(spec: Nix, tree: Tree, site: Site) -> Bundle:
     story = Story(site, f"build-{_key(spec, tree)}")
     with story:
         try:
-            code = job.run_detached(host, work, story.hear, clock=site.clock)
-        except KeyboardInterrupt:
+            code = job.run_detached(host, work, story.hear, clock=site.clock, notice=lambda text: site.tell(What.WARN, "build", text))
+        except (KeyboardInterrupt, Cancelled):
             job.cancel(host, work.name)
             raise
-    # what is finished would be joined by the next call: a failed build has to be tried again
-    job.forget(host, work.name)
     if code == 0 or story.facts:
         return _bundle(spec, tree, archive.read(story.facts))
     raise _failure(spec, tree, host, story, code)
@@ -100,9 +99,8 @@ def _failure(spec: Nix, tree: Tree, host: Host, story: Story, code: int) -> Pipe
 def _job(spec: Nix, tree: Tree, host: Host, site: Site) -> job.Job:
     roots, key = _roots(host, site), _key(spec, tree)
     limits = nix.Limits(spec.jobs, spec.cores, spec.timeout, spec.silence)
-    argv = nix.build(tree.path, spec.attr, f"{roots}/{key}", limits)
-    words = (roots, key, str(KEEP), f"{host.state}/build.lock", *argv)
-    name = f"build-{content_hash([tree.path, argv, dict(spec.env)])[:24]}"
+    words = (roots, key, str(KEEP), f"{host.state}/build.lock", nix.installable(tree.path, spec.attr), *nix.build(f"{roots}/{key}", limits))
+    name = f"build-{content_hash([words, dict(spec.env)])[:24]}"
     return job.Job(name, ("sh", "-c", script("build"), "build", *words), env=dict(spec.env))
 
 

@@ -28,6 +28,7 @@ BROKEN_ARCHIVE = re.compile(
 INTERFACE = re.compile(
     r"\.hi\b.*(?:overflow|too large|too big)|(?:overflow|too large|too big).*\.hi\b|interface file.*overflow", re.IGNORECASE
 )
+FULL = ("No space left on device", "Disk quota exceeded", "lack of free disk space")
 MEMORY = re.compile(
     r"failed due to signal 9\b|exit code 137\b|[Cc]annot allocate memory|[Hh]eap exhausted|ghc[^:]*: out of memory|Killed$", re.MULTILINE
 )
@@ -43,8 +44,8 @@ class Limits:
     silence: int
 
 
-def build(tree: str, attribute: str, link: str, limits: Limits) -> tuple[str, ...]:
-    """argv that builds one attribute of the flake in the folder `tree`, with a GC root at `link`. JSON goes to stdout, the log to stderr.
+def build(link: str, limits: Limits) -> tuple[str, ...]:
+    """argv that builds what follows it after `--`, with a GC root at `link`. JSON goes to stdout, the log to stderr.
 
     A lock file that would have to change is an error: written silently on the host it would lie about what was built.
     """
@@ -52,7 +53,7 @@ def build(tree: str, attribute: str, link: str, limits: Limits) -> tuple[str, ..
         *("nix", *FEATURES, "build", "--json", "--log-format", "internal-json", "--no-update-lock-file"),
         *("--max-jobs", str(limits.jobs), "--cores", str(limits.cores)),
         *("--timeout", str(limits.timeout), "--max-silent-time", str(limits.silence)),
-        *("--out-link", link, "--", installable(tree, attribute)),
+        *("--out-link", link),
     )
 
 
@@ -99,7 +100,7 @@ def failure(log: NixLog, code: int, host: str, where: str, present: Sequence[str
             mend="if the new content is right, write its hash into the flake; if not, somebody changed what is fetched",
             log=where,
         )
-    if "No space left on device" in everything or "Disk quota exceeded" in everything:
+    if any(words in everything for words in FULL):
         return ResourceError(
             f"the disk of {host} was full during the build",
             cause=text,
