@@ -42,12 +42,13 @@ def members(lab: Lab) -> list[int]:
 
 def remove(lab: Lab) -> None:
     """Remove them; one that still has a process stays. Call it when the node does not run."""
-    for folder in folders(lab):
+    found = folders(lab)
+    for folder in found:
         for _ in range(20):
             with contextlib.suppress(OSError):
                 folder.rmdir()
                 break
             time.sleep(0.05)
-    for path in (BASE, *BASE.glob("*/")):
-        with contextlib.suppress(OSError):  # not there, or another containerd has something in it
-            (path / PARENT).rmdir()
+    for parent in {folder.parent for folder in found if folder.parent.name == PARENT}:
+        with contextlib.suppress(OSError):  # another containerd has something in it
+            parent.rmdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError
@@ -36,7 +37,8 @@ def connected(lab: Lab) -> bool:
 
 def disconnect(lab: Lab) -> None:
     """Take the cable away, should it have outlived the node."""
-    local.run("ip", "link", "del", lab.interface)
+    if Path(f"/sys/class/net/{lab.interface}").exists():
+        local.run("ip", "link", "del", lab.interface)
 
 
 def _ip(*words: str) -> None:

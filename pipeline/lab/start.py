@@ -138,7 +138,7 @@ class Start:
 def install(lab: Lab, program: Path, name: str) -> None:
     """Put the program into the lab's own bin folder: a second name of the same file where the disk allows it."""
     target = lab.state / "bin" / name
-    if not (target.exists() and target.stat().st_size == program.stat().st_size):
+    if not (target.exists() and _same(target, program)):
         target.unlink(missing_ok=True)
         try:
             os.link(program, target)
@@ -147,6 +147,11 @@ def install(lab: Lab, program: Path, name: str) -> None:
     for link in LINKS.get(name, ()):
         if not (lab.state / "bin" / link).is_symlink():
             (lab.state / "bin" / link).symlink_to(name)
+
+
+def _same(one: Path, other: Path) -> bool:
+    left, right = one.stat(), other.stat()  # one file, or a copy that kept size and time
+    return one.samefile(other) or (left.st_size, left.st_mtime_ns) == (right.st_size, right.st_mtime_ns)
 
 
 def _publish(lab: Lab, parts: frozenset[str]) -> Path:
