@@ -21,12 +21,26 @@ def proxy_for(scheme: str, address: str, env: Mapping[str, str] | None = None) -
     if scheme != "https" or not named:
         return ""
     host = (urlsplit(f"//{address}").hostname or "").lower()
-    if _private(host) or _excluded(host, env.get("no_proxy") or env.get("NO_PROXY") or ""):
+    if _private(host) or excluded(host, env.get("no_proxy") or env.get("NO_PROXY") or ""):
         return ""
     parts = urlsplit(named if "://" in named else f"http://{named}")
     if parts.scheme != "http" or not parts.hostname:
         raise ConfigError(f"https_proxy names a {parts.scheme} proxy", mend="name an http:// proxy, or add the registry to no_proxy")
     return f"{parts.hostname}:{parts.port or 80}"
+
+
+def excluded(host: str, no_proxy: str) -> bool:
+    """Whether a no_proxy list, as curl and Go read it, takes `host` (lower-case) out."""
+    for item in no_proxy.split(","):
+        name = item.strip().lower().partition(":")[0] if item.count(":") == 1 else item.strip().lower()
+        if name == "*":
+            return True
+        suffix = name.lstrip("*").lstrip(".")
+        if suffix and (host == suffix or host.endswith("." + suffix)):
+            return True
+        if "/" in name and _within(host, name):
+            return True
+    return False
 
 
 def _private(host: str) -> bool:
@@ -41,19 +55,6 @@ def _private(host: str) -> bool:
     except ValueError:
         return False
     return number.is_loopback or number.is_private
-
-
-def _excluded(host: str, no_proxy: str) -> bool:
-    for item in no_proxy.split(","):
-        name = item.strip().lower().partition(":")[0] if item.count(":") == 1 else item.strip().lower()
-        if name == "*":
-            return True
-        suffix = name.lstrip("*").lstrip(".")
-        if suffix and (host == suffix or host.endswith("." + suffix)):
-            return True
-        if "/" in name and _within(host, name):
-            return True
-    return False
 
 
 def _within(host: str, network: str) -> bool:
