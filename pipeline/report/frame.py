@@ -39,6 +39,7 @@ GLYPHS = {
     State.MADE: ("✓", "good"),
     State.FAILED: ("✗", "bad"),
 }
+UNDONE = ("!", "warn")  # at the end still at work: taken back, or left as it is
 ASCII = str.maketrans({"○": ".", "◌": "?", "●": "*", "✓": "+", "✗": "x", "│": "|", "…": "~", "→": ">", "·": "-"})
 ROOMY = 64  # columns from which on there is room to say how long a stage usually takes
 TAIL = 4  # lines of the tool at work
@@ -126,7 +127,7 @@ def _stage(row: Row, progress: Progress, now: float, width: int) -> list[Line]:
 
 
 def _row(row: Row, now: float, width: int, *, ended: bool = False) -> Line:
-    glyph, style = GLYPHS[row.state]
+    glyph, style = UNDONE if ended and row.state is State.ACTING else GLYPHS[row.state]
     text, tone = clean(row.text), "busy" if row.trouble and row.active else ""
     if row.state is State.PENDING:
         text, tone = "not reached" if ended else "", "dim"

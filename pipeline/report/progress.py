@@ -120,7 +120,9 @@ def _row(row: Row, event: Event) -> Row:
             usual = _number(event.data.get("usual"))
             return replace(row, state=State.ACTING, text=event.text, since=since, usual=row.usual if usual is None else usual)
         case What.WAIT:
-            return replace(row, state=State.ACTING if row.state is State.PENDING else row.state, text=event.text, since=since)
+            again = row.state in (State.FOUND, State.MADE)  # it is being taken back: what it made is no longer what is
+            state = row.state if row.active else State.ACTING
+            return replace(row, state=state, text=event.text, since=event.at if again else since, trouble=again or row.trouble)
         case What.RETRY:
             return replace(row, state=row.state if row.active else State.LOOKING, text=event.text, since=since, trouble=True)
         case What.FOUND:

@@ -12,7 +12,7 @@ from pipeline.report.plain import PlainSink
 from pipeline.report.progress import Progress, after
 
 CASES = Path(__file__).parents[1] / "cases" / "events"
-NAMES = ("cold", "noop", "failed")
+NAMES = ("cold", "noop", "failed", "undone")
 
 
 def golden(name: str, view: str) -> Path:

@@ -49,6 +49,14 @@ def test_a_failure_keeps_its_error_and_the_lines_before_it() -> None:
     assert len(progress.warnings) == 1
 
 
+def test_v06_a_deploy_that_is_taken_back_is_not_shown_as_made() -> None:
+    rows = {row.stage: row for row in fold(*recorded("undone")).rows}
+    assert (rows["deploy"].state, rows["deploy"].text) == (State.ACTING, "rollback: 1 of 1 pods ready")
+    shown = [plain(line) for line in summary(fold(*recorded("undone")), recorded("undone")[-1].at, 80)]
+    assert any(line.startswith("! deploy   rollback: 1 of 1 pods ready") for line in shown)
+    assert not any(line.startswith("✓ deploy") for line in shown)
+
+
 def test_the_log_is_bounded_and_belongs_to_one_stage() -> None:
     lines = [event(What.LOG, "build", f"line {number}") for number in range(100)]
     progress = fold(*lines)
