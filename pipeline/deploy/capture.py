@@ -17,6 +17,8 @@ from pipeline.tools.kube_objects import condition, containers, doing, name, rest
 
 Object = Mapping[str, Any]
 TAIL = 60  # lines of each container's log
+TRIES, PAUSE = 3, 0.3  # a node changes log files while a container restarts; seconds between two tries
+ROTATED = ("failed to try resolving symlinks", "unable to retrieve container logs")  # the kubelet's own words, in place of a log
 PODS = 5  # pods whose logs are read
 
 
@@ -78,11 +80,17 @@ def _items(kube: Kube, target: str, labels: str) -> list[Object]:
 
 
 def _log(kube: Kube, namespace: str, pod: str, container: str) -> str:
-    try:
-        before = kube.logs(namespace, pod, container, previous=True, tail=TAIL)
-        return before or kube.logs(namespace, pod, container, tail=TAIL)
-    except PipelineError:
-        return ""
+    """The log of the container that ended last: the one before, or the one that is there, whichever the node still has."""
+    for _ in range(TRIES):
+        for previous in (True, False):
+            try:
+                text = kube.logs(namespace, pod, container, previous=previous, tail=TAIL)
+            except PipelineError:
+                continue
+            if text and not text.startswith(ROTATED):
+                return text
+        time.sleep(PAUSE)
+    return ""
 
 
 def _about(event: Object, pods: set[str]) -> bool:

@@ -77,6 +77,7 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
         if spec.secret is not None:
             work.lease.assert_held()
             changed, before = secret.keep(work.kube, spec.namespace, spec.secret.name, want.data)
+            site.shared.pop(rollback.secret_key(spec), None)
             if changed:
                 site.shared[rollback.secret_key(spec)] = before
         failpoint("deploy.secret")

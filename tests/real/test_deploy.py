@@ -1,0 +1,245 @@
+"""Deploys on the lab: the real Helm, Kubernetes, containerd and registry."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.deploy.helm import find, live, make, undo
+from pipeline.deploy.lease import Holder, Lease, freeze, thaw
+from pipeline.deploy.work import exclusive
+from pipeline.errors import ConfigError, Locked, RolledBack
+from pipeline.events import Event, What
+from pipeline.stage import Site
+from pipeline.tools.kube import path
+from pipeline.tools.kube_objects import image_ids, template_images
+from tests.real.deploy_parts import APP, CLUSTER, World, archive, world
+
+pytestmark = pytest.mark.real
+__all__ = ["archive"]
+
+
+@pytest.fixture
+def lab_world(lab: Site, tmp_path: Path, archive: Path) -> Iterator[World]:
+    yield from world(lab, tmp_path, archive)
+
+
+def test_d07_a_release_is_made_once_and_found_ever_after(lab_world: World) -> None:
+    images, spec = lab_world.image(), lab_world.spec()
+    assert find(spec, images, lab_world.site).why == "nothing is deployed yet"
+    made = make(spec, images, lab_world.site)
+    assert made.revision == 1
+    before = lab_world.kube.requests
+    for _ in range(20):
+        assert find(spec, images, lab_world.site).artifact == made
+    assert lab_world.kube.requests - before == 40
+    assert [revision.number for revision in lab_world.revisions()] == [1]
+    assert live(spec, lab_world.site) is not None
+    (runs,) = image_ids(lab_world.pods()).values()
+    assert runs[0].endswith(images.images[0].digest) or runs[0] == images.images[0].config
+
+
+def test_a_change_of_image_is_named_and_deployed(lab_world: World) -> None:
+    spec, first, second = lab_world.spec(), lab_world.image(), lab_world.image()
+    make(spec, first, lab_world.site)
+    why = find(spec, second, lab_world.site).why
+    assert first.images[0].digest[:19] in why
+    assert second.images[0].digest[:19] in why
+    started = time.monotonic()
+    assert make(spec, second, lab_world.site).revision == 2
+    assert time.monotonic() - started < 30
+    seen = live(spec, lab_world.site)
+    assert seen is not None
+    assert (seen.source.commit, seen.images[0].digest) == (second.source.commit, second.images[0].digest)
+
+
+def test_d04_a_crash_loop_is_diagnosed_and_the_old_pods_serve_on(lab_world: World, events: list[Event]) -> None:
+    good, spec = lab_world.image(), lab_world.spec()
+    make(spec, good, lab_world.site)
+    bad = lab_world.image(Entrypoint=["/bin/busybox", "sh", "-c", "echo cannot bind the port; exit 3"])
+    started = time.monotonic()
+    with pytest.raises(RolledBack) as caught:
+        make(spec, bad, lab_world.site)
+    assert time.monotonic() - started < 45
+    assert "exit code 3" in caught.value.cause
+    assert "cannot bind the port" in caught.value.cause
+    assert "cannot bind the port" in (lab_world.site.root / caught.value.log).read_text()
+    (ids,) = image_ids(lab_world.pods()).values()
+    assert good.images[0].digest in ids[0] or good.images[0].config == ids[0]
+    assert find(spec, good, lab_world.site).artifact is not None
+    assert any(event.what is What.WAIT and "pods ready" in event.text for event in events)
+
+
+def test_d03_a_secret_that_is_missing_is_named_within_half_a_minute(lab_world: World) -> None:
+    spec = lab_world.spec()
+    make(spec, lab_world.image(), lab_world.site)
+    values = dict(spec.values) | {"secretName": "nowhere"}
+    started = time.monotonic()
+    with pytest.raises(RolledBack) as caught:
+        make(dataclasses.replace(spec, values=values), lab_world.image(), lab_world.site)
+    assert time.monotonic() - started < 30
+    assert 'secret "nowhere" not found' in caught.value.cause
+    assert len(lab_world.pods()) == 1
+
+
+def test_d03_an_image_that_is_not_there_is_refused_before_helm_is_called(lab_world: World) -> None:
+    images = lab_world.image()
+    gone = dataclasses.replace(images.images[0], digest="sha256:" + "0" * 64)
+    from pipeline.errors import IntegrityError
+
+    with pytest.raises(IntegrityError, match="does not have it"):
+        make(lab_world.spec(), dataclasses.replace(images, images=(gone,)), lab_world.site)
+    assert lab_world.revisions() == []
+
+
+def test_d03_without_the_proof_a_missing_image_fails_fast_and_a_first_install_leaves_nothing(lab_world: World) -> None:
+    images = lab_world.image()
+    gone = dataclasses.replace(images.images[0], digest="sha256:" + "0" * 64)
+    started = time.monotonic()
+    with pytest.raises(RolledBack, match="nothing was live before, and nothing is left") as caught:
+        make(lab_world.spec(pull="skip"), dataclasses.replace(images, images=(gone,)), lab_world.site)
+    assert time.monotonic() - started < 30
+    assert "cannot be pulled" in caught.value.cause
+    assert "not found" in caught.value.cause
+    assert lab_world.revisions() == []
+
+
+def test_d14_an_edit_by_hand_is_reported_and_put_right(lab_world: World, events: list[Event]) -> None:
+    images, spec = lab_world.image(), lab_world.spec()
+    make(spec, images, lab_world.site)
+    target = path("apps/v1", "deployments", lab_world.namespace, APP)
+    patch = ["patch", "deployment", APP, "--type=strategic", "-p",
+             '{"spec":{"template":{"spec":{"containers":[{"name":"app","resources":{"limits":{"memory":"80Mi"}}}]}}}}']  # fmt: skip
+    kubectl(lab_world, *patch)
+    why = find(spec, images, lab_world.site).why
+    assert "was edited" in why
+    assert "memory" in why
+    assert "kubectl-patch" in why
+    make(spec, images, lab_world.site)
+    found = lab_world.kube.get(target)
+    assert found is not None
+    assert found["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "64Mi"
+    assert find(spec, images, lab_world.site).artifact is not None
+    assert any(event.what is What.WARN and "was edited" in event.text for event in events)
+
+
+def test_d14_a_scaled_deployment_is_no_drift(lab_world: World) -> None:
+    images, spec = lab_world.image(), lab_world.spec()
+    make(spec, images, lab_world.site)
+    kubectl(lab_world, "scale", "deployment", APP, "--replicas=2")
+    end = time.monotonic() + 20
+    while len(lab_world.pods()) < 2 and time.monotonic() < end:
+        time.sleep(0.2)
+    finding = find(spec, images, lab_world.site)
+    assert finding.artifact is not None, finding.why
+
+
+def test_d01_a_helm_that_was_killed_is_repaired(lab_world: World, events: list[Event]) -> None:
+    first, second, spec = lab_world.image(), lab_world.image(), lab_world.spec()
+    make(spec, first, lab_world.site)
+    secret = lab_world.kube.get(path("v1", "secrets", lab_world.namespace, f"sh.helm.release.v1.{APP}.v1"))
+    assert secret is not None
+    stuck = {**secret, "metadata": {"name": f"sh.helm.release.v1.{APP}.v2",
+             "labels": {**secret["metadata"]["labels"], "version": "2", "status": "pending-upgrade", "inputs": "x"}}}  # fmt: skip
+    stuck["data"] = {"release": as_pending(secret["data"]["release"], 2)}
+    lab_world.kube.create(path("v1", "secrets", lab_world.namespace), stuck)
+    assert "pending-upgrade" in find(spec, second, lab_world.site).why
+    made = make(spec, second, lab_world.site)
+    assert made.revision == 4
+    assert any(event.what is What.WARN and "left pending-upgrade" in event.text for event in events)
+    assert find(spec, second, lab_world.site).artifact == made
+
+
+def test_d12_a_missing_namespace_is_told_or_made(lab_world: World) -> None:
+    images = lab_world.image()
+    name = f"{lab_world.namespace}-more"
+    spec = dataclasses.replace(lab_world.spec(), namespace=name)
+    with pytest.raises(ConfigError, match="has no namespace"):
+        make(spec, images, lab_world.site)
+    try:
+        assert make(dataclasses.replace(spec, create_namespace=True), images, lab_world.site).revision == 1
+    finally:
+        lab_world.kube.delete(path("v1", "namespaces", name=name))
+
+
+def test_l07_a_frozen_release_is_refused_at_once(lab_world: World) -> None:
+    freeze(lab_world.kube, lab_world.namespace, APP, "no deploys until Monday")
+    started = time.monotonic()
+    with pytest.raises(Locked, match="no deploys until Monday"):
+        make(lab_world.spec(), lab_world.image(), lab_world.site)
+    assert time.monotonic() - started < 5
+    thaw(lab_world.kube, lab_world.namespace, APP)
+    with exclusive(lab_world.spec(), None, lab_world.site):
+        pass
+
+
+def test_d02_a_live_holder_is_left_alone(lab_world: World) -> None:
+    other = Holder("eve", "elsewhere", 1, "1", "otherboot", "1", "abc")
+    lease = Lease(lab_world.kube, lab_world.namespace, APP, lab_world.site.clock, holder=other, duration=4, renew=0.3).acquire()
+    with pytest.raises(Locked, match="eve@elsewhere") as caught:
+        make(lab_world.spec(), lab_world.image(), lab_world.site)
+    assert caught.value.exit_code == 13
+    lease.release()
+    assert lab_world.revisions() == []
+
+
+def test_l01_a_killed_holder_is_followed_with_a_higher_fence(lab_world: World) -> None:
+    other = Holder("eve", "elsewhere", 1, "1", "otherboot", "1", "abc")
+    dead = Lease(lab_world.kube, lab_world.namespace, APP, lab_world.site.clock, holder=other, duration=2, renew=60).acquire()
+    started = time.monotonic()
+    after = Lease(lab_world.kube, lab_world.namespace, APP, lab_world.site.clock).acquire()
+    assert 1 < time.monotonic() - started < 6
+    assert after.fence == dead.fence + 1
+    with pytest.raises(Locked, match="was lost"):
+        dead.assert_held()
+    after.release()
+
+
+def test_undo_takes_a_release_back_that_verify_refused(lab_world: World) -> None:
+    first, second, spec = lab_world.image(), lab_world.image(), lab_world.spec()
+    make(spec, first, lab_world.site)
+    made = make(spec, second, lab_world.site)
+    with pytest.raises(RolledBack, match="healthz says the wrong commit"):
+        undo(spec, made, lab_world.site, "healthz says the wrong commit")
+    assert find(spec, first, lab_world.site).artifact is not None
+    deployment = lab_world.kube.get(path("apps/v1", "deployments", lab_world.namespace, APP))
+    assert deployment is not None
+    assert first.images[0].reference in {image for _, image in template_images(deployment)}
+
+
+def test_secrets_are_nowhere_but_in_the_secret(lab_world: World, events: list[Event]) -> None:
+    spec = lab_world.spec()
+    make(spec, lab_world.image(), lab_world.site)
+    canary = lab_world.site.secrets.get(lab_world.site.values["session_secret"]).reveal()
+    assert canary
+    seen = "\n".join(event.text for event in events)
+    files = [
+        file.read_text(errors="replace") for file in lab_world.site.root.rglob("*") if file.is_file() and file.stat().st_size < 1 << 20
+    ]
+    assert canary not in seen
+    assert not any(canary in text for text in files)
+    values = next((lab_world.site.root / ".pipeline" / "deploy").rglob(f"{APP}.json"))
+    assert values.stat().st_mode & 0o077 == 0
+
+
+def kubectl(world: World, *args: str) -> None:
+    cluster = world.site.cluster(CLUSTER)
+    argv = [world.site.tool("kubectl"), "--kubeconfig", cluster.kubeconfig, "--context", cluster.context, "-n", world.namespace, *args]
+    subprocess.run(argv, check=True, capture_output=True, timeout=30)
+
+
+def as_pending(stored: str, number: int) -> str:
+    """A release as Helm stores it, turned into one whose helm was killed."""
+    import base64
+    import gzip
+    import json
+
+    value = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(stored))))
+    value["version"] = number
+    value["info"]["status"] = "pending-upgrade"
+    return base64.b64encode(base64.b64encode(gzip.compress(json.dumps(value).encode()))).decode()
