@@ -161,8 +161,9 @@ def _amount(size: int) -> str:
 
 @cache
 def script(name: str) -> str:
-    """The text of `<name>.sh` beside this module."""
-    return importlib.resources.files(__package__).joinpath(f"{name}.sh").read_text()
+    """The text of `<name>.sh` beside this module, without its comment lines: it travels with every call."""
+    text = importlib.resources.files(__package__).joinpath(f"{name}.sh").read_text()
+    return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("#"))
 
 
 DRIVER = Driver("sync", "git", takes=Source, gives=Tree, spec=Git, find=find, make=make)

@@ -1,7 +1,8 @@
 # Takes a pack, and publishes the tree in it as a folder: sh -c THIS receive BASE TREE FORMAT PACK KEEP PATIENCE HOLDER
 #
 # PACK is a file, or - for stdin. The folder BASE/trees/TREE appears at once and complete, or not at all; KEEP of them stay. Whatever a killed
-# run left is removed by the next. Ends with 71 (a tool is missing), 72 (another holds the lock), 74 (the files are not the tree), 75 (the pack
+# run left is removed by the next. BASE/boots says in which boot a tree was written: after a power cut files can be empty under their names, so a
+# tree of another boot is written and compared again from the repository, whose packs git has put on the disk. Ends with 71 (a tool is missing), 72 (another holds the lock), 74 (the files are not the tree), 75 (the pack
 # does not hold together here: send everything), or git's own code.
 base=$1 tree=$2 format=$3 pack=$4 keep=$5 patience=$6 holder=$7
 repo=$base/source.git trees=$base/trees
@@ -49,7 +50,8 @@ if [ -d "$repo" ]; then
 	find "$repo" -name '*.lock' -exec rm -f {} +
 fi
 [ ! -d "$base/incoming" ] || find "$base/incoming" -type f -mtime +0 -exec rm -f {} +
-if [ -d "$trees/$tree" ]; then
+then='' && read -r now </proc/sys/kernel/random/boot_id && { read -r then <"$base/boots/$tree"; } 2>/dev/null
+if [ -d "$trees/$tree" ] && [ "$then" = "$now" ]; then
 	[ "$pack" = - ] || rm -f "$pack"
 	echo there
 	exit 0
@@ -86,16 +88,18 @@ GIT_INDEX_FILE=$new/again quiet add --all --force . || fail 1
 found=$(GIT_INDEX_FILE=$new/again quiet write-tree) || fail 1
 [ "$found" = "$tree" ] || fail 74 "found $found"
 cd "$base" || fail 1
-# on the disk before it has its name: a power cut must not leave empty files under it
-sync -f "$new" 2>/dev/null || sync
 quiet update-ref "refs/trees/$tree" "$tree" || fail 1
+[ ! -d "$trees/$tree" ] || mv "$trees/$tree" "$trees/.old" || fail 1
+{ mkdir -p "$base/boots" && echo "$now" >"$base/boots/$tree"; } || fail 1
 mv "$new/tree" "$trees/$tree" || fail 1
+rm -rf "$trees/.old"
 rm -rf "$new"
 unset GIT_WORK_TREE
 echo made
 
 ls -1t "$trees" | tail -n "+$((keep + 1))" | while read -r old; do
 	mv "$trees/$old" "$trees/.old"
+	rm -f "$base/boots/$old"
 	quiet update-ref -d "refs/trees/$old"
 	rm -rf "$trees/.old"
 done

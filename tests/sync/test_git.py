@@ -317,6 +317,19 @@ def test_files_that_are_not_the_tree_are_not_published(site: Site, machine: Mach
     assert not list((Path(machine.state) / "probe/trees").glob("*"))
 
 
+def test_a_tree_from_before_a_restart_is_written_again(work: Worktree, site: Site, machine: Machine) -> None:
+    """A power cut can leave empty files under good names: the folder is only trusted within the boot that wrote it."""
+    tree = sync(site)
+    (Path(tree.path) / "README").write_text("")
+    (Path(machine.state) / "probe/boots" / tree.source.tree).write_text("another boot\n")
+    machine.sent = 0
+    assert git.find(SPEC, tree.source, site).artifact is None
+    assert sync(site) == tree
+    assert (Path(tree.path) / "README").read_text() == "hello\n"
+    assert machine.sent < 100
+    assert left_overs(machine) == []
+
+
 def test_a_large_pack_goes_as_a_file_and_keeps_its_name_until_it_is_there(
     work: Worktree, site: Site, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
