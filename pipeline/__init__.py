@@ -10,6 +10,7 @@ Names are imported when they are first used: `import pipeline` loads nothing hea
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+    if name == "collection":
+        # Invoke turns bytecode off before it loads a tasks.py: every call would compile this package anew, which takes 0.2 s.
+        sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
     return getattr(importlib.import_module(f"pipeline.{_HOMES[name]}"), name)
 
 

@@ -93,6 +93,11 @@ class _Tasks:
         try:
             with found.site(sink) as site:
                 yield found, site
+        except PipelineError as error:
+            sink.close()
+            if sink.explained:
+                raise Exit(code=error.exit_code) from error
+            raise
         finally:
             sink.close()
 
