@@ -82,6 +82,17 @@ def test_killed_twice_over_a_changed_source(tmp_path: Path) -> None:
         assert not here.records.interrupted("deploy")
 
 
+def test_killed_while_it_made_again_what_the_records_knew_already(tmp_path: Path, unkilled: dict[str, str]) -> None:
+    finish(tmp_path)
+    for path in (tmp_path / "world" / "registry").iterdir():
+        path.unlink()
+    assert one_run(tmp_path, "push.made:kill") == -9
+    with site(tmp_path) as here:
+        assert here.records.interrupted("push")
+    picture, makes, _ = finish(tmp_path)
+    assert (picture, makes) == (unkilled, ["verify"])
+
+
 def test_unset_it_does_nothing_and_a_wrong_action_is_not_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FAILPOINT", raising=False)
     failpoint.failpoint("push.made")
