@@ -5,7 +5,6 @@ Alternative, not taken: where the host has python3 the relay could run there, an
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,7 +83,7 @@ def make(spec: Spec, bundle: Bundle, site: Site) -> Images:
 
 
 def _client(spec: Spec, site: Site) -> Client:
-    return client_of(site, spec.registry, say=lambda text: site.tell(What.LOG, STAGE, text))
+    return client_of(site, spec.registry)
 
 
 def _key(spec: Spec, bundle: Bundle, site: Site) -> str:
@@ -169,6 +168,8 @@ def _copied(client: Client, spec: Spec, bundle: Bundle, site: Site, tag: str, th
 
 
 def _script() -> str:
+    import importlib.resources  # as long to load as the rest of the no-op
+
     return (importlib.resources.files("pipeline.push") / "skopeo.sh").read_text()
 
 

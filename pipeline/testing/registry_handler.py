@@ -79,7 +79,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _pieces(self) -> Iterator[bytes]:
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
-            while size := int(self.rfile.readline(), 16):
+            while size := self._size():
                 yield self.rfile.read(size)
                 self.rfile.readline()
             self.rfile.readline()
@@ -87,6 +87,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             while length > 0 and (piece := self.rfile.read(min(length, 65536))):
                 length -= len(piece)
                 yield piece
+
+    def _size(self) -> int:
+        line = self.rfile.readline()
+        if not line:
+            raise ConnectionResetError("the client went away")
+        return int(line, 16)
 
     def _send(self, status: int, headers: Mapping[str, str], content: bytes, slow: float) -> None:
         head = f"HTTP/1.1 {status} Whatever\r\n"

@@ -7,15 +7,15 @@ the registry itself. Retries are the runner's. Source: OCI distribution specific
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from pipeline.clock import Clock
 from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError
+from pipeline.events import What
 from pipeline.tools import references
-from pipeline.tools.origin import DEADLINE, ERROR_CAP, READ_TIMEOUT, SAFE, Answer, Origin, refusal
+from pipeline.tools.origin import ERROR_CAP, SAFE, Answer, Origin, refusal
 from pipeline.tools.tokens import Account, Authorization
 
 if TYPE_CHECKING:
@@ -107,8 +107,11 @@ class Client:
         return None if answer.status == 404 else int(length) if length.isascii() and length.isdigit() else 0
 
     def opens(self, repository: str, digest: str) -> bool:
-        """Whether the registry really gives the first byte of a blob: Gitea answers HEAD from its database when the file is gone (#19586),
-        and GET with 500. A redirect to a store elsewhere is not followed and counts as given."""
+        """Whether the registry really gives the first byte of a blob.
+
+        HEAD is no proof: Gitea has answered it from its database where the file was gone (go-gitea/gitea#19586; 1.26.2 says 404
+        to both). A 500 counts as not given; a redirect to a store elsewhere is not followed and counts as given.
+        """
         answer = self._ask(
             "GET", repository, f"blobs/{references.digest(digest)}", {"Range": "bytes=0-0"}, cap=1, accept=(200, 206, 307, 302, 404, 500)
         )
@@ -199,25 +202,15 @@ def words(answer: Answer) -> str:
         return "" if "<" in lines[0] else lines[0].strip()[:200]
 
 
-def client_of(
-    site: Site,
-    name: str,
-    *,
-    say: Callable[[str], None] = lambda _: None,
-    clock: Clock | None = None,
-    read_timeout: float = READ_TIMEOUT,
-    deadline: float = DEADLINE,
-) -> Client:
-    """The client for the site's registry `name`, kept by the site. Raises ConfigError for a bad address."""
+def client_of(site: Site, name: str) -> Client:
+    """The client for the site's registry `name`, kept by the site; its password is read late. Raises ConfigError for a bad address."""
 
     def made() -> Client:
         spec = site.registry(name)
-        origin = Origin(
-            spec.scheme, references.address(spec.address), clock=clock or site.clock, read_timeout=read_timeout, deadline=deadline
-        )
+        origin = Origin(spec.scheme, references.address(spec.address), clock=site.clock)
         password = (lambda: site.secrets.get(spec.password).reveal()) if spec.password else str
         account = Account(spec.realm, spec.username, password)
-        return Client(origin, Authorization(origin, account, say=say, guard=site.secrets.guard))
+        return Client(origin, Authorization(origin, account, say=lambda text: site.tell(What.LOG, "push", text), guard=site.secrets.guard))
 
     client: Client = site.share(f"registry {name}", made)
     return client

@@ -24,6 +24,7 @@ from pipeline.events import Event
 from pipeline.host import Cmd, Host, Output
 from pipeline.host.local import LocalHost
 from pipeline.push.skopeo import Spec, find, make
+from pipeline.records import Records
 from pipeline.stage import Site
 from pipeline.testing.registry import FakeRegistry
 from pipeline.tools.registry import client_of
@@ -324,17 +325,24 @@ def test_p25_what_a_killed_push_leaves_is_swept_by_the_next(world: Site, registr
     assert killed.folders() == []
 
 
+def test_folders_of_another_containers_processes_are_left_alone(world: Site, archive: Archive, tmp_path: Path) -> None:
+    others = tmp_path / "state" / "probe" / "skopeo" / "pipeline-push.1.999999999.abcdef"
+    others.mkdir(parents=True)
+    make(SPEC, bundle(archive), world)
+    assert others.exists()
+
+
 def test_a_terminated_push_cleans_up_and_ends_skopeo(world: Site, registry: FakeRegistry, archive: Archive) -> None:
     ended = interrupted(world, registry, archive, signal.SIGTERM)
     assert ended.code == 143
     assert ended.folders() == []
-    assert f"/skopeo/pipeline-push.{ended.pid}." not in everything_readable()
+    assert f".{ended.pid}." not in everything_readable()
 
 
 def test_the_script_works_in_busybox(world: Site, registry: FakeRegistry, archive: Archive, tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
-    for applet in ("sh", "mktemp", "mkdir", "rm", "cat", "head", "od", "tr", "gzip", "ln", "id", "sed"):
+    for applet in ("sh", "readlink", "mktemp", "mkdir", "rm", "cat", "head", "od", "tr", "gzip", "ln", "id", "sed"):
         (tools / applet).symlink_to("/bin/busybox")
 
     class Alpine(Watched):
@@ -387,6 +395,25 @@ def test_gitea_with_the_broken_realm(gitea: tuple[Site, Spec], tmp_path: Path, e
     make(spec, changed, own)
     last = [event for event in events if "MB sent in" in event.text][-1]
     assert last.data["bytes"] <= 1.05 * 510_000  # half of a layer is random; what is sent is that, and the manifest
+
+
+def test_p07_gitea_that_lost_a_layers_file_gets_it_again(gitea: tuple[Site, Spec], tmp_path: Path) -> None:
+    own, spec = gitea
+    seed = secrets.randbelow(10**9)
+    built = there(own, Archive(tmp_path / "one.tar", (seed, seed + 1)).write(), commit())
+    images = make(spec, built, own)
+    client = client_of(own, "coulombcore")
+    manifest = client.manifest(spec.repository, images.images[0].digest)
+    assert manifest is not None
+    digest = manifest.layers[0][0]
+    packages = Path(own.registry("coulombcore").password.removeprefix("file:")).parent / "gitea" / "data" / "packages"
+    (packages / digest[7:9] / digest[9:11] / digest[7:]).unlink()
+    assert client.manifest(spec.repository, images.images[0].digest) == manifest  # nothing looks wrong from here
+    assert not client.opens(spec.repository, digest)
+    with dataclasses.replace(own, records=Records(tmp_path / "other.db"), shared={}) as other:
+        assert digest in find(spec, built, other).why
+        assert make(spec, built, other) == images
+    assert client.opens(spec.repository, digest)
 
 
 def test_gitea_takes_basic_for_a_lone_head(gitea: tuple[Site, Spec]) -> None:

@@ -148,7 +148,7 @@ def test_n07_p21_https_never_becomes_http() -> None:
 def test_n07_a_certificate_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
     pem = tmp_path / "server.pem"
     subprocess.run(
-        ["/usr/bin/openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-days", "1", "-keyout", pem, "-out", tmp_path / "c"],
+        ["/usr/bin/openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=lab", "-keyout", pem, "-out", tmp_path / "c"],
         check=True, capture_output=True,
     )  # fmt: skip
     pem.write_bytes(pem.read_bytes() + (tmp_path / "c").read_bytes())

@@ -29,8 +29,8 @@ def _closed() -> Iterator[None]:
 
 
 def client(
-    registry: FakeRegistry, realm: str = "own", *, username: str = USER, password: str = PASSWORD, say: Callable[[str], None] = lambda _: None,
-    clock: FakeClock | None = None,
+    registry: FakeRegistry, realm: str = "own", *, username: str = USER, password: str = PASSWORD,
+    say: Callable[[str], None] = lambda _: None, clock: FakeClock | None = None,
 ) -> Client:  # fmt: skip
     origin = Origin("http", registry.address, read_timeout=2, deadline=4, clock=clock)
     OPENED.append(Client(origin, Authorization(origin, Account(realm, username, lambda: password), say=say)))
