@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 
 from pipeline.artifacts import Source
@@ -43,8 +46,10 @@ class Push:
         self._site.records.remember(_name(self._via, self._source), "yes")
 
     def stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
+        if self._process.returncode is None:
+            # its ssh as well, which holds the pipes that are read here
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.communicate()
 
     def _behind(self) -> None:
@@ -79,6 +84,7 @@ class Push:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment(git.environment(self._remote)),
+            start_new_session=True,
         )
 
 
