@@ -10,7 +10,7 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.errors import IntegrityError
 from pipeline.records.file import File
 
-# an intent that neither an outcome of its own run nor a later look at the same stage has closed
-OPEN = """not exists (select 1 from record o where o.key = record.key and o.id > record.id and o.run = record.run and o.state != 'intent')
-  and not exists (select 1 from record o where o.stage = record.stage and o.state = 'made' and o.id > record.id)
-  and not exists (select 1 from record o where o.stage = record.stage and o.state = 'found' and o.id > record.id)"""
+# an intent of stage :stage that neither an outcome of its own run nor a later look at the same stage has closed
+OPEN = """stage = :stage and state = 'intent'
+  and id > coalesce((select max(id) from record where stage = :stage and state = 'made'), 0)
+  and id > coalesce((select max(id) from record where stage = :stage and state = 'found'), 0)
+  and not exists (select 1 from record o where o.key = record.key and o.id > record.id and o.run = record.run and o.state != 'intent')"""
 COLUMNS = "run, stage, key, parent, state, artifact, detail, actor, started_at, finished_at, checksum"
 INTENT, MADE, FOUND, FAILED = "intent", "made", "found", "failed"
 
@@ -101,21 +102,22 @@ class Records:
 
     def artifact(self, key: str) -> Artifact | None:
         """The artifact that `key` last became, to ask the world about."""
-        found = [record for state in (MADE, FOUND) for record in self._select("key = ? and state = ?", (key, state), 1)]
+        found = [
+            record for state in (MADE, FOUND) for record in self._select("key = :key and state = :state", {"key": key, "state": state}, 1)
+        ]
         return max(found, key=lambda record: record.number).artifact if found else None
 
     def last(self, stage: str, state: str = MADE) -> Record | None:
         """The newest record of a stage in that state."""
-        return next(iter(self._select("stage = ? and state = ?", (stage, state), 1)), None)
+        return next(iter(self._select("stage = :stage and state = :state", {"stage": stage, "state": state}, 1)), None)
 
     def history(self, limit: int = 50) -> list[Record]:
         """The newest records first, intents left out."""
-        return list(self._select("state != 'intent'", (), limit))
+        return list(self._select("state != 'intent'", {}, limit))
 
     def interrupted(self, stage: str) -> bool:
-        """Whether the last intent of a stage has no outcome: somebody was killed, or is at work right now."""
-        statement = f"select 1 from record where stage = ? and state = 'intent' and {OPEN} limit 1"  # noqa: S608  # a constant of ours
-        return bool(self._file.execute(statement, (stage,)))
+        """Whether an intent of a stage has no outcome: somebody was killed, or is at work right now."""
+        return any(self._open(stage, 1))
 
     def unfinished(self) -> list[Record]:
         """Intents that no outcome followed: a run that was killed; the world has to be asked what became of them.
@@ -123,11 +125,12 @@ class Records:
         An outcome of the same run closes an intent, and so does any later run that made or found that stage's artifact: it asked
         the world, and knows.
         """
-        return list(self._select(f"state = 'intent' and {OPEN}", (), 50))
+        found = [record for stage in self._stages() for record in self._open(stage, 50)]
+        return sorted(found, key=lambda record: -record.number)[:50]
 
     def usual(self, stage: str) -> float | None:
         """The median of the last nine times this stage took to make, in seconds."""
-        times = sorted(record.seconds for record in self._select("stage = ? and state = 'made'", (stage,), 9))
+        times = sorted(record.seconds for record in self._select("stage = :stage and state = 'made'", {"stage": stage}, 9))
         return times[len(times) // 2] if times else None
 
     def hint(self, name: str) -> str | None:
@@ -140,6 +143,18 @@ class Records:
         if self.hint(name) != value:
             self._file.execute("insert or replace into hint values (?, ?)", (name, value))
 
+    def _open(self, stage: str, limit: int) -> list[Record]:
+        return list(self._select(OPEN, {"stage": stage}, limit))
+
+    def _stages(self) -> Iterator[str]:
+        """Every stage there are records of, by jumping from one to the next in the index."""
+        stage = ""
+        while rows := self._file.execute("select min(stage) from record where stage > ?", (stage,)):
+            if rows[0][0] is None:
+                return
+            stage = str(rows[0][0])
+            yield stage
+
     def _append(self, record: Record) -> None:
         artifact = "" if record.artifact is None else json.dumps(to_json(record.artifact), sort_keys=True)
         values: list[Any] = [
@@ -148,9 +163,9 @@ class Records:
         ]  # fmt: skip
         self._file.execute(f"insert into record ({COLUMNS}) values (?,?,?,?,?,?,?,?,?,?,?)", (*values, content_hash(values)))  # noqa: S608
 
-    def _select(self, where: str, values: Sequence[Any], limit: int) -> Iterator[Record]:
-        query = f"select {COLUMNS}, id from record where {where} order by id desc limit ?"  # noqa: S608  # `where` is ours, values are bound
-        for row in self._file.execute(query, (*values, limit)):
+    def _select(self, where: str, values: Mapping[str, Any], limit: int) -> Iterator[Record]:
+        query = f"select {COLUMNS}, id from record where {where} order by id desc limit :limit"  # noqa: S608  # `where` is ours, values are bound
+        for row in self._file.execute(query, {**values, "limit": limit}):
             yield self._record(row)
 
     def _record(self, row: Sequence[Any]) -> Record:

@@ -6,9 +6,10 @@ import contextlib
 import errno
 import itertools
 import os
+import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ create table if not exists record (
 );
 create index if not exists record_by_key on record (key, state, id);
 create index if not exists record_by_stage on record (stage, state, id);
-create index if not exists record_by_state on record (state, id);
 create table if not exists hint (name text primary key, value text not null);
 """
 PATIENCE = 10.0  # seconds to wait for another process that is writing
@@ -60,7 +60,7 @@ class File:
                 self._open.close()
                 self._open = None
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+    def execute(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         """Run one statement to its end. A file found to be broken is set aside, and the statement run on a new one."""
         with self._lock, _told(self.path):
             try:
@@ -71,7 +71,7 @@ class File:
                 self._put_aside()
                 return self._once(statement, values)
 
-    def _once(self, statement: str, values: Sequence[Any]) -> list[Any]:
+    def _once(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
         if self._open is None:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._open = _ready(self.path)
@@ -79,15 +79,15 @@ class File:
             return self._open.execute(statement, values).fetchall()
 
     def _put_aside(self) -> None:
-        if self._open is not None:
-            self._open.close()
-            self._open = None
         names = (f"{self.path.name}.corrupt-{int(self._clock.now()) + number}" for number in itertools.count())
         self.set_aside = next(path for path in map(self.path.with_name, names) if not path.exists())
-        for suffix in ("-wal", "-shm", ""):  # the log may hold what the file has lost
-            part = self.path.with_name(self.path.name + suffix)
-            if part.exists():
-                part.rename(self.set_aside.with_name(self.set_aside.name + suffix))
+        log = self.path.with_name(self.path.name + "-wal")
+        if log.exists():  # it may hold what the file has lost, and closing takes it away
+            shutil.copyfile(log, self.set_aside.with_name(self.set_aside.name + "-wal"))
+        self.close()
+        self.path.rename(self.set_aside)
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
 
 def _ready(path: Path) -> sqlite3.Connection:
