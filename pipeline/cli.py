@@ -44,7 +44,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
     found = Collection()
     for order, (verb, says) in enumerate(STAGES.items()):
         found.add_task(tasks.stage(verb, says, order if verb != RELEASE else len(STAGES) + 1))
-    for each in (tasks.verify, tasks.plan, tasks.status, tasks.history, tasks.schema, tasks.demo, tasks.test):
+    for each in (tasks.verify, tasks.plan, tasks.doctor, tasks.status, tasks.history, tasks.schema, tasks.demo, tasks.test):
         found.add_task(each())
     found.add_collection(lab_tasks())
     return found
@@ -151,6 +151,23 @@ class _Tasks:
                 print(f"{stage.verb:<8} {'there' if finding.artifact else 'to do':<6} {finding.why or (finding.artifact.id if finding.artifact else '')}")
 
         return task(plan, help=HELP)
+
+    def doctor(self) -> Any:
+        @cli
+        def doctor(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
+            """Look at everything a release needs, change nothing, and say what mends it."""
+            from pipeline.doctor import examine, exit_code, rows, table
+
+            with self.site(env, blueprint, json) as (found, site):
+                verdicts = examine(found, site)
+            if json:
+                _print_json({"verdicts": rows(verdicts)})
+            else:
+                print(table(verdicts))
+            if code := exit_code(verdicts):
+                raise Exit(code=code)
+
+        return task(doctor, help=HELP)
 
     def status(self) -> Any:
         @cli

@@ -1,0 +1,15 @@
+"""Is everything there that a release needs: each dependency of a blueprint looked at, nothing changed, and what mends it.
+
+    verdicts = examine(blueprint, site)
+    print(table(verdicts))
+
+Every check is bounded in time. One that breaks says so itself and keeps none of the others.
+"""
+
+from __future__ import annotations
+
+from pipeline.doctor.examine import examine
+from pipeline.doctor.show import rows, table
+from pipeline.doctor.verdict import Status, Verdict, exit_code
+
+__all__ = ["Status", "Verdict", "examine", "exit_code", "rows", "table"]

@@ -1,0 +1,168 @@
+"""The cluster: is it the one that is meant, may we do there what a deploy does, and is anybody else at it."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.deploy import chart, history, lease
+from pipeline.deploy.spec import Helm
+from pipeline.doctor import permissions
+from pipeline.doctor.verdict import Check, Verdict, ask_all, fail, ok, unknown, warn
+from pipeline.errors import AuthError, ConfigError
+from pipeline.stage import Site
+from pipeline.tools import kube_status, kubeconfig
+from pipeline.tools.kube import Kube, connect, path
+from pipeline.tools.kube_objects import condition, notes
+from pipeline.tools.kube_objects import name as name_of
+from pipeline.verify.http import Http
+from pipeline.verify.web import Ask, get
+
+PRESSURE = ("MemoryPressure", "DiskPressure", "PIDPressure")
+CUSTOM = re.compile(rb"^apiVersion:\s*([a-z0-9.-]+\.[a-z]+/v\w+)\s*$", re.MULTILINE)
+BUILT_IN = (".k8s.io",)
+SOON = 30  # days before the end of a client certificate
+PAGE = 5.0  # seconds for the ingress
+
+
+def look(name: str, releases: Sequence[Helm], pages: Sequence[Http], site: Site) -> Iterator[Verdict]:
+    """Every verdict on the cluster. Raises what the client raises where the API does not answer."""
+    where, spec = f"{name} (cluster)", site.cluster(name)
+    access = kubeconfig.load(str(site.root / Path(spec.kubeconfig).expanduser()), spec.context)
+    line = kubeconfig.bound(access, spec.identity)
+    if line:
+        yield warn(where, "identity", "the site file does not bind it: another kubeconfig of that name would be used", f"add {line}")
+    else:
+        yield ok(where, "identity", f"the kubeconfig's CA is the one the site file names ({spec.identity[:19]}…)")
+    kube = connect(site, name)
+    version = kube.get("/version") or {}
+    way = f"through {spec.tunnel}" if spec.tunnel else "directly"
+    yield ok(where, "API", f"Kubernetes {version.get('gitVersion', '?')} at {access.host}:{access.port}, {way}")
+    checks = [
+        Check(where, "certificate", partial(_certificate, where, access.certificate, site.clock.now())),
+        Check(where, "nodes", partial(_nodes, where, kube)),
+    ]
+    for release in releases:
+        checks += [
+            Check(where, "namespace", partial(_namespace, where, name, release, kube)),
+            Check(where, "permissions", partial(permissions.look, where, release, kube)),
+            Check(where, "chart's kinds", partial(_kinds, where, release, kube, site)),
+            Check(where, "release", partial(_release, where, release, kube)),
+            Check(where, "lock", partial(_lock, where, release, kube)),
+        ]
+    if not releases:
+        namespaces = "no deploy stage of this blueprint names it"
+        checks.append(Check(where, "release", lambda: [ok(where, "release", namespaces)]))
+    checks += [Check(where, "ingress", partial(_ingress, where, name, page, site)) for page in pages]
+    yield from ask_all(checks)
+
+
+def _certificate(where: str, pem: str, now: float) -> Iterator[Verdict]:
+    """How long the client certificate holds; nothing where there is none."""
+    if not pem:
+        return
+    from cryptography import x509  # comes with paramiko; 40 ms that only the doctor pays
+
+    ends = x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
+    days = (ends - datetime.datetime.fromtimestamp(now, datetime.UTC)).days
+    mend = "copy a new kubeconfig from the node: k3s renews it when it restarts (/etc/rancher/k3s/k3s.yaml)"
+    text = f"the kubeconfig's certificate holds until {ends:%Y-%m-%d}"
+    if days < 0:
+        yield fail(where, "certificate", f"{text}: it has run out", mend, AuthError)
+    elif days < SOON:
+        yield warn(where, "certificate", f"{text}: {days} days", mend)
+    else:
+        yield ok(where, "certificate", text)
+
+
+def _nodes(where: str, kube: Kube) -> Iterator[Verdict]:
+    try:
+        nodes = kube.list(path("v1", "nodes"))["items"]
+    except AuthError:
+        yield unknown(where, "nodes", "this user may not list nodes, which a deploy does not need")
+        return
+    ready = [node for node in nodes if condition(node, "Ready").get("status") == "True"]
+    text = f"{len(ready)} of {len(nodes)} ready"
+    if not ready:
+        yield fail(where, "nodes", text, "kubectl describe node; on it: systemctl status k3s")
+        return
+    pressed = [f"{name_of(node)} {kind}" for node in nodes for kind in PRESSURE if condition(node, kind).get("status") == "True"]
+    if pressed or len(ready) < len(nodes):
+        yield warn(where, "nodes", ", ".join([text, *pressed]), "kubectl describe node; for DiskPressure on it: crictl rmi --prune")
+        return
+    yield ok(where, "nodes", text)
+
+
+def _namespace(where: str, cluster: str, release: Helm, kube: Kube) -> Iterator[Verdict]:
+    found = kube.get(path("v1", "namespaces", name=release.namespace))
+    if found is None and release.create_namespace:
+        yield ok(where, "namespace", f"{release.namespace} is not there yet; a deploy makes it")
+    elif found is None:
+        mend = f"kubectl create namespace {release.namespace}, or set `create_namespace: true` in the deploy stage"
+        yield fail(where, "namespace", f"cluster {cluster} has no namespace {release.namespace}", mend)
+    elif found.get("status", {}).get("phase") == "Terminating":
+        raise kube_status.terminating(release.namespace)
+    else:
+        yield ok(where, "namespace", f"{release.namespace} is there")
+
+
+def _kinds(where: str, release: Helm, kube: Kube, site: Site) -> Iterator[Verdict]:
+    """Whether the cluster knows the custom kinds that the chart's templates name."""
+    files = chart.read(site.root, release.chart).files
+    versions = sorted({found.decode() for _, content in files for found in CUSTOM.findall(content)})
+    custom = [version for version in versions if not version.partition("/")[0].endswith(BUILT_IN)]
+    missing = [version for version in custom if kube.get(f"/apis/{version}") is None]
+    if missing:
+        # a chart may leave that template out by a value, so it is not sure to fail
+        mend = "install what brings them (Traefik: k3s ships it; helm install traefik traefik/traefik), or turn that part of the chart off"
+        yield warn(where, "chart's kinds", f"the cluster does not know {', '.join(missing)}, which templates of the chart use", mend)
+    elif custom:
+        yield ok(where, "chart's kinds", f"{', '.join(custom)} known")
+
+
+def _release(where: str, release: Helm, kube: Kube) -> Iterator[Verdict]:
+    revisions = history.read(kube, release.namespace, release.release)
+    newest = revisions[0] if revisions else None
+    if newest is None:
+        yield ok(where, "release", f"{release.release} was never released here")
+        return
+    text = f"revision {newest.number} of {release.release} is {newest.status}"
+    if newest.pending:
+        mend = "if nobody is at work (see lock): inv deploy, which repairs it first"
+        yield warn(where, "release", f"{text}: a helm is at work or was killed", mend)
+    elif newest.status == "failed":
+        yield warn(where, "release", text, "inv status says what serves; inv deploy puts it right")
+    else:
+        yield ok(where, "release", text + (f", rollout {newest.rollout}" if newest.rollout else ", not made by this pipeline"))
+
+
+def _lock(where: str, release: Helm, kube: Kube) -> Iterator[Verdict]:
+    name = f"pipeline-{release.release}"
+    found = kube.get(path("coordination.k8s.io/v1", "leases", release.namespace, name))
+    spec: dict[str, Any] = (found or {}).get("spec") or {}
+    identity = str(spec.get("holderIdentity") or "")
+    if message := notes(found or {}).get(lease.FREEZE):
+        mend = f"wait, or lift it: kubectl annotate lease {name} -n {release.namespace} {lease.FREEZE}-"
+        yield warn(where, "lock", f"deploys are frozen: {message}", mend)
+    elif identity:
+        holder = lease.Holder.read(identity)
+        who = holder.person if holder else identity
+        mend = "wait until it is done; a run that died is taken over by itself within half a minute"
+        yield warn(where, "lock", f"{who} holds it since {spec.get('acquireTime', '?')}, renewed {spec.get('renewTime', '?')}", mend)
+    else:
+        yield ok(where, "lock", "nobody is deploying, nothing is frozen")
+
+
+def _ingress(where: str, cluster: str, page: Http, site: Site) -> Iterator[Verdict]:
+    """Whether the front door answers at all: any status will do, verify asks for more."""
+    url = page.url or site.cluster(cluster).ingress
+    if not url:
+        raise ConfigError(
+            "no ingress is named", mend="write `ingress` in the site's cluster, e.g. http://10.0.0.5:80, or `url` under verify"
+        )
+    answer = get(Ask(url.rstrip("/"), page.host, "/", False), PAGE)
+    yield ok(where, "ingress", f"{url} answers for {page.host} (HTTP {answer.status})")

@@ -1,0 +1,72 @@
+"""Which checks a blueprint calls for: those of this machine, and of each node that its stages name."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+from pipeline.build.nix import Nix
+from pipeline.deploy.spec import Helm
+from pipeline.doctor import build_host, cluster, node, registry, remote, workstation
+from pipeline.doctor.verdict import LIMIT, Check, Verdict, ask_all, unknown
+from pipeline.plan import Blueprint
+from pipeline.push.skopeo import Spec as Skopeo
+from pipeline.stage import Plan, Site
+from pipeline.sync.git import Git
+from pipeline.verify.http import Http
+
+SSH = 14.0  # seconds: a machine that does not answer says so itself after ten
+
+
+def examine(blueprint: Blueprint, site: Site) -> list[Verdict]:
+    """A verdict on every dependency of the blueprint, this machine's first, then in the order of its stages. Changes nothing."""
+    quiet = dataclasses.replace(site, sink=lambda _event: None)  # the same connections; what a client would tell is a verdict here
+    found = ask_all(checks(blueprint.plan, quiet))
+    return [
+        dataclasses.replace(verdict, evidence=site.secrets.mask(verdict.evidence), mend=site.secrets.mask(verdict.mend))
+        for verdict in found
+    ]
+
+
+def checks(plan: Plan, site: Site) -> list[Check]:
+    """What is asked, each node once, however many stages name it."""
+    found = workstation.checks(plan, site)
+    builds: dict[str, Nix | None] = {}
+    registries: dict[str, list[str]] = {}
+    for stage in plan:
+        match stage.spec:
+            case Git(host=host, via=via):
+                builds.setdefault(host, None)
+                if via:
+                    found.append(Check(f"{via} (git)", "remote", partial(remote.look, via, site)))
+            case Nix(host=host) as spec:
+                builds[host] = spec
+            case Skopeo(registry=name, repository=repository):
+                registries.setdefault(name, []).append(repository)
+            case Helm() | Http():
+                pass  # their cluster is looked at below, once the registries are known
+            case _:
+                where = f"{stage.verb} ({stage.driver.name})"
+                found.append(Check(where, "checks", partial(_strange, where)))
+    for host, build in builds.items():
+        found.append(Check(f"{host} (build host)", "ssh", partial(build_host.look, host, build, site), SSH))
+    for name, repositories in registries.items():
+        found.append(Check(f"{name} (registry)", "answers", partial(registry.look, name, repositories, site), 2 * LIMIT))
+    return found + _clusters(plan, site, list(registries))
+
+
+def _clusters(plan: Plan, site: Site, registries: list[str]) -> list[Check]:
+    helms = [stage.spec for stage in plan if isinstance(stage.spec, Helm)]
+    pages = [stage.spec for stage in plan if isinstance(stage.spec, Http)]
+    names = dict.fromkeys([spec.cluster for spec in helms] + [spec.cluster for spec in pages])
+    found = []
+    for name in names:
+        releases = [spec for spec in helms if spec.cluster == name]
+        hosts = [spec for spec in pages if spec.cluster == name]
+        found.append(Check(f"{name} (cluster)", "kubeconfig", partial(cluster.look, name, releases, hosts, site), 2 * SSH))
+        found.append(Check(f"{name} (node)", "ssh", partial(node.look, name, registries, site), 2 * SSH))
+    return found
+
+
+def _strange(where: str) -> list[Verdict]:
+    return [unknown(where, "checks", "no checks are known for this driver")]

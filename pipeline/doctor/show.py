@@ -1,0 +1,37 @@
+"""The verdicts as a table for a person and as rows for a machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.doctor.verdict import Status, Verdict
+from pipeline.errors import HOSTILE
+
+LINES = 6  # of evidence
+
+
+def rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """Each verdict as plain JSON values."""
+    return [dataclasses.asdict(verdict) | {"status": verdict.status.value} for verdict in verdicts]
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+    """One line for what is well; evidence and mend below what is not. Ends with the count of each."""
+    width = max((len(verdict.name) for verdict in verdicts), default=0)
+    lines: list[str] = []
+    where = ""
+    for verdict in verdicts:
+        if verdict.where != where:
+            where = verdict.where
+            lines += ["", where] if lines else [where]
+        first, *more = verdict.evidence.splitlines()[:LINES] or [""]
+        lines.append(f"  {verdict.status:<8}{verdict.name:<{width}}  {first}".rstrip())
+        lines += [f"  {'':<8}{'':<{width}}  {line}".rstrip() for line in more]
+        lines += [f"  {'':<8}{'mend' if number == 0 else '':<{width}}  {line}" for number, line in enumerate(verdict.mend.splitlines())]
+    counts = Counter(verdict.status for verdict in verdicts)
+    words = {Status.OK: "ok", Status.WARN: "to be looked at", Status.FAIL: "failed", Status.UNKNOWN: "unknown"}
+    lines += ["", ", ".join(f"{counts[status]} {word}" for status, word in words.items() if counts[status]) or "nothing to look at"]
+    return "\n".join(HOSTILE.sub(lambda found: ascii(found[0])[1:-1], line) for line in lines)
