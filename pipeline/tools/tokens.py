@@ -85,7 +85,8 @@ class Authorization:
             token = self._tokens.get(repository)
             if token and token.header != used:
                 return token.header  # another thread has fetched it meanwhile
-            if used in self._doubted:
+            lapsed = token is not None and self._origin.clock.monotonic() >= token.stale_at
+            if used in self._doubted and not lapsed:
                 raise self.refuse(repository, "HTTP 401, also with a new token")
             self._challenge = headers.get("www-authenticate", "")
             fresh = self._fetched(repository)

@@ -179,8 +179,8 @@ def test_p07_a_layer_that_got_lost_is_sent_again(world: Site, registry: FakeRegi
 
 
 def test_p08_a_token_of_short_life_is_renewed_on_the_way(world: Site, registry: FakeRegistry, tmp_path: Path) -> None:
-    registry.says_lifetime, registry.lifetime = True, 0.3
-    registry.fault("POST", "uploads", act=lambda: time.sleep(0.4), count=2)
+    registry.says_lifetime, registry.lifetime = True, 1.0
+    registry.fault("POST", "uploads", act=lambda: time.sleep(1.1), count=2)
     archive = Archive(tmp_path / "image.tar", tuple(range(8))).write()
     assert tried(SPEC, bundle(archive), world, 1) == 1
     assert registry.tokens >= 2
