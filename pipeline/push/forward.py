@@ -5,37 +5,23 @@ from __future__ import annotations
 import hmac
 import http.client
 import http.server
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError, Transient
-from pipeline.tools.origin import ERROR_CAP, Answer, lowered, refusal
-from pipeline.tools.registry import MANIFEST_CAP, words
+from pipeline.push.body import PIECE, Body, ClientGone, incoming
+from pipeline.tools.http_faults import refusal
+from pipeline.tools.origin import ERROR_CAP, Answer, lowered
+from pipeline.tools.registry import words
 
 if TYPE_CHECKING:
     from pipeline.push.relay import Relay
 
-PIECE = 256 * 1024  # bytes moved at once
 IDLE = 300.0  # seconds a client's connection may be silent
 HOP = frozenset(
     ("connection", "proxy-connection", "keep-alive", "te", "trailer", "upgrade", "host", "authorization", "transfer-encoding",
      "content-length", "expect")
 )  # fmt: skip  # they belong to one leg of the way; both legs get their own
-
-
-class ClientGone(Exception):
-    """The client went away in the middle of a request: nobody is left to be told."""
-
-
-@dataclass(frozen=True)
-class Body:
-    """How the client sends its body: `length` bytes or chunked; `held` are its bytes where it is small, and can be sent twice."""
-
-    length: int
-    chunked: bool
-    held: bytes | None
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -85,7 +71,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _forwarded(self, target: str, manifest: str) -> None:
         relay = self.relay
-        body = self._body(bool(manifest))
+        body = incoming(self.rfile, self.headers, manifest=bool(manifest))
         if body is None:
             return self._say(413 if manifest else 400)
         if manifest:
@@ -101,16 +87,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if refused is not None:
             raise relay.authorization.refuse(relay.repository, f"HTTP 401 {words(refused)}")
         return None
-
-    def _body(self, manifest: bool) -> Body | None:
-        """None where a manifest is too large or has no length, or the length is no number."""
-        length = self.headers.get("Content-Length", "0")
-        chunked = "chunked" in self.headers.get("Transfer-Encoding", "").lower()
-        if not (length.isascii() and length.isdigit()) or (manifest and (chunked or int(length) > MANIFEST_CAP)):
-            return None
-        size = int(length)
-        held = None if chunked or (size and not manifest) else b"".join(self._pieces(size))
-        return Body(size, chunked, held)
 
     def _exchange(self, target: str, used: str, body: Body, manifest: bool) -> Answer | None:
         """Pass the request on and its answer back; a 401 is not passed back but returned."""
@@ -157,55 +133,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.relay.passed(len(body.held))
             return
         try:
-            for piece in self._chunks() if body.chunked else self._pieces(body.length):
+            for piece in body.pieces():
                 connection.send(b"%x\r\n%b\r\n" % (len(piece), piece) if body.chunked else piece)
                 self.relay.passed(len(piece))
             if body.chunked:
                 connection.send(b"0\r\n\r\n")
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the registry has answered before the end, or is gone: reading its answer tells which
-
-    def _read(self, size: int) -> bytes:
-        try:
-            piece = self.rfile.read(size)
-        except OSError as error:
-            raise ClientGone from error
-        if not piece:
-            raise ClientGone
-        return piece
-
-    def _line(self) -> bytes:
-        try:
-            return self.rfile.readline(ERROR_CAP)
-        except OSError as error:
-            raise ClientGone from error
-
-    def _pieces(self, length: int) -> Iterator[bytes]:
-        while length > 0:
-            piece = self._read(min(length, PIECE))
-            length -= len(piece)
-            yield piece
-
-    def _chunks(self) -> Iterator[bytes]:
-        """The client's chunks, gathered into larger pieces."""
-        gathered = bytearray()
-        while True:
-            try:
-                length = int(self._line().partition(b";")[0], 16)
-            except ValueError:
-                raise ClientGone from None
-            if length == 0:
-                while self._line() not in (b"\r\n", b"\n", b""):
-                    pass
-                break
-            for piece in self._pieces(length):
-                gathered += piece
-            self._line()
-            if len(gathered) >= PIECE:
-                yield bytes(gathered)
-                gathered.clear()
-        if gathered:
-            yield bytes(gathered)
 
     def _pass_back(self, response: http.client.HTTPResponse, target: str) -> None:
         headers = {name: value for name, value in response.getheaders() if name.lower() not in HOP | {"www-authenticate", "location"}}

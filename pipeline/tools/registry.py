@@ -15,7 +15,8 @@ from urllib.parse import urljoin, urlsplit
 from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError
 from pipeline.events import What
 from pipeline.tools import references
-from pipeline.tools.origin import ERROR_CAP, SAFE, Answer, Origin, refusal
+from pipeline.tools.http_faults import refusal
+from pipeline.tools.origin import ERROR_CAP, SAFE, Answer, Origin
 from pipeline.tools.tokens import Account, Authorization
 
 if TYPE_CHECKING:

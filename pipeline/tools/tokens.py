@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from pipeline.errors import AuthError, ConfigError
-from pipeline.tools.origin import Answer, Origin, refusal
+from pipeline.tools.http_faults import refusal
+from pipeline.tools.origin import Answer, Origin
 
 TOKEN_CAP = 64 * 1024  # bytes of a token endpoint's answer
 LIFETIME = 60.0  # seconds, where the answer names none (distribution's token specification)

@@ -16,7 +16,8 @@ import pytest
 from pipeline.errors import Ambiguous, ConfigError, PipelineError, RateLimited, ResourceError, Transient
 from pipeline.testing import FakeClock
 from pipeline.testing.registry import FakeRegistry
-from pipeline.tools.origin import Origin, refusal, retry_after
+from pipeline.tools.http_faults import refusal, retry_after
+from pipeline.tools.origin import Origin
 
 
 @contextlib.contextmanager

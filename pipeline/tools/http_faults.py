@@ -1,0 +1,68 @@
+"""What goes wrong in HTTP, in our words: a socket's, TLS's or http.client's fault, and an answer that says no."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Mapping
+from email.utils import mktime_tz, parsedate_tz
+
+from pipeline.errors import Ambiguous, ConfigError, PipelineError, RateLimited, ResourceError, Transient
+
+
+def told(error: Exception, peer: str, *, written: bool = False) -> PipelineError:
+    """A socket's, TLS's or http.client's fault in our words; `written` says that a write was under way. `peer` is scheme://host:port."""
+    cause = f"{type(error).__name__}: {error}"
+    number = getattr(error, "errno", None)
+    if isinstance(error, socket.gaierror) and number != socket.EAI_AGAIN:
+        return ConfigError(f"{peer}: the name does not resolve", cause=cause, mend="correct the address, or mend this machine's DNS")
+    if type(error).__module__ == "ssl":
+        if "CERTIFICATE" in str(error).upper():
+            return ConfigError(
+                f"{peer}: its certificate is not trusted", cause=cause, mend="add its CA to this machine's trust store (or SSL_CERT_FILE)"
+            )
+        if "WRONG_VERSION_NUMBER" in str(error) or "RECORD_LAYER_FAILURE" in str(error) or "HTTP_REQUEST" in str(error):
+            return ConfigError(
+                f"{peer}: what answers there does not speak TLS; it was not asked without",
+                cause=cause,
+                mend="if it is meant to be plain HTTP, write scheme: http in the site file",
+            )
+    if number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
+        return ResourceError(f"{peer}: this machine has no socket left", cause=cause, mend="raise the limit of open files (ulimit -n)")
+    if written:
+        return Ambiguous(f"{peer}: the connection was lost after a write was sent; its outcome is not known", cause=cause)
+    if isinstance(error, TimeoutError):
+        return Transient(f"{peer}: no answer in time", cause=cause, mend=f"look whether {peer} is up and reachable from here")
+    return Transient(f"{peer}: the connection failed", cause=cause, mend=f"look whether {peer} is up and reachable from here")
+
+
+def retry_after(text: str, now: float) -> float | None:
+    """Seconds to wait by a Retry-After header in either form (RFC 9110, 10.2.3); None where it says nothing."""
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    date = parsedate_tz(text)
+    return None if date is None else max(0.0, mktime_tz(date) - now)
+
+
+def refusal(status: int, headers: Mapping[str, str], text: str, peer: str, what: str, *, written: bool, now: float) -> PipelineError:
+    """What a 408, 429 or 5xx answer to `what` means. A 5xx to a write is Ambiguous: Gitea has answered 500 to manifests it had stored."""
+    wait = retry_after(headers.get("retry-after", ""), now)
+    cause = f"HTTP {status} {text}".strip()
+    if status == 429 or (status == 503 and wait is not None):
+        until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now + (wait or 0)))
+        return RateLimited(
+            f"{peer} asks for patience ({what})",
+            retry_after=5.0 if wait is None else wait,
+            cause=cause,
+            mend=f"it takes requests again at {until}" if wait else "",
+        )
+    if status == 507:
+        return ResourceError(
+            f"{peer}: the registry's storage is full ({what})", cause=cause, mend="free space in the registry, then run again"
+        )
+    if status == 408 or status >= 500:
+        kind = Ambiguous if written else Transient
+        return kind(f"{peer} failed ({what})", cause=cause, mend=f"look at the log of {peer}")
+    return ConfigError(f"{peer} refused {what}", cause=cause, mend="the cause above is the registry's own word")
