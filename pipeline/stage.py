@@ -15,6 +15,7 @@ from pipeline.artifacts import Artifact, content_hash
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import ConfigError
 from pipeline.events import Event, Sink, What
+from pipeline.failpoint import failpoint
 from pipeline.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class Site:
     def tell(self, what: What, stage: str, text: str, **data: Any) -> None:
         """Tell the faces what happens. Secrets read so far are masked here, once for all of them."""
         self.sink(Event(what, stage, self.secrets.mask(text), self.clock.now(), _masked(data, self.secrets.mask)))
+        failpoint(f"{stage}.{what}")
 
     def share(self, name: str, make: Callable[[], Any]) -> Any:
         """The connection kept under `name`, made on first use; closed with the site where it has `close`.

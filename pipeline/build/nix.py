@@ -12,7 +12,7 @@ from functools import cache
 from pipeline.artifacts import Bundle, Tree, content_hash
 from pipeline.build import archive
 from pipeline.build.story import Story
-from pipeline.errors import Cancelled, IntegrityError, PipelineError
+from pipeline.errors import Cancelled, IntegrityError, PipelineError, Transient
 from pipeline.events import What
 from pipeline.host import Cmd, Host, job
 from pipeline.stage import Driver, Finding, Site
@@ -80,7 +80,10 @@ def make(spec: Nix, tree: Tree, site: Site) -> Bundle:
             code = job.run_detached(host, work, story.hear, clock=site.clock, notice=lambda text: site.tell(What.WARN, "build", text))
         except (KeyboardInterrupt, Cancelled):
             job.cancel(host, work.name)
+            job.retire(host, work.name)
             raise
+    if code == job.CANCELLED:
+        raise Transient(f"the build on {spec.host} was stopped by somebody else", log=str(story.path))
     if code == 0 or story.facts:
         return _bundle(spec, tree, archive.read(story.facts))
     raise _failure(spec, tree, host, story, code)

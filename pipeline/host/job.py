@@ -17,6 +17,7 @@ from pipeline.host.scripts import script, words
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 PATIENCE = 900.0  # seconds without contact before a follower gives up; the job goes on
 PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)  # seconds between tries to find the way back
+CANCELLED = 143  # the exit code of a job that was ended by `cancel`
 Phase = Literal["absent", "running", "finished", "died"]
 
 

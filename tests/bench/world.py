@@ -7,6 +7,7 @@ that namespace, with the same addresses in their configuration as without it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -110,7 +111,7 @@ def working_copy(app: str, root: Path) -> None:
     (probe / "probe.nix").write_text(wide)
     numbers = " ".join(f'"{number:02d}"' for number in range(FILLERS))
     (probe / "default.nix").write_text(
-        DEFAULT_NIX % {"bytes": FILLER_MIB << 20, "numbers": numbers, "seed": app.encode().hex().ljust(30, "0")[:30]}
+        DEFAULT_NIX % {"bytes": FILLER_MIB << 20, "numbers": numbers, "seed": hashlib.sha256(app.encode()).hexdigest()[:30]}
     )
     config = root / "config"
     config.mkdir()

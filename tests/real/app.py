@@ -1,0 +1,90 @@
+"""An application of a test's own on the lab: a working copy like this repository, released under another name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.plan import Blueprint, load
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("chart", "flake.nix", "pipeline/lab/probe", ".gitignore")
+
+
+@dataclass(frozen=True)
+class App:
+    """The application `name`, its working copy in `root`, and the lab's site file as plain values."""
+
+    name: str
+    root: Path
+    site: dict[str, Any]
+
+    @property
+    def blueprint(self) -> Blueprint:
+        return load(self.root / "config", self.name, "lab")
+
+    def git(self, *words: str) -> str:
+        return subprocess.run(["git", "-C", str(self.root), *words], check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self, message: str) -> str:
+        """Commit all there is. The commit."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+    def change(self, text: str) -> str:
+        """A change that gives another image: the version in its topmost layer, committed."""
+        (self.root / "pipeline/lab/probe/version").write_text(text + "\n")
+        return self.commit(f"Version {text}")
+
+    def inv(self, *words: str, env: dict[str, str] | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """`inv` in the working copy, as a process of its own."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+        argv = [str(Path(sys.executable).with_name("inv")), *words]
+        return subprocess.run(argv, cwd=self.root, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+
+    def kubectl(self, *words: str, stdin: str = "") -> str:
+        cluster = self.site["clusters"]["railiance01"]
+        argv = [self.site["tools"]["kubectl"], "--kubeconfig", cluster["kubeconfig"], "--namespace", "coulomb", *words]
+        return subprocess.run(argv, check=True, capture_output=True, text=True, input=stdin).stdout
+
+    def helm(self, *words: str) -> str:
+        cluster = self.site["clusters"]["railiance01"]
+        argv = [self.site["tools"]["helm"], "--kubeconfig", cluster["kubeconfig"], "--namespace", "coulomb", *words]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
+@contextlib.contextmanager
+def application(name: str, root: Path) -> Iterator[App]:
+    """The application under a name of this run's own (git and the registry keep what they were given), its release taken away afterwards."""
+    name = f"{name}-{secrets.token_hex(3)}"
+    for each in COPIED:
+        source, target = ROOT / each, root / each
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    (root / "config").mkdir()
+    for file in ("ihp-railiance-probe.yml", "ihp-railiance-probe.lab.yml"):
+        text = (ROOT / "config" / file).read_text().replace("probe.lab.test", f"{name}.lab.test")
+        (root / "config" / file.replace("ihp-railiance-probe", name)).write_text(text.replace("ihp-railiance-probe", name))
+    (root / "tasks.py").write_text('from pipeline import collection\n\nns = collection("config")\n')
+    site_file = (ROOT / ".pipeline/lab/site.yml").resolve()
+    (root / ".pipeline/lab").mkdir(parents=True)
+    (root / ".pipeline/lab/site.yml").symlink_to(site_file)
+    app = App(name, root, yaml.safe_load(site_file.read_text()))
+    app.git("init", "--quiet", "--initial-branch=main")
+    app.commit("Start")
+    try:
+        yield app
+    finally:
+        app.helm("uninstall", name, "--ignore-not-found", "--wait")
+        app.kubectl("delete", "secret,lease", name, f"pipeline-{name}", "--ignore-not-found")
