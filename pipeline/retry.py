@@ -25,7 +25,8 @@ Notice = Callable[[PipelineError, int, float], None]
 
 @dataclass(frozen=True)
 class Policy:
-    """At most `attempts` tries and `patience` seconds in all; the waits have full jitter, from `base` seconds doubling up to `cap`.
+    """At most `attempts` tries, and none begun later than `patience` seconds after the first failure (a build may run for an hour
+    before it loses its connection). The waits have full jitter, from `base` seconds doubling up to `cap`.
 
     What a RateLimited peer asked for is a floor, and the jitter is added to it.
     """

@@ -78,7 +78,7 @@ def parse(text: str, name: str) -> Document:
     events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
         return _Reader(name, events).document()
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeEncodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
         raise ConfigError(f"{where}: this is not YAML", cause=str(getattr(error, "problem", error) or error)) from error
@@ -183,20 +183,21 @@ def scalar(text: str) -> Any:
 
 
 def _merged(low: Any, high: Any, path: Path_, places: dict[Path_, Place], above: Mapping[Path_, Place]) -> Any:
-    if not (isinstance(low, dict) and isinstance(high, dict)):
+    if not isinstance(high, dict):
         places.update({place: where for place, where in above.items() if place[: len(path)] == path})
         return high
+    if not isinstance(low, dict):
+        low = {}  # laid over nothing, so that what is removed further down does not stay as a null
+        places.update({place: where for place, where in above.items() if place == path})
     merged = dict(low)
     for key, value in high.items():
-        here = (*path, key)
         if value is None:
             merged.pop(key, None)
-        elif key in low:
-            merged[key] = _merged(low[key], value, here, places, above)
         else:
-            # laid over nothing, so that what it removes further down does not stay as a null
-            merged[key] = _merged({}, value, here, places, above) if isinstance(value, dict) else value
-            places.update({place: where for place, where in above.items() if place[: len(here)] == here})
+            here = (*path, key)
+            if key not in low:
+                places.update({place: where for place, where in above.items() if place == here})
+            merged[key] = _merged(low.get(key), value, here, places, above)
     return merged
 
 
