@@ -23,6 +23,12 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 )
 
 
+TEXTS = (
+    "NO no No yes on off y n TRUE True FALSE Null NULL 012 0o14 0x1F 1_000 1e5 1.5e3 +5 .5 5. -.5 .inf .nan 12:30:45 2026-01-01 "
+    "2026-01-01T00:00:00Z 1234567890123456789 == = <<x 1,5 --5 0b1 00 -01"
+)
+
+
 def refused(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         parse(text, "app.yml")
@@ -95,8 +101,7 @@ def test_y02_keys_are_plain_words(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    "NO no No yes on off y n TRUE True FALSE Null NULL 012 0o14 0x1F 1_000 1e5 1.5e3 +5 .5 5. -.5 .inf .nan 12:30:45 2026-01-01 "
-    "2026-01-01T00:00:00Z 1234567890123456789 == = <<x 1,5 --5 0b1 00 -01".split(),  # noqa: SIM905  # a page of quotes says less
+    TEXTS.split(),
 )
 def test_y02_what_yaml_would_turn_into_something_else_stays_text(text: str) -> None:
     assert parse(f"a: {text}", "x").data == {"a": text}
