@@ -4,6 +4,5 @@ from __future__ import annotations
 
 from pipeline.source.look import Look, look, snapshot
 from pipeline.source.repository import Repository
-from pipeline.source.vet import vet
 
-__all__ = ["Look", "Repository", "look", "snapshot", "vet"]
+__all__ = ["Look", "Repository", "look", "snapshot"]

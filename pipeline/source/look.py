@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +80,9 @@ def _read(repository: Repository, git_dir: Path, commit: str, head_tree: str, he
 
 def _tree(repository: Repository, git_dir: Path, left_out: tuple[str, ...]) -> str:
     """The tree of the working copy's files, through an index of its own."""
+    import shutil  # only a dirty working copy pays for these
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="index-") as folder:
         index = Path(folder) / "index"
         if (git_dir / "index").exists():

@@ -14,8 +14,8 @@ from pipeline.artifacts import Source, Tree
 from pipeline.errors import ConfigError
 from pipeline.events import What
 from pipeline.host import Cmd, Host, Output
-from pipeline.source import look, vet
-from pipeline.source.repository import Repository
+from pipeline.source import Repository, look
+from pipeline.source.vet import vet
 from pipeline.stage import Driver, Finding, Site
 from pipeline.sync.pack import packed
 from pipeline.sync.remote import Push, known

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.source import snapshot, vet
+from pipeline.source import snapshot
 from pipeline.source.refuse import refused
-from pipeline.source.vet import collisions, leaves
+from pipeline.source.vet import collisions, leaves, vet
 from tests.source.worktree import Worktree
 
 
