@@ -87,10 +87,12 @@ facts() {
 		*/) continue ;;
 		-* | *[!A-Za-z0-9._/+:@=-]*) bad "a member with an unusual name" || return ;;
 		esac
-		# read twice rather than kept: a layer may be larger than the disk has room
 		hash=$(member "$name" | sha256sum) || return
-		printf 'sha %s %s\n' "${hash%% *}" "$name"
-		if [ "$(member "$name" 2>/dev/null | start)" = 1f8b ]; then
+		hash=${hash%% *}
+		printf 'sha %s %s\n' "$hash" "$name"
+		case $name in *.json) continue ;; esac
+		# the config names layers by their uncompressed bytes; read twice rather than kept, since a layer may be larger than what is free
+		if ! grep -q "$hash" "$work/config" && [ "$(member "$name" 2>/dev/null | start)" = 1f8b ]; then
 			hash=$(member "$name" | gzip -dc | sha256sum) || return
 			printf 'raw %s %s\n' "${hash%% *}" "$name"
 		fi
