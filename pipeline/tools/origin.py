@@ -115,7 +115,7 @@ class Origin:
                 method, path, body=body or None, headers={"Content-Length": "0", **headers} if method == "POST" else dict(headers)
             )
             response = connection.getresponse()
-            content = b"" if method == "HEAD" else response.read(cap + 1)
+            content = response.read(cap + 1)  # of a HEAD too: only then is the connection free again
             if len(content) > cap or not response.isclosed():
                 connection.close()
             return Answer(response.status, lowered(response.getheaders()), content[:cap], len(content) > cap)

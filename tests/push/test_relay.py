@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -25,15 +25,14 @@ BLOBS = f"/v2/{REPOSITORY}/blobs"
 MANIFEST = f"/v2/{REPOSITORY}/manifests/v1"
 
 
-@contextmanager
+@contextlib.contextmanager
 def relaying(registry: FakeRegistry, **options: Any) -> Iterator[tuple[Relay, Link]]:
     """A relay to the registry, and a link to it with the right password."""
     origin = Origin("http", registry.address, read_timeout=5, deadline=20)
     asking = Origin("http", registry.address, read_timeout=5, deadline=20)
     relay = Relay(origin, Authorization(asking, Account("own", USER, lambda: PASSWORD)), REPOSITORY, **options)
-    with relay.listening() as address:
+    with contextlib.closing(asking), relay.listening() as address:
         yield relay, Link(str(address), relay.auth)
-    asking.close()
 
 
 def upload(link: Link, content: bytes) -> list[int]:
@@ -102,7 +101,8 @@ def test_connections_to_the_registry_are_kept() -> None:
     with FakeRegistry() as registry, relaying(registry) as (_, link):
         for number in range(5):
             upload(link, b"%d" % number)
-        assert registry.connections == 2  # one to ask for the token, one for the rest
+        assert len(registry.asked) == 17
+        assert registry.connections <= 4  # one to ask for the token; a client may be back before the last connection is free again
 
 
 def test_a_plain_http_proxy_request_is_understood() -> None:

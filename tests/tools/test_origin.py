@@ -47,8 +47,8 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 def test_connections_are_kept() -> None:
     with FakeRegistry(auth="none") as registry:
         origin = Origin("http", registry.address)
-        for _ in range(5):
-            assert origin.ask("GET", "/v2/", {}).status == 200
+        for method in ("GET", "HEAD", "POST", "HEAD", "PUT", "GET"):
+            assert origin.ask(method, "/v2/", {}).status == 200
         origin.close()
         assert registry.connections == 1
 
