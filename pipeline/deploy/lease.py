@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import getpass
-import os
-import socket
 import threading
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.clock import Clock
+from pipeline.deploy.holder import Holder
 from pipeline.errors import Locked, PipelineError, Transient
 from pipeline.tools.kube import Conflict, Kube, path
 from pipeline.tools.kube_objects import notes
@@ -26,46 +21,6 @@ from pipeline.tools.kube_objects import notes
 FREEZE = "pipeline/freeze"
 DURATION, RENEW = 15.0, 5.0  # seconds
 POLL = 1.0  # seconds between two looks at a lease that may be dead
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds it: `boot` and `space` (the pid namespace) say whether `pid` means anything to the one who reads it."""
-
-    user: str
-    host: str
-    pid: int
-    started: str
-    boot: str
-    space: str
-    run: str
-
-    def __str__(self) -> str:
-        return f"{self.user}@{self.host}/{self.pid}/{self.started}/{self.boot}/{self.space}/{self.run}"
-
-    @property
-    def person(self) -> str:
-        return f"{self.user}@{self.host} (pid {self.pid}, run {self.run})"
-
-    @staticmethod
-    def here() -> Holder:
-        """This process, in a run of its own."""
-        pid = os.getpid()
-        return Holder(getpass.getuser(), socket.gethostname(), pid, _started(pid), _boot(), _space(), uuid.uuid4().hex[:12])
-
-    @staticmethod
-    def read(text: str) -> Holder | None:
-        """The holder an identity names, None where it was not written by this program."""
-        parts = text.split("/")
-        user, _, host = parts[0].partition("@")
-        if len(parts) != 6 or not parts[1].isdigit():
-            return None
-        return Holder(user, host, int(parts[1]), *parts[2:])
-
-    @property
-    def surely_dead(self) -> bool:
-        """Whether it ran under this very kernel, and is there no more. False where that cannot be known from here."""
-        return bool(self.boot) and (self.boot, self.space) == (_boot(), _space()) and _started(self.pid) != self.started
 
 
 class Lease:
@@ -181,7 +136,9 @@ class Lease:
     def _keep(self) -> None:
         while not self._stop.wait(self.renew_every):
             with self._lock:
-                if self.lost or self._late():
+                if self._late():
+                    self._lose(self._starved)
+                if self.lost:
                     return
                 try:
                     self._renew()
@@ -192,12 +149,16 @@ class Lease:
                 except PipelineError as error:
                     self._lose(error.what)
 
+    @property
+    def _starved(self) -> str:
+        return f"it could not be renewed for {self.duration:.0f} s"
+
     def _late(self) -> bool:
         return self.clock.monotonic() - self._renewed > self.duration
 
     def _check(self) -> None:
-        if not self.lost and self._late():
-            self._lose(f"it could not be renewed for {self.duration:.0f} s")
+        if self._late():
+            self._lose(self._starved)
         if self.lost:
             raise Locked(
                 f"the lock {self.name} in {self.namespace} was lost: {self.lost}",
@@ -264,25 +225,3 @@ def _spec(found: dict[str, Any]) -> dict[str, Any]:
 
 def _micro(clock: Clock) -> str:
     return datetime.datetime.fromtimestamp(clock.now(), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _started(pid: int) -> str:
-    """When a process started, in clock ticks since boot: field 22 of /proc/PID/stat (proc(5)); "" where there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-    except OSError:
-        return ""
-
-
-def _space() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid").strip("pid:[]")  # noqa: PTH115  # the text of the link is what counts
-    except OSError:
-        return ""

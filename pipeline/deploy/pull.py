@@ -58,7 +58,7 @@ def _on_node(image: Image, cluster: Cluster, name: str, site: Site) -> None:
         return
     registry = image.repository.partition("/")[0]
     text = "\n".join((output.text, output.errors))
-    pull = crictl.classify(text, registry)
+    pull = crictl.classify(text)
     if output.code in (126, 127):
         pull = crictl.Pull("runtime", text.strip())
     raise crictl.error(pull, image.reference, cluster.node or name, registry, scheme=scheme_of(site, registry))
@@ -102,7 +102,7 @@ def _pulled(pod: dict[str, Any], image: Image, kube: Kube, spec: Helm, site: Sit
             events = kube.list(path("v1", "events", spec.namespace), fields=f"involvedObject.name={pod['metadata']['name']}")["items"]
             found = cause(Evidence(pods=[pod], events=events))
             registry = image.repository.partition("/")[0]
-            pull = crictl.classify(found.sentence, registry)
+            pull = crictl.classify(found.sentence)
             raise crictl.error(pull, image.reference, f"the cluster {spec.cluster}", registry, scheme=scheme_of(site, registry))
         if container.image_id or container.state in ("terminated", "running") or "Error" in container.reason:
             return True

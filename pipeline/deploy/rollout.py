@@ -116,7 +116,7 @@ def judge(view: View, allowed: int, now: float) -> Failure | None:
             if container.state != "waiting":
                 continue
             if container.reason in PULL:
-                kind = classify(container.message, container.image.partition("/")[0]).kind
+                kind = classify(container.message).kind
                 passing = container.reason == "ErrImagePull" and kind in PASSING
                 if container.reason == "InvalidImageName" or (not passing and kind not in PASSING):
                     return Failure(f"{name(pod)} cannot pull its image", (pod,))
@@ -187,6 +187,8 @@ class _Follower(threading.Thread):
         listed = self.kube.list(self.target, self.labels)
         self.changes.put((f"{self.kind} LIST", listed["items"]))
         self._watch = self.kube.watch(self.target, self.labels, listed["metadata"]["resourceVersion"])
+        if self.stopped:
+            self._watch.close()  # it was asked to end before there was a watch to close
         for kind, value in self._watch:
             if self.stopped:
                 return

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import datetime
 import http.server
-import ipaddress
 import json
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from pipeline.testing.kube_ca import certificates
+from pipeline.testing.kube_rules import is_collection, merged, selects, status, within
 
 Object = dict[str, Any]
 Fault = tuple[int, Object, dict[str, str]] | str | None  # an answer (status, body, headers), "drop", "swallow", or None for no fault
@@ -43,7 +43,7 @@ class FakeKube:
         self._version = 1
         self._history: list[tuple[int, str, str, Object]] = []
         self._changes = threading.Condition(threading.RLock())
-        self.ca = _certificates(folder, valid)
+        self.ca = certificates(folder, valid)
         self._serve(0)
 
     def _serve(self, port: int) -> None:
@@ -124,8 +124,8 @@ class FakeKube:
 
     def listed(self, collection: str, selector: str) -> list[Object]:
         with self._changes:
-            found = [(path, value) for path, value in self.objects.items() if _within(collection, path)]
-            return [copy.deepcopy(value) for _, value in sorted(found, key=lambda pair: pair[0]) if _selects(selector, value)]
+            found = [(path, value) for path, value in self.objects.items() if within(collection, path)]
+            return [copy.deepcopy(value) for _, value in sorted(found, key=lambda pair: pair[0]) if selects(selector, value)]
 
     def changes(self, collection: str, selector: str, version: int, until: float) -> Any:
         """Changes after `version` as they come, until the monotonic time `until`."""
@@ -138,7 +138,7 @@ class FakeKube:
                     self._changes.wait(max(0.01, min(0.5, until - time.monotonic())))
                 position = len(self._history)
             for number, kind, path, value in fresh:
-                if number > version and _within(collection, path) and _selects(selector, value):
+                if number > version and within(collection, path) and selects(selector, value):
                     yield {"type": kind, "object": value}
 
     @property
@@ -190,7 +190,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif isinstance(fault, tuple):
             self._send(fault[0], fault[1], fault[2])
         elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
-            self._send(401, _status(401, "Unauthorized"))
+            self._send(401, status(401, "Unauthorized"))
         elif query.get("watch"):
             self._watch(url.path, query)
         elif url.path.endswith("/log"):
@@ -205,8 +205,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _act(self, path: str, query: dict[str, str], body: Object) -> tuple[int, Object]:
         kube = self.kube
         old = kube.objects.get(path)
-        if self.command == "GET" and (old is not None or not _is_collection(path)):
-            return (200, old) if old else (404, _status(404, "NotFound"))
+        if self.command == "GET" and (old is not None or not is_collection(path)):
+            return (200, old) if old else (404, status(404, "NotFound"))
         if self.command == "GET":
             items = kube.listed(path, query.get("labelSelector", ""))
             if "PartialObjectMetadataList" in self.headers.get("Accept", ""):
@@ -214,24 +214,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return 200, {"kind": "List", "metadata": {"resourceVersion": str(kube.version)}, "items": items}
         if self.command == "POST":
             name = f"{path}/{body['metadata']['name']}"
-            return (409, _status(409, "AlreadyExists")) if name in kube.objects else (201, kube.put(name, body))
+            return (409, status(409, "AlreadyExists")) if name in kube.objects else (201, kube.put(name, body))
         if self.command == "DELETE":
-            return (200, old) if kube.drop(path) and old else (404, _status(404, "NotFound"))
+            return (200, old) if kube.drop(path) and old else (404, status(404, "NotFound"))
         if old is None and "apply" not in self.headers.get("Content-Type", ""):
-            return 404, _status(404, "NotFound")
+            return 404, status(404, "NotFound")
         if self.command == "PUT":
             wanted = body["metadata"].get("resourceVersion")
             if old and wanted and wanted != old["metadata"]["resourceVersion"]:
-                return 409, _status(409, "Conflict")
+                return 409, status(409, "Conflict")
             return 200, kube.put(path, body)
-        return 200, kube.put(path, _merged(old or {}, body))
+        return 200, kube.put(path, merged(old or {}, body))
 
     def _watch(self, path: str, query: dict[str, str]) -> None:
         version = int(query.get("resourceVersion") or 0)
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        gone = [{"type": "ERROR", "object": _status(410, "Expired")}] if version < self.kube.kept_from else None
+        gone = [{"type": "ERROR", "object": status(410, "Expired")}] if version < self.kube.kept_from else None
         until = time.monotonic() + float(query.get("timeoutSeconds") or 30)
         for event in gone or self.kube.changes(path, query.get("labelSelector", ""), version, until):
             line = json.dumps(event).encode() + b"\n"
@@ -242,7 +242,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _log(self, path: str, query: dict[str, str]) -> None:
         key = path.split("/")[-2] + "/" + query["container"] + ("/previous" if query.get("previous") else "")
         if key not in self.kube.logs:
-            self._send(400, _status(400, "BadRequest"))
+            self._send(400, status(400, "BadRequest"))
             return
         text = self.kube.logs[key].encode()
         self.send_response(200)
@@ -257,62 +257,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(name, text)
         self.end_headers()
         self.wfile.write(content)
-
-
-def _status(code: int, reason: str) -> Object:
-    return {"kind": "Status", "code": code, "reason": reason, "message": HTTPStatus(code).phrase.lower()}
-
-
-def _is_collection(path: str) -> bool:
-    parts = path.strip("/").split("/")
-    rest = parts[2:] if parts[0] == "api" else parts[3:]
-    return len(rest) == (3 if rest[0] == "namespaces" and len(rest) > 2 else 1)
-
-
-def _within(collection: str, path: str) -> bool:
-    return path.rpartition("/")[0] == collection
-
-
-def _selects(selector: str, value: Object) -> bool:
-    labels = value.get("metadata", {}).get("labels") or {}
-    pairs = [part.split("=", 1) for part in selector.split(",") if part]
-    return all(labels.get(key) == wanted for key, wanted in pairs)
-
-
-def _merged(old: Any, new: Any) -> Any:
-    """A JSON merge patch (RFC 7386)."""
-    if not isinstance(old, dict) or not isinstance(new, dict):
-        return new
-    joined = {key: value for key, value in old.items() if not (key in new and new[key] is None)}
-    return joined | {key: _merged(old.get(key), value) for key, value in new.items() if value is not None}
-
-
-def _certificates(folder: Path, valid: tuple[float, float]) -> str:
-    """A CA and a server certificate for 127.0.0.1, written to `folder`; gives the CA as PEM."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    now = datetime.datetime.now(datetime.UTC)
-
-    def make(name: str, issuer: Any, key: Any, signer: Any, span: tuple[float, float], *, ca: bool) -> Any:
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")])
-        return (
-            x509.CertificateBuilder().subject_name(subject).issuer_name(issuer or subject).public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now + datetime.timedelta(seconds=span[0])).not_valid_after(now + datetime.timedelta(seconds=span[1]))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(names, critical=False).sign(signer, hashes.SHA256())
-        )  # fmt: skip
-
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca = make("fake-ca", None, ca_key, ca_key, (-86400.0, 86400.0), ca=True)
-    server = make("fake-kube", ca.subject, key, ca_key, valid, ca=False)
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "server.pem").write_bytes(server.public_bytes(pem) + secret)
-    text: str = ca.public_bytes(pem).decode()
-    (folder / "ca.pem").write_text(text)
-    return text

@@ -20,8 +20,8 @@ class Pull:
     realm: str = ""
 
 
-def classify(text: str, registry: str) -> Pull:
-    """What the output of a failed `crictl pull` (or a kubelet's event) means. `registry` is the image's own host:port."""
+def classify(text: str) -> Pull:
+    """What the output of a failed `crictl pull` (or a kubelet's event) means."""
     evidence = _sentence(text)
     if "server gave HTTP response to HTTPS client" in text:
         return Pull("http", evidence)
@@ -29,9 +29,9 @@ def classify(text: str, registry: str) -> Pull:
         return Pull("disk", evidence)
     if re.search(r"toomanyrequests|429 Too Many Requests", text, re.IGNORECASE):
         return Pull("busy", evidence)
-    token = re.search(r'(?:Get|Post) "https?://([^/"]+)/[^"]*"', text)
-    if "fetch" in text and "token" in text and token and (token[1] != registry or "dial tcp" in text) and _unanswered(text):
-        return Pull("realm", evidence, token[1])
+    if "token: " in evidence and (asked := re.search(r'(?:Get|Post) "(https?)://([^/"]+)/', evidence)) and _unanswered(text):
+        name, colon, port = asked[2].partition(":")
+        return Pull("realm", evidence, f"{name}:{port if colon else {'http': 80, 'https': 443}[asked[1]]}")
     if "x509:" in text or "tls:" in text:
         return Pull("certificate", evidence)
     if re.search(r"insufficient_scope|authorization failed|401 Unauthorized|403 Forbidden|pull access denied|no basic auth", text):
@@ -79,7 +79,9 @@ def error(pull: Pull, image: str, node: str, registry: str, *, scheme: str = "ht
         mend = "correct `crictl` of the cluster in the site file: the argv that speaks to this node's runtime"
         return ConfigError(f"{node}'s container runtime cannot be asked", cause=cause, mend=mend)
     if pull.kind == "network":
-        return Transient(f"{what}: the registry does not answer the node", cause=cause, mend=f"on {node}: curl -v {scheme}://{registry}/v2/")
+        return Transient(
+            f"{what}: the registry does not answer the node", cause=cause, mend=f"on {node}: curl -v {scheme}://{registry}/v2/"
+        )
     return ConfigError(what, cause=cause, mend=f"on {node}: crictl pull {image}")
 
 
@@ -125,7 +127,9 @@ def _unanswered(text: str) -> bool:
 
 
 def _sentence(text: str) -> str:
-    """The runtime's own words: what stands after the last `desc = `, without the log prefix."""
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    chosen = next((line for line in reversed(lines) if "desc = " in line or "rror" in line), lines[-1] if lines else "no output")
-    return chosen.rpartition("desc = ")[2].strip().strip('"').replace('\\"', '"')[:1000]
+    """The runtime's own words, without the log prefix and without the image's name said over and over."""
+    lines = [line for line in text.strip().splitlines() if line.strip() and not line.startswith("exit ")]
+    chosen = next((line for line in reversed(lines) if "err=" in line or "rror" in line), lines[-1] if lines else "no output")
+    chosen = chosen.rpartition(' err="')[2].strip().removesuffix('"').replace('\\"', '"')
+    chosen = re.sub(r"^.*?rpc error: code = \w+ desc = ", "", chosen)
+    return re.sub(r'[Ff]ailed to (?:pull image|pull and unpack image|resolve reference) "[^"]*": ', "", chosen)[:1000]

@@ -116,8 +116,12 @@ MEANINGS = (
         "the release is too large to be kept in a Secret (1 MiB)",
         "look for large files in the chart's folder; name them in .helmignore",
     ),
+    Meaning(r"because it is being terminated", ConfigError, "the namespace is being deleted", "wait until it is gone, then run again"),
     Meaning(
-        r"because it is being terminated", ConfigError, "the namespace is being deleted", "wait until it is gone, then run again"
+        r'namespaces "[^"]*" not found',
+        ConfigError,
+        "the namespace does not exist",
+        "make it, or set `create_namespace: true` in the deploy stage",
     ),
     Meaning(
         r"invalid ownership metadata|cannot be imported into the current release",
@@ -125,11 +129,9 @@ MEANINGS = (
         "an object of that name exists and belongs to somebody else",
         "delete it, or give it to the release with the labels the cause names",
     ),
+    Meaning(r"don't meet the specifications of the schema", ConfigError, "the values do not fit the chart's schema", "correct `values`"),
     Meaning(
-        r"don't meet the specifications of the schema", ConfigError, "the values do not fit the chart's schema", "correct `values`"
-    ),
-    Meaning(
-        r"(?i:pre|post)-(?:install|upgrade|rollback)(?: hooks?)? failed",
+        r"failed (?:pre|post)-(?:install|upgrade|rollback): |(?:pre|post)-(?:install|upgrade|rollback) hooks failed",
         NotRolledBack,
         "a hook of the chart failed",
         "kubectl logs of the hook's Job",
@@ -146,14 +148,18 @@ MEANINGS = (
         "the chart uses a kind this cluster does not know",
         "install its CRDs, or turn that part of the chart off",
     ),
-    Meaning(
-        r"incompatible with Kubernetes", ConfigError, "the chart does not allow this version of Kubernetes", "see kubeVersion"
-    ),
+    Meaning(r"incompatible with Kubernetes", ConfigError, "the chart does not allow this version of Kubernetes", "see kubeVersion"),
     Meaning(
         r"failed with \d+ conflict|conflicts? with \"",
         ConfigError,
         "a field belongs to another field manager",
         "take the edit back, or let the other manager go",
+    ),
+    Meaning(
+        r"(?i:unauthorized)|asked for the client to provide credentials",
+        AuthError,
+        "the Kubernetes API does not know these credentials",
+        "renew the kubeconfig of this cluster",
     ),
     Meaning(
         r"connection refused|connection reset|cluster unreachable|no route to host|i/o timeout|TLS handshake timeout|EOF$",
@@ -166,17 +172,9 @@ MEANINGS = (
         Ambiguous,
         "the Kubernetes API failed while helm wrote",
     ),
+    Meaning(r"(?i:forbidden)", AuthError, "the Kubernetes API forbids what the chart needs", "grant this user what the cause names"),
     Meaning(
-        r"(?i:forbidden)", AuthError, "the Kubernetes API forbids what the chart needs", "grant this user what the cause names"
-    ),
-    Meaning(
-        r"(?i:unauthorized)|asked for the client to provide credentials",
-        AuthError,
-        "the Kubernetes API does not know these credentials",
-        "renew the kubeconfig of this cluster",
-    ),
-    Meaning(
-        r"parse error at|execution error at|error converting YAML|YAML parse error|error calling|template: ",
+        r"parse error at|execution error at|error converting YAML|YAML parse error|error calling|template: |  executing \"",
         ConfigError,
         "the chart cannot be rendered",
         "correct the chart or its values",
@@ -194,7 +192,7 @@ MEANINGS = (
 
 def failure(code: int, text: str) -> PipelineError:
     """The error that helm's exit `code` and its output mean. What is not known is Ambiguous: the next look tells what came of it."""
-    lines = [line for line in text.splitlines() if not line.startswith(("W1", "W0", "level=WARN"))]
+    lines = [line for line in text.splitlines() if not line.startswith(("level=", 'Release "')) and line.strip()]
     evidence = "\n".join(lines[-6:]).strip()
     if code < 0:
         return Ambiguous(f"helm was ended by signal {-code}", cause=evidence)

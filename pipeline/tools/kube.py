@@ -10,11 +10,12 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from pipeline.errors import ConfigError, IntegrityError, PipelineError
 from pipeline.events import What
 from pipeline.host import Address
+from pipeline.tools.kube_paths import asked, path
 from pipeline.tools.kube_status import Asked, Conflict, Gone, refused, unreachable
 from pipeline.tools.kube_wire import LIMIT, LOST, Connection, Object, Watch, read_json, tls
 from pipeline.tools.kubeconfig import Access, bound, load
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["APPLY", "Conflict", "Gone", "Kube", "Watch", "connect", "path"]
 
 TIMEOUT = 10.0  # seconds a single answer may take
-SILENCE = 60  # seconds after which the server ends a watch, so that a dead connection is noticed
+SILENCE = 60  # seconds a watch lasts at most
 METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -38,16 +39,6 @@ def connect(site: Site, cluster: str) -> Kube:
     Raises ConfigError where the kubeconfig is missing, malformed or of another cluster than the site means.
     """
     return site.share(f"kube:{cluster}", lambda: _open(site, cluster))  # type: ignore[no-any-return]  # share keeps anything
-
-
-def path(version: str, kind: str, namespace: str = "", name: str = "", sub: str = "") -> str:
-    """The path of a resource: `version` is v1 or group/version, `kind` the plural in lower case."""
-    parts = ["api" if "/" not in version else "apis", *version.split("/")]
-    parts += ["namespaces", namespace] if namespace else []
-    parts += [part for part in (kind, name, sub) if part]
-    if any(part in (".", "..") for part in parts):
-        raise ConfigError(f"{'/'.join(parts)} is not a Kubernetes path", mend="correct the name")
-    return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
 class Kube:
@@ -72,7 +63,7 @@ class Kube:
 
     @property
     def address(self) -> Address:
-        """Where it is reached from this machine: the tunnel's end, if there is one."""
+        """Where it is reached from here: the tunnel's end, if there is one."""
         return self._dial()
 
     def warm(self) -> Kube:
@@ -136,15 +127,15 @@ class Kube:
         """
         query = {"watch": "1", "labelSelector": labels, "resourceVersion": version, "timeoutSeconds": str(seconds),
                  "allowWatchBookmarks": "true"}  # fmt: skip
-        asked = self._asked("watch", target)
+        request = self._asked("watch", target)
         connection = self._new(seconds + self.timeout)
-        response = self._send(connection, asked, "GET", target, query, b"", {})
+        response = self._send(connection, request, "GET", target, query, b"", {})
         if response.status >= 400:
-            error = refused(asked, response.status, dict(response.headers), response.read(LIMIT))
+            error = refused(request, response.status, dict(response.headers), response.read(LIMIT))
             response.close()
             connection.close()
             raise error
-        return Watch(connection, response, asked)
+        return Watch(connection, response, request)
 
     def close(self) -> None:
         """Let go of every idle connection and of the tunnel."""
@@ -165,38 +156,41 @@ class Kube:
     def _ask(
         self, verb: str, target: str, query: Mapping[str, str] | None = None, body: bytes = b"", kind: str = "", accept: str = ""
     ) -> bytes | None:
-        asked = self._asked(verb, target)
+        request = self._asked(verb, target)
         method = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}.get(verb, "GET")
         headers = {"Accept": accept or ("*/*" if target.endswith("/log") else "application/json")}
         if kind:
             headers["Content-Type"] = kind
         connection, fresh = self._take()
         try:
-            response = self._send(connection, asked, method, target, query or {}, body, headers)
+            response = self._send(connection, request, method, target, query or {}, body, headers)
         except PipelineError:
-            if fresh or asked.writes:
+            if fresh or request.writes:
                 raise
             connection = self._new(self.timeout)  # a kept connection that the server had let go: a read asks once on a new one
-            response = self._send(connection, asked, method, target, query or {}, body, headers)
+            response = self._send(connection, request, method, target, query or {}, body, headers)
         try:
             content = response.read(LIMIT + 1)
         except LOST as error:
             response.close()
             connection.close()
-            raise unreachable(asked, error, sent=True) from error
+            raise unreachable(request, error, sent=True) from error
+        if response.length is None and not response.chunked:
+            connection.close()
+            raise unreachable(request, ConnectionResetError("the answer broke off"), sent=True)
         if len(content) > LIMIT:
             response.close()
             connection.close()
-            raise IntegrityError(f"the Kubernetes API answered {asked} with more than {LIMIT >> 20} MiB")
+            raise IntegrityError(f"the Kubernetes API answered {request} with more than {LIMIT >> 20} MiB")
         self._give(connection)
         if response.status == 404 and verb in ("get", "list", "delete"):
             return None
         if response.status >= 400:
-            raise refused(asked, response.status, dict(response.headers), content)
+            raise refused(request, response.status, dict(response.headers), content)
         return content
 
     def _send(
-        self, connection: Connection, asked: Asked, method: str, target: str, query: Mapping[str, str], body: bytes,
+        self, connection: Connection, request: Asked, method: str, target: str, query: Mapping[str, str], body: bytes,
         headers: Mapping[str, str],
     ) -> http.client.HTTPResponse:  # fmt: skip
         text = urlencode({key: value for key, value in query.items() if value})
@@ -211,15 +205,10 @@ class Kube:
             return connection.getresponse()
         except LOST as error:
             connection.close()
-            raise unreachable(asked, error, sent=sent) from error
+            raise unreachable(request, error, sent=sent) from error
 
     def _asked(self, verb: str, target: str) -> Asked:
-        parts = target.strip("/").split("/")
-        group = f".{parts[1]}" if parts[0] == "apis" else ""
-        rest = parts[3:] if group else parts[2:]
-        namespace = rest[1] if rest[:1] == ["namespaces"] and len(rest) > 2 else ""
-        kind, name, sub = [*(rest[2:] if namespace else rest), "", "", ""][:3]
-        return Asked(verb, f"{kind}{group}" + (f"/{sub}" if sub else ""), namespace, name, f"{self.access.host}:{self.access.port}")
+        return asked(verb, target, f"{self.access.host}:{self.access.port}")
 
     def _take(self) -> tuple[Connection, bool]:
         if self._warming is not None:
@@ -257,6 +246,7 @@ def _open(site: Site, name: str) -> Kube:
     tunnel = site.host(cluster.tunnel).forward(Address(access.host, access.port))
     address = tunnel.__enter__()
     kube = Kube(access, lambda: address)
+
     def leave() -> None:
         tunnel.__exit__(None, None, None)
 

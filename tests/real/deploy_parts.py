@@ -91,9 +91,9 @@ class World:
         }
         data = {"IHP_SESSION_SECRET": "value:session_secret"}
         values.update(options.pop("values", {}))
-        return Helm(
-            CLUSTER, self.namespace, APP, **({"values": values, "secret": SecretSpec(f"{APP}-env", data), "deadline": 60.0} | options)
-        )
+        usual: dict[str, Any] = {"values": values, "secret": SecretSpec(f"{APP}-env", data), "deadline": 60.0}
+        chosen: dict[str, Any] = {**usual, **options}
+        return Helm(CLUSTER, self.namespace, APP, **chosen)
 
     def revisions(self) -> list[history.Revision]:
         return history.read(self.kube, self.namespace, APP)

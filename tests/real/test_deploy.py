@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.deploy.helm import find, live, make, undo
-from pipeline.deploy.lease import Holder, Lease, freeze, thaw
+from pipeline.deploy.holder import Holder
+from pipeline.deploy.lease import Lease, freeze, thaw
 from pipeline.deploy.work import exclusive
 from pipeline.errors import ConfigError, Locked, RolledBack
 from pipeline.events import Event, What

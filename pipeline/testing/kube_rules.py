@@ -1,0 +1,36 @@
+"""The small rules of the Kubernetes API that its fake keeps: selectors, collections, merge patches, Status objects."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+Object = dict[str, Any]
+
+
+def status(code: int, reason: str) -> Object:
+    return {"kind": "Status", "code": code, "reason": reason, "message": HTTPStatus(code).phrase.lower()}
+
+
+def is_collection(path: str) -> bool:
+    parts = path.strip("/").split("/")
+    rest = parts[2:] if parts[0] == "api" else parts[3:]
+    return len(rest) == (3 if rest[0] == "namespaces" and len(rest) > 2 else 1)
+
+
+def within(collection: str, path: str) -> bool:
+    return path.rpartition("/")[0] == collection
+
+
+def selects(selector: str, value: Object) -> bool:
+    labels = value.get("metadata", {}).get("labels") or {}
+    pairs = [part.split("=", 1) for part in selector.split(",") if part]
+    return all(labels.get(key) == wanted for key, wanted in pairs)
+
+
+def merged(old: Any, new: Any) -> Any:
+    """A JSON merge patch (RFC 7386)."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    joined = {key: value for key, value in old.items() if not (key in new and new[key] is None)}
+    return joined | {key: merged(old.get(key), value) for key, value in new.items() if value is not None}

@@ -1,0 +1,67 @@
+"""What a node's runtime said when it could not pull, recorded from containerd, and what it was taken to mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError, RateLimited, ResourceError, Transient
+from pipeline.tools.crictl import classify, error
+
+CASES = Path(__file__).parents[1] / "cases" / "crictl"
+REGISTRY = "192.0.2.7:32166"
+IMAGE = f"{REGISTRY}/coulomb/deploy-test@sha256:{'0' * 64}"
+EXPECTED: dict[str, tuple[str, type[PipelineError]]] = {
+    "http": ("http", ConfigError),
+    "realm-lookup": ("realm", ConfigError),
+    "refused": ("realm", ConfigError),
+    "deny": ("credentials", AuthError),
+    "scope": ("credentials", AuthError),
+    "forbid": ("credentials", AuthError),
+    "basic": ("credentials", AuthError),
+    "absent": ("absent", IntegrityError),
+    "arm": ("platform", ConfigError),
+    "busy": ("busy", RateLimited),
+    "e500": ("network", Transient),
+    "network": ("network", Transient),
+    "runtime": ("runtime", ConfigError),
+}
+
+
+def test_every_recorded_output_is_expected_here() -> None:
+    assert {file.stem for file in CASES.glob("*.txt")} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("case", sorted(EXPECTED))
+def test_d03_a_failed_pull_means_what_it_says(case: str) -> None:
+    kind, expected = EXPECTED[case]
+    pull = classify((CASES / f"{case}.txt").read_text())
+    assert pull.kind == kind
+    raised = error(pull, IMAGE, "railiance01", REGISTRY)
+    assert type(raised) is expected
+    assert raised.cause
+    assert "failed to resolve reference" not in raised.cause
+    assert raised.mend or isinstance(raised, Transient)
+
+
+def test_a_registry_without_tls_is_mended_with_its_own_address() -> None:
+    mend = error(classify((CASES / "http.txt").read_text()), IMAGE, "railiance01", REGISTRY).mend
+    assert f'    "{REGISTRY}":\n      endpoint:\n        - "http://{REGISTRY}"' in mend
+    assert f'[host."http://{REGISTRY}"]' in mend
+
+
+def test_a_dead_realm_is_mended_with_its_name_and_port() -> None:
+    raised = error(classify((CASES / "realm-lookup.txt").read_text()), IMAGE, "railiance01", REGISTRY)
+    assert "gitea.coulomb.social:80" in raised.what
+    assert "192.0.2.7 gitea.coulomb.social" in raised.mend
+    assert f"--dport 80 -j DNAT --to-destination {REGISTRY}" in raised.mend
+    assert f"ROOT_URL = http://{REGISTRY}/" in raised.mend
+
+
+def test_a_kubelets_event_is_read_like_the_runtimes_own_words() -> None:
+    text = f'Failed to pull image "{IMAGE}": rpc error: code = Unknown desc = failed to pull and unpack image "a": no space left on device'
+    pull = classify(text)
+    assert pull.kind == "disk"
+    assert isinstance(error(pull, IMAGE, "node", REGISTRY), ResourceError)
+    assert pull.evidence == "no space left on device"
