@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -50,7 +49,8 @@ class LocalHost:
 
     def put(self, source: Path, target: str) -> None:
         """See Host. Raises ResourceError where the disk is full, IntegrityError where the copy differs, ConfigError where it cannot be."""
-        import hashlib
+        import hashlib  # here and not above: the quick paths copy nothing
+        import shutil
 
         if not target.startswith("/") or target.endswith("/"):
             raise ConfigError(f"{target!r} is not the absolute path of a file")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.errors import Transient
 from pipeline.host import Address, Cmd, OnLine, Output
 from pipeline.host.scripts import command_line, script, words
-from pipeline.host.ssh_link import LOST, Link, Way
+from pipeline.host.ssh_link import LOST, Link, Way, shut
 from pipeline.host.ssh_put import copy
 from pipeline.host.ssh_talk import Talk
 from pipeline.host.ssh_tunnel import Tunnels
+
+SETTLE = 1.0  # seconds that sshd may take to count a session as closed that was closed here
 
 
 class SshHost:
@@ -49,6 +52,7 @@ class SshHost:
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._spare: paramiko.Channel | None = None
+        self._shut_at = -SETTLE
         self._tunnels = Tunnels(self._open)
 
     def run(self, cmd: Cmd, on_line: OnLine | None = None) -> Output:
@@ -67,7 +71,8 @@ class SshHost:
             self._prepare(link)
             return talk.listen(stdin, size)
         finally:
-            channel.close()
+            shut(channel)
+            self._shut_at = time.monotonic()
 
     def put(self, source: Path, target: str) -> None:
         """See Host. Raises ResourceError where the disk is too small, IntegrityError where the copy is not what was sent."""
@@ -104,7 +109,13 @@ class SshHost:
         if spare is not None and spare.get_transport() is link.transport and not spare.closed:
             return spare
         try:
-            return link.transport.open_session(timeout=30.0)
+            while True:
+                try:
+                    return link.transport.open_session(timeout=30.0)
+                except paramiko.ChannelException:
+                    if time.monotonic() - self._shut_at > SETTLE:
+                        raise
+                    time.sleep(0.05)
         except paramiko.ChannelException as error:
             raise Transient(
                 f"{self.name} ({link.place}) gives no further session",
@@ -124,7 +135,7 @@ class SshHost:
                     if self._spare is None and self._link is link:
                         self._spare = channel
                         return
-                channel.close()
+                shut(channel)
 
         if self._spare is None:
             threading.Thread(target=work, name=f"session-{self.name}", daemon=True).start()

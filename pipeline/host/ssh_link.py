@@ -199,6 +199,12 @@ class Link:
             question.join(2.0)
 
 
+def shut(channel: paramiko.Channel) -> None:
+    """Close it, whether or not there is still a way to say so."""
+    with contextlib.suppress(*LOST):
+        channel.close()
+
+
 class _Heard:
     """A socket that notes when it last brought something."""
 

@@ -50,7 +50,11 @@ add)
 	done
 	[ "$(count "$part")" = "$offset" ] || { echo moved && exit 0; }
 	echo "$$" >"$part.pid"
-	cat >&9 || { rm -f -- "$part.pid" && full; }
+	if ! cat >&9; then
+		rm -f -- "$part.pid"
+		[ "$(free)" -ge "$((size - $(count "$part")))" ] || full
+		exit 1
+	fi
 	if [ "$(sum_of "$part")" != "$sum" ]; then
 		rm -f -- "$part" "$part.pid"
 		echo differs

@@ -13,12 +13,13 @@ from pipeline.errors import Ambiguous, ConfigError, PipelineError, Transient
 from pipeline.host import Cmd, OnLine, Output
 from pipeline.host.framed import Framed
 from pipeline.host.lines import Lines
-from pipeline.host.ssh_link import LOST, Link
+from pipeline.host.ssh_link import LOST, Link, shut
 
 READ = 1 << 18  # bytes taken from a channel at once
 WRITE = 1 << 15  # bytes given to it: OpenSSH takes no larger packet
 INLINE = 1 << 16  # bytes of stdin that fit the peer's window, so that no thread is needed to write them
 GRACE = 7.0  # seconds for a command to end when told to: it gets five before it is killed
+STRAGGLE = 2.0  # seconds that output may come after the wrapper's own exit status
 GLANCE = 1.0  # seconds; paramiko wakes the reader, but two of its locks can miss each other
 
 
@@ -39,7 +40,7 @@ class Talk:
     def begin(self, line: bytes) -> None:
         """Have `line` run. Raises Transient where there is no answer."""
         # exec_command waits without a limit for its answer; closing the channel ends that
-        limit = threading.Timer(min(self._cmd.timeout, threading.TIMEOUT_MAX), self._channel.close)
+        limit = threading.Timer(min(self._cmd.timeout, threading.TIMEOUT_MAX), shut, (self._channel,))
         limit.daemon = True
         limit.start()
         try:
@@ -76,18 +77,23 @@ class Talk:
             self._channel.sendall(self._token + b"\n")
         except LOST as error:
             self._broken = error
-            self._channel.close()
+            shut(self._channel)
 
     def _read(self, deadline: float) -> None:
         """Read until both streams are complete or `deadline`. Raises what `_gone` makes where the channel ends before."""
         poll = select.poll()
         poll.register(self._channel.fileno(), select.POLLIN)
+        last = self._clock.monotonic()
         while (left := deadline - self._clock.monotonic()) > 0:
             ended = self._channel.closed or self._channel.eof_received
+            if self._channel.exit_status_ready() and self._clock.monotonic() - last > STRAGGLE:
+                ended = True
             while self._channel.recv_ready():
                 self._out.feed(self._channel.recv(READ))
+                last = self._clock.monotonic()
             while self._channel.recv_stderr_ready():
                 self._err.feed(self._channel.recv_stderr(READ))
+                last = self._clock.monotonic()
             if self._code is not None:
                 return
             if ended:

@@ -13,7 +13,7 @@ import paramiko
 
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.host import Address
-from pipeline.host.ssh_link import LOST, Link
+from pipeline.host.ssh_link import LOST, Link, shut
 
 CHUNK = 1 << 15  # OpenSSH takes no larger packet
 LOOPBACK = "127.0.0.1"
@@ -84,14 +84,14 @@ class Tunnels:
         """A connection to an exposed port. Called in paramiko's own thread, which must not wait."""
         target = self._exposed.get(server[1])
         if target is None:
-            channel.close()
+            shut(channel)
             return
 
         def connect() -> None:
             try:
                 end = socket.create_connection((target.host, target.port), timeout=10)
             except OSError:
-                channel.close()
+                shut(channel)
                 return
             end.settimeout(None)
             _Pump(end, channel, self._pumps, server[1])
@@ -135,7 +135,7 @@ class _Pump:
             thread.start()
 
     def stop(self) -> None:
-        self._channel.close()
+        shut(self._channel)
         with contextlib.suppress(OSError):
             self._end.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
@@ -150,15 +150,15 @@ class _Pump:
             finish()
         except LOST:
             _harden(self._end)
-            self._channel.close()
+            shut(self._channel)
             with contextlib.suppress(OSError):
-                self._end.shutdown(socket.SHUT_RDWR)
+                self._end.shutdown(socket.SHUT_RD)  # wakes the other thread; the other way would send an orderly end
         finally:
             with self._lock:
                 self._left -= 1
                 last = self._left == 0
             if last:
-                self._channel.close()
+                shut(self._channel)
                 self._end.close()
                 self._all.discard(self)
 

@@ -9,9 +9,16 @@ shift 3
 printf '%s\n' "$token"
 printf '%s\n' "$token" >&2
 
-if [ -n "$dir" ] && ! cd -- "$dir"; then
-	set -- sh -c 'exit 125'
-fi
+finish() {
+	printf '%s %s\n' "$token" "$1"
+	printf '%s %s\n' "$token" "$1" >&4
+	exit 0
+}
+
+hang_up() {
+	# by the time of this call the number could be another's
+	tr '\0' '\n' <"/proc/$$/cmdline" | grep -qxF -e "$token" && kill -s HUP "$$"
+}
 
 feed() {
 	exec 2>/dev/null
@@ -24,27 +31,21 @@ feed() {
 		# the command sees the end of its input once all of it has come: half a manifest must not look like a whole one
 		IFS= read -r line
 		if [ "$line" != "$token" ]; then
-			kill -s HUP "$$"
-			sleep 10
+			while hang_up; do sleep 0.1; done # and hold the command's stdin open for as long
 			exit
 		fi
 	else # the command did not want all of it
 		exec >/dev/null
 		cat
-		kill -s HUP "$$"
+		hang_up
 		exit
 	fi
 	exec >/dev/null
-	over=
-	while IFS= read -r line; do
-		[ "$line" != "$token" ] || over=yes
-	done
-	[ -n "$over" ] || kill -s HUP "$$"
+	IFS= read -r line && [ "$line" = "$token" ] || hang_up
 }
 
 end() {
 	trap '' HUP
-	exec 2>/dev/null
 	kill -0 "$pid" || exit 0
 	kill -s TERM -- "-$pid" "$pid"
 	count=0
@@ -53,24 +54,17 @@ end() {
 		count=$((count + 1))
 	done
 	kill -s KILL -- "-$pid"
-	exec 2>&4
-	printf '%s ended\n' "$token"
-	printf '%s ended\n' "$token" >&2
-	exit 0
+	finish ended
 }
 
 exec 3<&0 4>&2
+[ -z "$dir" ] || cd -- "$dir" || finish 125
 pid= gone=
 trap 'gone=yes; [ -z "$pid" ] || end' HUP
-# shellcheck disable=SC2016
-feed <&3 | setsid sh -c '
-	token=$1
-	shift
-	trap : TERM # outlives the command, for its last words
-	(exec "$@" 3<&- 4>&-)
-	code=$?
-	printf "%s %s\n" "$token" "$code"
-	printf "%s %s\n" "$token" "$code" >&2' wrap "$token" "$@" 3<&- 4>&- &
+# the feeder stands behind a process that has ended, since waiting for a command means waiting for all of its pipeline
+{ feed <&3 4>&- & } | setsid "$@" 3<&- 4>&- &
 pid=$!
+exec 2>/dev/null
 [ -z "$gone" ] || end
-wait
+wait "$pid"
+finish "$?"
