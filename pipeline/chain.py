@@ -22,17 +22,22 @@ class Chain(Executor):
         group: list[tuple[str, dict[str, Any]]] = []
         for call in self.normalize(tasks):
             name = call.called_as or call.task.name
-            if is_stage(call.task):
-                group.append((name, dict(call.kwargs)))
-                continue
-            line += [*merged(group, self.collection), (name, dict(call.kwargs))]
-            group = []
+            stage = is_stage(call.task)
+            if group and not (stage and home(name) == home(group[0][0])):
+                line += merged(group, self.collection)
+                group = []
+            (group if stage else line).append((name, dict(call.kwargs)))
         return super().execute(*line, *merged(group, self.collection))
 
 
 def is_stage(task: Task[Any]) -> bool:
     """Whether the task is a verb of the plan."""
     return hasattr(task.body, "stage_order")
+
+
+def home(name: str) -> str:
+    """The collection that a task stands in: the same verbs in two collections are the stages of two blueprints."""
+    return name.rpartition(".")[0]
 
 
 def merged(group: list[tuple[str, dict[str, Any]]], collection: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -49,6 +54,6 @@ def merged(group: list[tuple[str, dict[str, Any]]], collection: Any) -> list[tup
             options[option] = value
     names = [name for name, _ in group]
     furthest = max(names, key=lambda name: collection[name].body.stage_order)
-    if furthest == "verify" and len(set(names)) > 1:
-        furthest = RELEASE
+    if furthest.rpartition(".")[2] == "verify" and len(set(names)) > 1:
+        furthest = ".".join(filter(None, (home(furthest), RELEASE)))
     return [(furthest, options)]
