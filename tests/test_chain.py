@@ -93,8 +93,9 @@ def test_options_do_not_leak_into_another_group(tasks: Collection, ran: list[Any
 def test_two_values_for_one_option_are_refused_before_anything_runs(
     tasks: Collection, ran: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    line = "inv plan build --env lab push --env production"
     with pytest.raises(SystemExit) as caught:
-        Program(namespace=tasks, executor_class=Chain, name="inv").run("inv plan build --env lab push --env production".split())
+        Program(namespace=tasks, executor_class=Chain, name="inv").run(line.split())
     assert caught.value.code == 2
     assert ran == []
     assert "--env is given as 'lab' and as 'production' in one line: choose one" in capsys.readouterr().err
