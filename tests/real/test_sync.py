@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import http.client
 import os
 import threading
 from collections.abc import Iterator
@@ -126,9 +128,22 @@ def test_s08_a_line_that_breaks_anywhere_leaves_nothing_behind(
         assert left.stdout == b""
 
 
-def test_a_clean_commit_is_recorded_in_gitea(site: Site, work: Worktree, tmp_path: Path) -> None:
+@pytest.fixture
+def repository(site: Site) -> Iterator[None]:
+    """Gitea makes the application's repository on the first push; it is removed in the end."""
+    yield
+    registry = site.registry("coulombcore")  # Gitea is both
+    token = base64.b64encode(f"{registry.username}:{site.secrets.get(registry.password).reveal()}".encode()).decode()
+    gitea = http.client.HTTPConnection(registry.address, timeout=10)
+    gitea.request("DELETE", f"/api/v1/repos/coulomb/{site.app}", headers={"Authorization": f"Basic {token}"})
+    assert gitea.getresponse().status == 204
+    gitea.close()
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_clean_commit_is_recorded_in_gitea(site: Site) -> None:
     spec = Git(host=HOST, via="coulombcore")
-    source = snapshot(work.path)
+    source = snapshot(site.root)
     git.make(spec, source, site)
     assert git.find(spec, source, site).artifact is not None
     site.records.remember(f"git/coulombcore/{source.commit}", "no")  # as on another machine

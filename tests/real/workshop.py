@@ -44,7 +44,7 @@ FLAKE = r"""{
       hangs = run "hangs" ''echo "begun $text"; sleep 98765'';
       fails = run "fails" ''for n in 1 2 3 4 5 6 7 8 9 10 11 12; do echo "line $n $text"; done; exit 3'';
       killed = run "killed" ''echo "$text"; kill -9 $$'';
-      loud = run "loud" ''echo "$text"; yes 0123456789012345678901234567890123456789 | head -c 10000000; exit 4'';
+      loud = run "loud" ''echo "$text"; yes 0123456789012345678901234567890123456789 | head -c 3000000; exit 4'';
       fixed = derivation {
         name = "fixed"; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "echo $text > $out" ];
         text = builtins.readFile ./text; outputHashMode = "flat"; outputHashAlgo = "sha256"; outputHash = builtins.hashString "sha256" "x";
