@@ -126,13 +126,13 @@ class _Pump:
         self._left = 2
         self._lock = threading.Lock()
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        all_pumps.add(self)
         self._threads = [
             threading.Thread(target=self._carry, args=way, name="pump", daemon=True)
             for way in ((end, channel, channel.shutdown_write), (channel, end, lambda: end.shutdown(socket.SHUT_WR)))
         ]
         for thread in self._threads:
             thread.start()
+        all_pumps.add(self)  # only now can it be stopped: a tunnel may close while a connection is just arriving
 
     def stop(self) -> None:
         shut(self._channel)
