@@ -8,7 +8,7 @@ Every check is bounded in time. One that breaks says so itself and keeps none of
 
 from __future__ import annotations
 
-from pipeline.doctor.examine import examine
+from pipeline.doctor.questions import examine
 from pipeline.doctor.show import rows, table
 from pipeline.doctor.verdict import Status, Verdict, exit_code
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.deploy import chart, history, lease
+from pipeline.deploy.holder import Holder
 from pipeline.deploy.spec import Helm
 from pipeline.doctor import permissions
 from pipeline.doctor.verdict import Check, Verdict, ask_all, fail, ok, unknown, warn
@@ -149,7 +150,7 @@ def _lock(where: str, release: Helm, kube: Kube) -> Iterator[Verdict]:
         mend = f"wait, or lift it: kubectl annotate lease {name} -n {release.namespace} {lease.FREEZE}-"
         yield warn(where, "lock", f"deploys are frozen: {message}", mend)
     elif identity:
-        holder = lease.Holder.read(identity)
+        holder = Holder.read(identity)
         who = holder.person if holder else identity
         mend = "wait until it is done; a run that died is taken over by itself within half a minute"
         yield warn(where, "lock", f"{who} holds it since {spec.get('acquireTime', '?')}, renewed {spec.get('renewTime', '?')}", mend)

@@ -109,7 +109,7 @@ def runtime(where: str, node: str, seen: Seen) -> Verdict:
     if seen.facts.get("crictl") == "0":
         return ok(where, "runtime", "crictl lists its images")
     text = "\n".join(seen.said)
-    kind = "runtime" if seen.facts.get("crictl") in ("126", "127") else crictl.classify(text, "").kind
+    kind = "runtime" if seen.facts.get("crictl") in ("126", "127") else crictl.classify(text).kind
     return broken(where, "runtime", crictl.error(crictl.Pull(kind, text), "an image", node, ""))
 
 

@@ -58,9 +58,7 @@ def look(name: str, repositories: Sequence[str], site: Site) -> Iterator[Verdict
     named = realm(answer)
     yield _realm(where, spec, named)
     names = dict.fromkeys(repositories)
-    checks = [Check(where, "credentials", partial(_credentials, where, name, repository, site)) for repository in names]
-    checks += [Check(where, "referrers", partial(_referrers, where, name, repository, site)) for repository in repositories[:1]]
-    yield from ask_all(checks)
+    yield from ask_all([Check(where, "credentials", partial(_account, where, name, repository, site)) for repository in names])
 
 
 def asked(name: str, site: Site) -> Answer:
@@ -143,6 +141,11 @@ def connects(address: Address) -> str:
         return "whose name does not resolve here"
     except OSError as error:
         return f"which does not answer from here ({error.strerror or 'no answer in time'})"
+
+
+def _account(where: str, name: str, repository: str, site: Site) -> Iterator[Verdict]:
+    yield from _credentials(where, name, repository, site)
+    yield from _referrers(where, name, repository, site)
 
 
 def _credentials(where: str, name: str, repository: str, site: Site) -> Iterator[Verdict]:

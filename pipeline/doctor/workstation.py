@@ -16,7 +16,8 @@ from pipeline.deploy.spec import Helm
 from pipeline.deploy.values import secret_data
 from pipeline.doctor.verdict import Check, Verdict, fail, ok, warn
 from pipeline.errors import PipelineError, ResourceError
-from pipeline.source import look, vet
+from pipeline.source.look import look
+from pipeline.source.vet import vet
 from pipeline.stage import Plan, Site
 from pipeline.sync.git import Git
 from pipeline.tools import git, helm, kubeconfig, proxies

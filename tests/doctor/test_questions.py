@@ -1,0 +1,56 @@
+"""Which checks a blueprint calls for: each node once, strangers by name, secrets masked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifacts import Images, Source
+from pipeline.doctor import questions
+from pipeline.doctor.questions import checks, examine
+from pipeline.doctor.verdict import Check, ok
+from pipeline.plan import load
+from pipeline.stage import Driver, Finding, Stage
+
+from .parts import site
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Strange:
+    """A driver of another package."""
+
+    host: str = "seed"
+
+
+def test_the_main_blueprint_calls_for_every_node_once() -> None:
+    blueprint = load(ROOT / "config", "ihp-railiance-probe", "production")
+    with blueprint.site() as there:  # nothing is asked
+        found = [check.where for check in checks(blueprint.plan, there)]
+    nodes = [where for where in found if where != "workstation"]
+    assert nodes == [
+        "coulombcore (git)",
+        "haskelseed (build host)",
+        "coulombcore (registry)",
+        "railiance01 (cluster)",
+        "railiance01 (node)",
+    ]
+
+
+def test_a_driver_of_another_package_is_said_to_be_unknown(tmp_path: Path) -> None:
+    strange = Driver("build", "bazel", Source, Images, Strange, lambda *_: Finding(None), lambda *_: pytest.fail("made"))
+    with site(tmp_path) as there:
+        (verdict,) = [v for check in checks((Stage("build", strange, Strange()),), there) if check.name == "checks" for v in check.ask()]
+    assert (verdict.where, verdict.status) == ("build (bazel)", "unknown")
+
+
+def test_g02_secrets_are_masked_in_evidence_and_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blueprint = load(ROOT / "config", "ihp-railiance-probe", "production")
+    monkeypatch.setattr(questions, "checks", lambda _plan, _site: [Check("a", "b", lambda: [ok("a", "b", "it is canary-0123456789")])])
+    with site(tmp_path) as there:
+        there.secrets.guard("canary-0123456789")
+        (verdict,) = examine(blueprint, there)
+    assert verdict.evidence == "it is [secret]"
