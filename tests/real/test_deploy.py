@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +17,12 @@ from pipeline.deploy.helm import find, live, make, undo
 from pipeline.deploy.holder import Holder
 from pipeline.deploy.lease import Lease, freeze, thaw
 from pipeline.deploy.work import exclusive
-from pipeline.errors import ConfigError, Locked, RolledBack
+from pipeline.errors import Ambiguous, ConfigError, IntegrityError, Locked, RolledBack
 from pipeline.events import Event, What
+from pipeline.lab.realm import break_realm, mend_realm
 from pipeline.stage import Site
-from pipeline.tools.kube import path
-from pipeline.tools.kube_objects import image_ids, template_images
+from pipeline.tools.kube import connect, path
+from pipeline.tools.kube_objects import image_ids, template_images, terminating
 from tests.real.deploy_parts import APP, CLUSTER, World, archive, world
 
 pytestmark = pytest.mark.real
@@ -91,8 +95,6 @@ def test_d03_a_secret_that_is_missing_is_named_within_half_a_minute(lab_world: W
 def test_d03_an_image_that_is_not_there_is_refused_before_helm_is_called(lab_world: World) -> None:
     images = lab_world.image()
     gone = dataclasses.replace(images.images[0], digest="sha256:" + "0" * 64)
-    from pipeline.errors import IntegrityError
-
     with pytest.raises(IntegrityError, match="does not have it"):
         make(lab_world.spec(), dataclasses.replace(images, images=(gone,)), lab_world.site)
     assert lab_world.revisions() == []
@@ -226,6 +228,99 @@ def test_secrets_are_nowhere_but_in_the_secret(lab_world: World, events: list[Ev
     assert not any(canary in text for text in files)
     values = next((lab_world.site.root / ".pipeline" / "deploy").rglob(f"{APP}.json"))
     assert values.stat().st_mode & 0o077 == 0
+
+
+HOOK = """
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: slow
+  annotations: {helm.sh/hook: pre-upgrade, helm.sh/hook-delete-policy: before-hook-creation}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{name: slow, image: "docker.io/lab/pause:1", imagePullPolicy: Never}]
+"""
+
+
+def test_d01_sigkill_of_helm_in_the_middle_is_repaired_by_the_next_run(lab_world: World, events: list[Event]) -> None:
+    first, second, spec = lab_world.image(), lab_world.image(), lab_world.spec()
+    make(spec, first, lab_world.site)
+    hook = lab_world.site.root / "chart" / "templates" / "hook.yaml"
+    hook.write_text(HOOK)
+    killer = threading.Thread(target=kill_helm, args=(lab_world,))
+    killer.start()
+    with pytest.raises(Ambiguous, match="ended by signal 9"):
+        make(spec, second, lab_world.site)
+    killer.join()
+    assert lab_world.revisions()[0].status == "pending-upgrade"
+    hook.unlink()
+    made = make(spec, second, lab_world.site)
+    assert any(event.what is What.WARN and "left pending-upgrade" in event.text for event in events)
+    assert find(spec, second, lab_world.site).artifact == made
+    assert not lab_world.revisions()[0].pending
+
+
+def test_another_clusters_kubeconfig_is_refused_before_anything_is_asked(lab_world: World) -> None:
+    site = lab_world.site
+    other = dataclasses.replace(site.cluster(CLUSTER), identity="sha256:" + "0" * 64)
+    strange = dataclasses.replace(site, clusters={CLUSTER: other}, shared={})
+    with pytest.raises(ConfigError, match="points to another cluster"):
+        find(lab_world.spec(), lab_world.image(), strange)
+    assert strange.shared == {}
+
+
+def test_the_api_is_reached_through_an_ssh_tunnel_by_helm_too(lab_world: World) -> None:
+    site = lab_world.site
+    tunnelled = dataclasses.replace(site.cluster(CLUSTER), tunnel="railiance01")
+    through = dataclasses.replace(site, clusters={CLUSTER: tunnelled}, shared={})
+    images, spec = lab_world.image(), lab_world.spec()
+    try:
+        made = make(spec, images, through)
+        assert find(spec, images, through).artifact == made
+        assert connect(through, CLUSTER).address.host == "127.0.0.1"
+        assert connect(through, CLUSTER).address.port != connect(through, CLUSTER).access.port
+    finally:
+        connect(through, CLUSTER).close()
+
+
+def test_d03_a_realm_that_does_not_answer_is_named_with_its_mend(lab_world: World) -> None:
+    state = Path(lab_world.site.host("railiance01").state).parent
+    images = lab_world.image()
+    break_realm(state)
+    try:
+        with pytest.raises(ConfigError, match=r"gitea\.coulomb\.social:80 for a token, which does not answer") as caught:
+            make(lab_world.spec(), images, lab_world.site)
+    finally:
+        mend_realm(state)
+    assert "ROOT_URL" in caught.value.mend
+    assert "iptables" in caught.value.mend
+    assert lab_world.revisions() == []
+
+
+def test_without_a_node_to_ask_a_pod_proves_the_pull(lab_world: World) -> None:
+    site = lab_world.site
+    apart = dataclasses.replace(site.cluster(CLUSTER), node="")
+    site = dataclasses.replace(site, clusters={CLUSTER: apart})
+    images = lab_world.image()
+    gone = dataclasses.replace(images.images[0], digest="sha256:" + "0" * 64)
+    with pytest.raises(IntegrityError, match="does not have it"):
+        make(lab_world.spec(), dataclasses.replace(images, images=(gone,)), site)
+    assert make(lab_world.spec(), images, site).revision == 1
+    pods = lab_world.kube.list(path("v1", "pods", lab_world.namespace), "app.kubernetes.io/managed-by=pipeline")["items"]
+    assert [pod for pod in pods if not terminating(pod)] == []
+
+
+def kill_helm(world: World) -> None:
+    """SIGKILL the helm that this process started, once its release is pending."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end and not any(revision.pending for revision in world.revisions()):
+        time.sleep(0.05)
+    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    for pid in " ".join(file.read_text() for file in children).split():
+        if "helm" in Path(f"/proc/{pid}/cmdline").read_text():
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def kubectl(world: World, *args: str) -> None:
