@@ -15,6 +15,7 @@ from invoke import Collection, Context, Exit, task
 
 from pipeline.chain import RELEASE, Chain
 from pipeline.errors import Cancelled, PipelineError, explain
+from pipeline.lab.tasks import collection as lab_tasks
 
 HELP = {
     "env": "environment: the overlay config/<blueprint>.<env>.yml",
@@ -46,7 +47,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
         found.add_task(tasks.stage(verb, says, order if verb != RELEASE else len(STAGES) + 1))
     for each in (tasks.verify, tasks.plan, tasks.doctor, tasks.status, tasks.history, tasks.schema, tasks.demo, tasks.test):
         found.add_task(each())
-    found.add_collection(lab_tasks())
+    found.add_collection(lab_tasks(cli, _print_json, _story))
     return found
 
 
@@ -215,9 +216,8 @@ class _Tasks:
         def demo(c: Context, blueprint: str = "") -> None:
             """The main job, end to end, on the lab: start it, release this working copy, verify. Prints the URL and the chain of custody."""
             from pipeline import lab
-            from pipeline.report.story import teller
 
-            with teller(sys.stderr) as say:
+            with _story() as say:
                 lab.up(Path.cwd(), say=say)
             self.stage(RELEASE, "", 0).body(c, env="lab", blueprint=blueprint)
 
@@ -230,10 +230,9 @@ class _Tasks:
             import subprocess
 
             from pipeline import lab
-            from pipeline.report.story import teller
 
             if real:
-                with teller(sys.stderr) as say:
+                with _story() as say:
                     lab.up(Path.cwd(), say=say)
             marks = [] if real else ["-m", "not real"]
             for argv in (["ruff", "check", "."], ["mypy"], ["pytest", *marks]):
@@ -244,56 +243,10 @@ class _Tasks:
         return task(test, help={"real": "with the tests that need the lab"})
 
 
-def lab_tasks() -> Collection:
-    """`lab.up`, `lab.status`, `lab.logs`, `lab.down`."""
-    help_root = {"json": "as JSON on stdout"}
+def _story() -> contextlib.AbstractContextManager[Callable[[str], None]]:
+    from pipeline.report.story import teller
 
-    @task
-    @cli
-    def up(_c: Context) -> None:
-        """Start every node of the blueprint, real, on this machine; prints the site file. Installs and builds what is missing first."""
-        from pipeline import lab
-        from pipeline.report.story import teller
-
-        with teller(sys.stderr) as say:
-            print(lab.up(Path.cwd(), say=say))
-
-    @task(help=help_root)
-    @cli
-    def status(_c: Context, json: bool = False) -> None:
-        """What of the lab runs, where it listens, where its logs are."""
-        import dataclasses
-
-        from pipeline import lab
-
-        nodes = lab.status(Path.cwd())
-        if json:
-            _print_json({"nodes": [dataclasses.asdict(node) for node in nodes]})
-            return
-        for node in nodes:
-            print(f"{node.name:<12} {node.state:<8} {node.address:<24} {node.what}")
-
-    @task(help={"node": "which node (see lab.status)"})
-    @cli
-    def logs(_c: Context, node: str) -> None:
-        """The log of one node, on stdout."""
-        from pipeline import lab
-
-        with lab.logs(Path.cwd(), node).open(errors="replace") as lines:
-            for line in lines:
-                sys.stdout.write(line)
-
-    @task
-    @cli
-    def down(_c: Context) -> None:
-        """Stop the lab and take away all it made: processes, mounts, interfaces, rules, files. Built programs stay in the cache."""
-        from pipeline import lab
-        from pipeline.report.story import teller
-
-        with teller(sys.stderr) as say:
-            lab.down(Path.cwd(), say=say)
-
-    return Collection("lab", up, status, logs, down)
+    return teller(sys.stderr)
 
 
 def _print_json(value: dict[str, Any]) -> None:

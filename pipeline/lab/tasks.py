@@ -1,0 +1,69 @@
+"""The Invoke tasks of the lab: up, status, logs, down."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from invoke import Collection, Context, task
+
+
+def collection(
+    polite: Callable[[Callable[..., Any]], Any],
+    print_json: Callable[[dict[str, Any]], None],
+    story: Callable[[], AbstractContextManager[Callable[[str], None]]],
+) -> Collection:
+    """`lab.up`, `lab.status`, `lab.logs`, `lab.down`.
+
+    What all tasks share is the face's: `polite` turns errors into sentences and exit codes, `print_json` writes a result, `story`
+    shows what goes on.
+    """
+    help_root = {"json": "as JSON on stdout"}
+
+    @task
+    @polite
+    def up(_c: Context) -> None:
+        """Start every node of the blueprint, real, on this machine; prints the site file. Installs and builds what is missing first."""
+        from pipeline import lab
+
+        with story() as say:
+            print(lab.up(Path.cwd(), say=say))
+
+    @task(help=help_root)
+    @polite
+    def status(_c: Context, json: bool = False) -> None:
+        """What of the lab runs, where it listens, where its logs are."""
+        import dataclasses
+
+        from pipeline import lab
+
+        nodes = lab.status(Path.cwd())
+        if json:
+            print_json({"nodes": [dataclasses.asdict(node) for node in nodes]})
+            return
+        for node in nodes:
+            print(f"{node.name:<12} {node.state:<8} {node.address:<24} {node.what}")
+
+    @task(help={"node": "which node (see lab.status)"})
+    @polite
+    def logs(_c: Context, node: str) -> None:
+        """The log of one node, on stdout."""
+        from pipeline import lab
+
+        with lab.logs(Path.cwd(), node).open(errors="replace") as lines:
+            for line in lines:
+                sys.stdout.write(line)
+
+    @task
+    @polite
+    def down(_c: Context) -> None:
+        """Stop the lab and take away all it made: processes, mounts, interfaces, rules, files. Built programs stay in the cache."""
+        from pipeline import lab
+
+        with story() as say:
+            lab.down(Path.cwd(), say=say)
+
+    return Collection("lab", up, status, logs, down)
