@@ -1,4 +1,4 @@
-"""A chart folder: checked before helm reads it, and named by its content."""
+"""A chart folder, of the working copy or of an installed package: checked before helm reads it, and named by its content."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pipeline.tools.helm import LIMIT
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 VERSION = re.compile(r"v?\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")  # semver.org, with the v that Helm takes too
+SHIPPED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*):([A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*)")
 LARGEST = 32 << 20  # bytes of a whole chart folder; what is larger is not a chart
 LENGTH = 40  # of the digest
 SUSPECT = 256 << 10  # below this the stored release cannot reach its limit
@@ -33,16 +34,34 @@ class Chart:
     digest: str
 
 
+def place(root: Path, folder: str) -> tuple[Path, Path]:
+    """(base, path) of a chart: `folder` is one below the working copy `root`, or PACKAGE:FOLDER, a chart that an installed package brings
+    (`pipeline:chart` is this one's own). The package is found, not imported. Raises ConfigError where it is not installed."""
+    shipped = SHIPPED.fullmatch(folder)
+    if shipped is None:
+        return root, root / folder
+    from importlib.util import find_spec  # a chart of the working copy, the usual case, does not pay for it
+
+    found = find_spec(shipped[1])
+    homes = [Path(home) for home in (found.submodule_search_locations or ())] if found else []
+    if not homes:
+        raise ConfigError(f"chart {folder}: package {shipped[1]} is not installed", mend=f"install {shipped[1]} where inv runs")
+    if shipped[1] == __name__.partition(".")[0]:
+        homes += [home.parent for home in homes]  # the wheel has it inside the package, a checkout beside it
+    base = next((home for home in homes if (home / shipped[2] / "Chart.yaml").is_file()), homes[0])
+    return base, base / shipped[2]
+
+
 def read(root: Path, folder: str) -> Chart:
-    """The chart in `folder` below `root`.
+    """The chart that `folder` names (see `place`).
 
     Raises ConfigError where it is missing, leaves the working copy, holds a symbolic link (CVE-2025-53547: a linked Chart.lock is
     written through), has an unsafe name or version (CVE-2026-35206), or is larger than any chart.
     """
-    path = root / folder
+    base, path = place(root, folder)
     if not (path / "Chart.yaml").is_file():
-        raise ConfigError(f"there is no chart in {folder}/", mend="name the folder that holds Chart.yaml")
-    if not path.resolve().is_relative_to(root.resolve()):
+        raise ConfigError(f"there is no chart in {folder}/", mend="name the folder with Chart.yaml, or pipeline:chart, the library's own")
+    if not path.resolve().is_relative_to(base.resolve()):
         raise ConfigError(f"chart {folder}/ leads out of the working copy", mend="copy the chart into the working copy")
     files, size = [], 0
     for file in sorted(path.rglob("*")):

@@ -28,8 +28,9 @@ class SecretSpec:
 
 @dataclass(frozen=True)
 class Helm:
-    """A Helm release. `chart` is a folder relative to the working copy; strings of `values` may hold {repository}, {digest}, {tag},
-    {commit}, {short}, {app} and {secret} (a fingerprint that changes with the Secret).
+    """A Helm release. `chart` is a folder relative to the working copy, or PACKAGE:FOLDER of an installed package (pipeline:chart is the
+    library's own); strings of `values` may hold {repository}, {digest}, {tag}, {commit}, {short}, {app} and {secret} (a fingerprint that
+    changes with the Secret).
 
     `rollback` says what happens to a release that does not come up, `deadline` (seconds) and `restarts` (per container) when that is
     decided, `pull` whether a node has to prove first that it can pull the image, `create_namespace` that a missing one is made.
