@@ -1,32 +1,21 @@
-"""Deploys with Helm: nothing where nothing changed, by digest, under a lock, watched until it serves, taken back where it does not."""
+"""Deploys with Helm: nothing where nothing changed, by digest, under a lock, watched until it serves, taken back where it does not.
+
+What only acts is loaded when something is to be done: the look is two requests and few imports.
+"""
 
 from __future__ import annotations
 
-import getpass
-import json
-import os
-import re
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import capture, chart, history, pull, rollback, secret, values
-from pipeline.deploy.compare import differences, live_release, other_images, release_of
-from pipeline.deploy.diagnosis import cause
-from pipeline.deploy.history import Revision
-from pipeline.deploy.lease import Lease
-from pipeline.deploy.rollout import View
+from pipeline.deploy import chart, history, values
+from pipeline.deploy.compare import differences, live_release, release_of
 from pipeline.deploy.spec import Helm
-from pipeline.deploy.values import Wanted
-from pipeline.deploy.work import STAGE, Work, at_work, deployments, exclusive
-from pipeline.errors import Ambiguous, ConfigError, NotRolledBack, PipelineError
-from pipeline.events import What
-from pipeline.failpoint import failpoint
 from pipeline.stage import Driver, Finding, Site
-from pipeline.tools import helm
-from pipeline.tools.kube import connect
-from pipeline.tools.kube_objects import pending
-
-RUN = 120.0  # seconds helm may take beyond the chart's hooks
+from pipeline.tools.kube import Kube, connect, path
+from pipeline.tools.kube_objects import selector
 
 
 def find(spec: Helm, images: Images, site: Site) -> Finding:
@@ -35,7 +24,7 @@ def find(spec: Helm, images: Images, site: Site) -> Finding:
     want = values.wanted(spec, images, chart.read(site.root, spec.chart), site)
     revisions = history.read(kube, spec.namespace, spec.release)
     newest = revisions[0] if revisions else None
-    now = deployments(kube, spec) if newest else []
+    now = _deployments(kube, spec) if newest else []
     why = differences(newest, now, want, images, spec.release)
     if why or newest is None:
         return Finding(None, "; ".join(why[:3]))
@@ -46,132 +35,34 @@ def live(spec: Helm, site: Site) -> Release | None:
     """What the cluster runs now, whoever deployed it; None where there is nothing."""
     kube = connect(site, spec.cluster)
     newest = next((one for one in history.read(kube, spec.namespace, spec.release) if one.status == "deployed"), None)
-    return None if newest is None else live_release(spec, newest, deployments(kube, spec))
+    return None if newest is None else live_release(spec, newest, _deployments(kube, spec))
 
 
 def make(spec: Helm, images: Images, site: Site) -> Release:
-    """Deploy and wait until it serves.
+    """Deploy and wait until it serves: see `pipeline.deploy.upgrade.make` for what it raises."""
+    from pipeline.deploy import upgrade
 
-    Raises RolledBack or NotRolledBack where it does not come up, with the one cause that lies deepest and the file that holds the
-    evidence; ConfigError, AuthError, IntegrityError where it cannot be tried; Locked where the lock was lost on the way.
-    """
-    with at_work(spec, site) as work:
-        made = chart.read(site.root, spec.chart)
-        want = values.wanted(spec, images, made, site)
-        chart.check_size(made, want.values)
-        revisions = rollback.repair(work)
-        newest = revisions[0] if revisions else None
-        now = work.deployments() if newest else []
-        if newest and _adopted(newest, want, images, now):
-            site.tell(What.LOG, STAGE, f"revision {newest.number} holds this already; its rollout is waited for")
-            return _settle(work, images, want, newest.number)
-        if newest and newest.status == "deployed" and newest.rollout == history.STARTED and now and not any(map(pending, now)):
-            work.mark(newest.number, history.GOOD)  # the run that made it was stopped, but what it made serves
-            revisions = work.revisions()
-        rollback.check_way_back(work, history.good(revisions))
-        pull.prove(spec, images, want.values, work.kube, site)
-        if newest is not None and newest.inputs == want.inputs:
-            for text in differences(newest, now, want, images, spec.release):
-                site.tell(What.WARN, STAGE, f"{text}; the blueprint wins")
-        failpoint("deploy.proven")
-        if spec.secret is not None:
-            work.lease.assert_held()
-            changed, before = secret.keep(work.kube, spec.namespace, spec.secret.name, want.data)
-            site.shared.pop(rollback.secret_key(spec), None)
-            if changed:
-                site.shared[rollback.secret_key(spec)] = before
-        failpoint("deploy.secret")
-        number = _upgrade(work, images, want, newest.number if newest else 0)
-        failpoint("deploy.upgraded")
-        return _settle(work, images, want, number)
+    return upgrade.make(spec, images, site)
+
+
+@contextlib.contextmanager
+def exclusive(spec: Helm, images: Images, site: Site) -> Iterator[None]:
+    """Hold the release's lock. Raises Locked where somebody else is at work, or deploys are frozen."""
+    from pipeline.deploy import work
+
+    with work.exclusive(spec, images, site):
+        yield
 
 
 def undo(spec: Helm, release: Release, site: Site, why: str) -> None:
-    """Take back a release that this run made, since `why`. Raises RolledBack or NotRolledBack, always."""
-    with at_work(spec, site) as work:
-        revisions = work.revisions()
-        if not revisions or revisions[0].number != release.revision:
-            newest = f"revision {revisions[0].number}" if revisions else "nothing"
-            raise NotRolledBack(f"{why}; {newest} is live by now, which is left alone", mend="inv status")
-        raise rollback.taken_back(work, release.revision, NotRolledBack(why))
+    """Take back a release of this run, since `why`. Always raises: RolledBack or NotRolledBack."""
+    from pipeline.deploy import upgrade
+
+    upgrade.undo(spec, release, site, why)
 
 
-def _upgrade(work: Work, images: Images, want: Wanted, before: int) -> int:
-    """Call helm; gives the new revision's number, which is above `before`."""
-    spec, site = work.spec, work.site
-    file = _values_file(spec, site, want)
-    labels = _labels(images, want, work.lease)
-    argv = helm.upgrade(work.target, str(site.root / spec.chart), file, labels, max(1, int(spec.deadline)))
-    try:
-        work.call(argv, spec.deadline + RUN)
-    except (NotRolledBack, ConfigError) as error:
-        now = work.revisions()
-        if not now or now[0].number == before:
-            raise _untouched(error) from error
-        raise rollback.taken_back(work, now[0].number, error) from error
-    now = work.revisions()
-    if not now or now[0].number == before or now[0].inputs != want.inputs:
-        raise Ambiguous("helm ended well, but the release is not there", mend="somebody else may deploy with another tool")
-    return now[0].number
-
-
-def _settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
-    """Wait for the rollout of revision `number`, note that it was complete, or take it back."""
-    failure, view = work.follow(work.spec.deadline)
-    if failure is None:
-        work.note_good(number, want.parts, view)
-        return release_of(work.spec, images, number, want.inputs)
-    raise rollback.taken_back(work, number, _explained(work, view, failure.why))
-
-
-def _explained(work: Work, view: View, why: str) -> NotRolledBack:
-    """The evidence, kept and judged before anything is taken back."""
-    spec, site, kube = work.spec, work.site, work.kube
-    evidence = capture.capture(kube, spec.namespace, spec.release, view.new_pods, list(view.deployments.values()))
-    found = cause(evidence)
-    sentence = found.sentence if found.rank < 90 else f"{found.sentence}; {why}"
-    log = capture.write(site.root, spec.release, found, evidence, site.clock, site.secrets.mask)
-    return NotRolledBack(f"{spec.release} did not come up", cause=sentence, mend=found.mend, log=log)
-
-
-def _adopted(newest: Revision, want: Wanted, images: Images, deployments: list[dict[str, Any]]) -> bool:
-    """Whether helm has done its part already: another run was stopped while it waited."""
-    same = newest.status == "deployed" and newest.inputs == want.inputs and bool(deployments)
-    return same and newest.rollout == history.STARTED and not other_images(deployments, images)
-
-
-def _labels(images: Images, want: Wanted, lease: Lease) -> dict[str, str]:
-    """What the release says of itself to whoever asks the cluster."""
-    source = images.source
-    found = {
-        "inputs": want.inputs, "commit": source.commit, "tree": source.tree, "dirty": str(source.dirty).lower(), "run": lease.holder.run,
-        "fence": str(lease.fence), "actor": _word(getpass.getuser()), "rollout": history.STARTED,
-        "tag": _word(images.images[0].tag if images.images else ""),
-    }  # fmt: skip
-    return {key: value for key, value in found.items() if value}
-
-
-def _values_file(spec: Helm, site: Site, want: Wanted) -> str:
-    """The values as JSON in a private file, by a name that lets a person run the same helm again."""
-    folder = site.root / ".pipeline" / "deploy" / spec.cluster / spec.namespace
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = folder / f"{spec.release}.json"
-    file.unlink(missing_ok=True)
-    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:  # noqa: PTH123  # the mode counts from the first byte
-        json.dump(want.values, stream, indent=1)
-    return str(file)
-
-
-def _untouched(error: PipelineError) -> PipelineError:
-    """helm refused before it changed anything: not a failed deploy, a wrong input."""
-    if isinstance(error, NotRolledBack):
-        return ConfigError(error.what, cause=error.cause, mend=error.mend)
-    return error
-
-
-def _word(text: str) -> str:
-    """`text` as a label's value."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", text)[:63].strip("-_.")
+def _deployments(kube: Kube, spec: Helm) -> list[dict[str, Any]]:
+    return list(kube.list(path("apps/v1", "deployments", spec.namespace), selector(spec.release))["items"])
 
 
 DRIVER = Driver(

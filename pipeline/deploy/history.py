@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
-import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,6 +76,9 @@ def mark(kube: Kube, namespace: str, release: str, number: int, rollout: str) ->
 
 def images(kube: Kube, namespace: str, release: str, number: int) -> list[str]:
     """The images a revision's manifest names by digest, from the release as Helm stored it."""
+    import gzip
+    import io
+
     secret = kube.get(where(namespace, release, number))
     if secret is None:
         return []

@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import ssl
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -111,6 +110,8 @@ def _file(text: str) -> Iterator[str]:
         finally:
             os.close(number)
     else:
+        import tempfile
+
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
             file.write(text)
             file.flush()

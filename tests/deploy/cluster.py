@@ -1,0 +1,121 @@
+"""A cluster for the driver's tests: the API in this process, controllers that answer at once, and a helm that writes what Helm writes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import stat
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from pipeline.testing.kube import FakeKube
+from pipeline.tools.kube import path
+from pipeline.tools.kube_objects import template_images
+
+NAMESPACE, RELEASE = "shop", "web"
+LABELS = {"app.kubernetes.io/instance": RELEASE}
+WEB = path("apps/v1", "deployments", NAMESPACE, RELEASE)
+HELM = '''#!{python}
+"""A helm for tests: speaks to the fake API, keeps releases as Helm does, notes its argv."""
+import base64, gzip, json, sys
+sys.path.insert(0, {root!r})
+from pipeline.tools.kube import Kube, path
+from pipeline.tools.kubeconfig import load
+argv = sys.argv[1:]
+with open({log!r}, "a") as log:
+    log.write(json.dumps(argv) + "\\n")
+if argv[0] == "version":
+    sys.exit(print("v4.3"))
+option = dict(zip(argv, argv[1:]))
+kube, namespace = Kube(load(option["--kubeconfig"], option["--kube-context"])), option["--namespace"]
+name, last = argv[argv.index("--") + 1:][:2] + [""] * (1 - len(argv[argv.index("--") + 2:]))
+secrets = path("v1", "secrets", namespace)
+kept = sorted(kube.list(secrets, "owner=helm,name=" + name)["items"], key=lambda item: int(item["metadata"]["labels"]["version"]))
+number = int(kept[-1]["metadata"]["labels"]["version"]) + 1 if kept else 1
+web = path("apps/v1", "deployments", namespace, name)
+if argv[0] == "uninstall":
+    for item in kept:
+        kube.delete(secrets + "/" + item["metadata"]["name"])
+    kube.delete(web)
+    sys.exit(0)
+if argv[0] == "rollback":
+    old = next(item for item in kept if item["metadata"]["labels"]["version"] == last)
+    labels = {{k: v for k, v in old["metadata"]["labels"].items() if k not in ("version", "status", "name", "owner")}}
+    release = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(old["data"]["release"]))))
+else:
+    values = json.load(open(option["--values"]))
+    labels = dict(pair.split("=", 1) for pair in option["--labels"].split(","))
+    image = values["image"]["repository"] + "@" + values["image"]["digest"]
+    release = {{"image": image, "manifest": "      image: " + image + "\\n"}}
+for item in kept:
+    if item["metadata"]["labels"]["status"] == "deployed":
+        kube.merge(secrets + "/" + item["metadata"]["name"], {{"metadata": {{"labels": {{"status": "superseded"}}, "annotations": None}}}})
+stored = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(release).encode()))).decode()
+labels |= {{"owner": "helm", "name": name, "version": str(number), "status": "deployed"}}
+meta = {{"name": f"sh.helm.release.v1.{{name}}.v{{number}}", "labels": labels}}
+kube.create(secrets, {{"metadata": meta, "data": {{"release": stored}}}})
+template = {{"metadata": {{"labels": {labels!r}}}, "spec": {{"containers": [{{"name": "app", "image": release["image"]}}]}}}}
+kube.apply(web, {{"metadata": {{"name": name, "labels": {labels!r}}}, "spec": {{"replicas": 1, "template": template}}}})
+'''
+
+
+class Cluster:
+    """Deployments become pods at once: good, or as `behaviour` says for an image's digest ("crash", "pull")."""
+
+    def __init__(self, folder: Path) -> None:
+        self.fake = FakeKube(folder)
+        self.fake.changed = self._changed
+        self.behaviour: dict[str, str] = {}
+        self.log = folder / "helm.log"
+        self.helm = folder / "helm"
+        root = str(Path(__file__).parents[2])
+        self.helm.write_text(HELM.format(python=sys.executable, root=root, log=str(self.log), labels=LABELS))
+        self.helm.chmod(self.helm.stat().st_mode | stat.S_IXUSR)
+        self.fake.put(path("v1", "namespaces", name=NAMESPACE), {"metadata": {"name": NAMESPACE}, "status": {"phase": "Active"}})
+
+    def calls(self, verb: str) -> list[list[str]]:
+        """The argv of every helm call of that verb."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [argv for argv in map(json.loads, lines) if argv[0] == verb]
+
+    def _changed(self, kind: str, where: str, value: dict[str, Any]) -> None:
+        if where == WEB and kind != "DELETED" and value.get("status", {}).get("observedGeneration") != value["metadata"]["generation"]:
+            threading.Timer(0.02, self._roll_out, (copy.deepcopy(value),)).start()
+
+    def _roll_out(self, deployment: dict[str, Any]) -> None:
+        ((_, image),) = template_images(deployment)
+        revision = str(deployment["metadata"]["generation"])
+        kind = self.behaviour.get(image.rpartition("@")[2], "good")
+        good = kind == "good"
+        container = {"name": "app", "image": image, "imageID": image, "ready": good, "restartCount": 0 if good else 2}
+        states: dict[str, dict[str, Any]] = {
+            "good": {"state": {"running": {}}},
+            "crash": {
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 3, "reason": "Error"}},
+            },
+            "pull": {"state": {"waiting": {"reason": "ErrImagePull", "message": f"{image}: not found"}}},
+        }
+        labels = {**LABELS, "pod-template-hash": revision}
+        note = {"deployment.kubernetes.io/revision": revision}
+        owner = [{"uid": deployment["metadata"]["uid"]}]
+        sets, pods = path("apps/v1", "replicasets", NAMESPACE), path("v1", "pods", NAMESPACE)
+        self.fake.put(
+            f"{sets}/web-{revision}",
+            {"metadata": {"name": f"web-{revision}", "labels": labels, "annotations": note, "ownerReferences": owner}},
+        )
+        self.fake.logs[f"web-{revision}-a/app/previous"] = "cannot bind the port\n"
+        if good:
+            for old in self.fake.listed(pods, "app.kubernetes.io/instance=web"):
+                self.fake.drop(f"{pods}/{old['metadata']['name']}")
+        self.fake.put(f"{pods}/web-{revision}-a", {
+            "metadata": {"name": f"web-{revision}-a", "labels": labels}, "spec": deployment["spec"]["template"]["spec"],
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": str(good)}],
+                       "containerStatuses": [{**container, **states[kind]}]},
+        })  # fmt: skip
+        deployment["metadata"].setdefault("annotations", {}).update(note)
+        counts = {"updatedReplicas": 1, "replicas": 1, "availableReplicas": 1} if good else {"updatedReplicas": 1, "replicas": 2}
+        deployment["status"] = {"observedGeneration": deployment["metadata"]["generation"], **counts}
+        self.fake.put(WEB, deployment)

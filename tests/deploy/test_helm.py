@@ -1,0 +1,329 @@
+"""The driver whole, on an API and a helm of the test's own: what it asks, calls, repairs and takes back."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.artifacts import Image, Images, Source
+from pipeline.deploy import rollback
+from pipeline.deploy.helm import DRIVER, find, live, make, undo
+from pipeline.deploy.spec import Helm, SecretSpec
+from pipeline.errors import AuthError, ConfigError, IntegrityError, Locked, NotRolledBack, RolledBack, Transient
+from pipeline.events import Event, What
+from pipeline.host import Output
+from pipeline.records import Records
+from pipeline.secrets import Secrets
+from pipeline.stage import Cluster as ClusterSpec
+from pipeline.stage import Registry, Site
+from pipeline.testing import FakeHost
+from pipeline.tools.kube import connect, path
+from tests.deploy.cluster import NAMESPACE, RELEASE, WEB, Cluster
+
+KEY = "c2Vzc2lvbi1zZWNyZXQ"
+CRICTL = ("k3s", "crictl")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    made = Cluster(folder)
+    yield made
+    if made.fake.up:
+        made.fake.close()
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def node() -> FakeHost:
+    return FakeHost("node", otherwise=lambda _cmd: Output(0, b"present\n"))
+
+
+@pytest.fixture
+def site(tmp_path: Path, cluster: Cluster, node: FakeHost, events: list[Event], monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(rollback, "SETTLE", 0.0)
+    root = tmp_path / "copy"
+    (root / "chart").mkdir(parents=True)
+    (root / "chart" / "Chart.yaml").write_text("apiVersion: v2\nname: web\nversion: 1.0.0\n")
+    spec = ClusterSpec(str(cluster.fake.kubeconfig()), identity="", node="node", crictl=CRICTL)
+    made = Site(
+        app="web",
+        root=root,
+        hosts={"node": node},
+        remotes={},
+        registries={},
+        clusters={"lab": spec},
+        tools={"helm": str(cluster.helm)},
+        values={"key": "env:KEY"},
+        records=Records(tmp_path / "records.db"),
+        secrets=Secrets({"KEY": KEY}),
+        sink=events.append,
+    )
+    yield made
+    made.close()
+
+
+def images(letter: str = "a") -> Images:
+    source = Source("7e" * 20, letter * 40, False, "/w")
+    return Images(source, (Image("reg.test:5000/team/web", f"sha256:{letter * 64}", letter * 7),))
+
+
+def spec(**options: Any) -> Helm:
+    values = {"image": {"repository": "{repository}", "digest": "{digest}"}, "commit": "{commit}"}
+    return Helm("lab", NAMESPACE, RELEASE, values=values, deadline=10.0, **options)
+
+
+def test_the_driver_takes_images_and_gives_a_release() -> None:
+    assert (DRIVER.takes.kind, DRIVER.gives.kind, DRIVER.spec) == ("images", "release", Helm)
+
+
+def test_d07_made_once_found_by_two_requests_and_no_helm(site: Site, cluster: Cluster) -> None:
+    assert find(spec(), images(), site).why == "nothing is deployed yet"
+    made = make(spec(), images(), site)
+    asked = len(cluster.fake.asked)
+    for _ in range(20):
+        assert find(spec(), images(), site).artifact == made
+    assert len(cluster.fake.asked) - asked == 40
+    assert len(cluster.calls("upgrade")) == 1
+    release = live(spec(), site)
+    assert release is not None
+    assert (release.source.commit, release.images[0].digest) == ("a" * 40, "sha256:" + "a" * 64)
+
+
+def test_the_release_says_who_made_it_and_with_which_fence(site: Site, cluster: Cluster) -> None:
+    make(spec(), images(), site)
+    labels = cluster.fake.objects[path("v1", "secrets", NAMESPACE, "sh.helm.release.v1.web.v1")]["metadata"]["labels"]
+    assert labels["commit"] == "a" * 40
+    assert labels["fence"] == "1"
+    assert labels["rollout"] == "complete"
+    make(spec(), images("b"), site)
+    labels = cluster.fake.objects[path("v1", "secrets", NAMESPACE, "sh.helm.release.v1.web.v2")]["metadata"]["labels"]
+    assert labels["fence"] == "2"
+
+
+def test_d04_what_crashes_is_explained_and_taken_back(site: Site, cluster: Cluster) -> None:
+    make(spec(), images(), site)
+    cluster.behaviour["sha256:" + "b" * 64] = "crash"
+    with pytest.raises(RolledBack, match="revision 1 serves again") as caught:
+        make(spec(), images("b"), site)
+    assert caught.value.cause == "web-2-a: container app ends with exit code 3, 2 restarts: cannot bind the port"
+    assert "cannot bind the port" in (site.root / caught.value.log).read_text()
+    assert find(spec(), images(), site).artifact is not None
+    assert [argv[-1] for argv in cluster.calls("rollback")] == ["1"]
+
+
+def test_a_revision_that_failed_is_never_gone_back_to(site: Site, cluster: Cluster) -> None:
+    make(spec(), images(), site)
+    cluster.behaviour |= {"sha256:" + letter * 64: "crash" for letter in "bc"}
+    for letter in "bc":
+        with pytest.raises(RolledBack):
+            make(spec(), images(letter), site)
+    assert [argv[-1] for argv in cluster.calls("rollback")] == ["1", "3"]
+    assert find(spec(), images(), site).artifact is not None
+
+
+def test_rollback_never_leaves_it_and_says_how_to_go_back(site: Site, cluster: Cluster) -> None:
+    make(spec(), images(), site)
+    cluster.behaviour["sha256:" + "b" * 64] = "pull"
+    with pytest.raises(NotRolledBack, match="revision 2 is left as it is") as caught:
+        make(spec(rollback="never"), images("b"), site)
+    assert caught.value.exit_code == 17
+    assert "rollback" in caught.value.mend
+    assert "-- web 1" in caught.value.mend
+    assert cluster.calls("rollback") == []
+
+
+def test_a_first_install_that_fails_leaves_nothing(site: Site, cluster: Cluster) -> None:
+    cluster.behaviour["sha256:" + "a" * 64] = "pull"
+    with pytest.raises(RolledBack, match="nothing was live before"):
+        make(spec(), images(), site)
+    assert WEB not in cluster.fake.objects
+
+
+def test_d14_another_image_by_hand_is_said_and_put_right(site: Site, cluster: Cluster, events: list[Event]) -> None:
+    make(spec(), images(), site)
+    edited = cluster.fake.objects[WEB]
+    edited = {**edited, "spec": {**edited["spec"], "template": {**edited["spec"]["template"],
+              "spec": {"containers": [{"name": "app", "image": "reg.test:5000/team/web:latest"}]}}}}  # fmt: skip
+    cluster.fake.put(WEB, edited)
+    why = find(spec(), images(), site).why
+    assert why.startswith("a Deployment was edited: reg.test:5000/team/web:latest is live, reg.test:5000/team/web@sha256:aaa")
+    make(spec(), images(), site)
+    assert find(spec(), images(), site).artifact is not None
+    assert any(event.what is What.WARN and "the blueprint wins" in event.text for event in events)
+
+
+def test_secrets_are_kept_in_step_and_put_back_with_the_release(site: Site, cluster: Cluster) -> None:
+    where = path("v1", "secrets", NAMESPACE, "web-env")
+    secret = SecretSpec("web-env", {"KEY": "value:key"})
+    make(spec(secret=secret), images(), site)
+    first = cluster.fake.objects[where]["data"]
+    version = cluster.fake.objects[where]["metadata"]["resourceVersion"]
+    make(spec(secret=secret), images("b"), site)
+    assert cluster.fake.objects[where]["metadata"]["resourceVersion"] == version
+    cluster.behaviour["sha256:" + "c" * 64] = "crash"
+    other = dataclasses.replace(site, secrets=Secrets({"KEY": "bmV3LXNlY3JldA"}))
+    with pytest.raises(RolledBack):
+        make(spec(secret=secret), images("c"), other)
+    assert cluster.fake.objects[where]["data"] == first
+    assert KEY not in cluster.log.read_text()
+    assert not any(KEY in file.read_text(errors="replace") for file in site.root.rglob("*.json"))
+
+
+def test_undo_takes_back_what_this_run_made_and_nothing_else(site: Site, cluster: Cluster) -> None:
+    make(spec(), images(), site)
+    second = make(spec(), images("b"), site)
+    third = make(spec(), images("c"), site)
+    with pytest.raises(NotRolledBack, match="revision 3 is live by now"):
+        undo(spec(), second, site, "verify failed")
+    with pytest.raises(RolledBack, match="verify failed; revision 2 serves again"):
+        undo(spec(), third, site, "verify failed")
+    assert find(spec(), images("b"), site).artifact is not None
+
+
+def test_d06_no_deploy_without_a_way_back(site: Site, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(spec(), images(), site)
+    monkeypatch.setattr(rollback, "client_of", lambda *_: Pruned())
+    known = dataclasses.replace(site, registries={"reg": Registry("reg.test:5000")})
+    with pytest.raises(IntegrityError, match=r"its image reg\.test:5000/team/web@sha256:aaa"):
+        make(spec(), images("b"), known)
+    assert len(cluster.calls("upgrade")) == 1
+    assert make(spec(rollback="never"), images("b"), known).revision == 2
+
+
+class Pruned:
+    """A registry that has nothing any more."""
+
+    def exists(self, _reference: str) -> bool:
+        return False
+
+
+def test_d01_a_pending_release_is_repaired_under_the_lock(site: Site, cluster: Cluster, events: list[Event]) -> None:
+    make(spec(), images(), site)
+    leave_pending(cluster, 2, "pending-upgrade")
+    assert "pending-upgrade" in find(spec(), images("b"), site).why
+    assert make(spec(), images("b"), site).revision == 4
+    assert [argv[-1] for argv in cluster.calls("rollback")] == ["1"]
+    assert any("left pending-upgrade by a helm that is gone: back to revision 1" in event.text for event in events)
+
+
+def test_d01_a_pending_install_is_uninstalled(site: Site, cluster: Cluster) -> None:
+    leave_pending(cluster, 1, "pending-install")
+    assert make(spec(), images(), site).revision == 1
+    assert len(cluster.calls("uninstall")) == 1
+
+
+def leave_pending(cluster: Cluster, number: int, status: str) -> None:
+    labels = {"owner": "helm", "name": RELEASE, "version": str(number), "status": status, "rollout": "started"}
+    name = f"sh.helm.release.v1.web.v{number}"
+    cluster.fake.put(path("v1", "secrets", NAMESPACE, name), {"metadata": {"name": name, "labels": labels}, "data": {"release": ""}})
+
+
+@pytest.mark.parametrize("point", ["deploy.proven", "deploy.secret", "deploy.upgraded"])
+def test_d10_a_run_killed_at_any_step_is_finished_by_the_next(site: Site, cluster: Cluster, point: str) -> None:
+    """The killed run is another process; its lock is taken over at once, since its pid is gone from this machine."""
+    pid = os.fork()
+    if pid == 0:
+        os.environ["FAILPOINT"] = f"{point}:kill"
+        try:
+            make(spec(), images(), dataclasses.replace(site, shared={}, records=Records(site.root / "other.db")))
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert make(spec(), images(), site).revision == 1
+    assert len(cluster.calls("upgrade")) == 1
+    assert find(spec(), images(), site).artifact is not None
+
+
+def test_d12_namespaces_that_are_missing_or_going_are_told(site: Site, cluster: Cluster) -> None:
+    where = path("v1", "namespaces", name=NAMESPACE)
+    cluster.fake.put(where, {"metadata": {"name": NAMESPACE}, "status": {"phase": "Terminating"}})
+    with pytest.raises(ConfigError, match="is being deleted"):
+        make(spec(), images(), site)
+    cluster.fake.drop(where)
+    with pytest.raises(ConfigError, match="has no namespace shop"):
+        make(spec(), images(), site)
+    assert make(spec(create_namespace=True), images(), site).revision == 1
+
+
+def test_the_pull_is_proved_on_the_node_once_by_digest(site: Site, node: FakeHost) -> None:
+    make(spec(), images(), site)
+    (argv,) = node.argvs
+    assert argv[:2] == ("sh", "-c")
+    assert argv[3:] == ("pull", images().images[0].reference, *CRICTL)
+    make(spec(), dataclasses.replace(images(), source=Source("8f" * 20, "d" * 40, False, "/w")), site)
+    assert len(node.calls) == 1
+
+
+def test_d03_a_pull_that_fails_stops_everything_before_helm(site: Site, node: FakeHost, cluster: Cluster) -> None:
+    node.on(("sh",), Output(1, b"", b'err="failed to do request: http: server gave HTTP response to HTTPS client"'))
+    with pytest.raises(ConfigError, match="the registry speaks HTTP") as caught:
+        make(spec(), images(), site)
+    assert 'endpoint:\n        - "http://reg.test:5000"' in caught.value.mend
+    assert cluster.calls("upgrade") == []
+
+
+def test_pull_script_skips_what_is_there_and_keeps_the_exit_code(tmp_path: Path) -> None:
+    script = (Path(__file__).parents[2] / "pipeline" / "deploy" / "pull.sh").read_text()
+    tool = tmp_path / "crictl"
+    tool.write_text(
+        '#!/bin/sh\n[ "$2" = "inspecti" ] && [ "$3" = there ] && exit 0\n[ "$2" = pull ] && echo "pulls $3" && exit 4\nexit 1\n'
+    )
+    tool.chmod(0o755)
+
+    def run(image: str) -> tuple[int, str]:
+        done = subprocess.run(["sh", "-c", script, "pull", image, str(tool), "--x"], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout
+
+    assert run("there") == (0, "present\n")
+    assert run("a;touch /tmp/p $(id)") == (4, "pulls a;touch /tmp/p $(id)\n")
+
+
+def test_d08_a_wrong_token_and_a_dead_server_are_told_apart(site: Site, cluster: Cluster) -> None:
+    wrong = dataclasses.replace(site, clusters={"lab": ClusterSpec(str(cluster.fake.kubeconfig("wrong", token="nope")))}, shared={})
+    with pytest.raises(AuthError):
+        find(spec(), images(), wrong)
+    connect(wrong, "lab").close()
+    cluster.fake.stop()
+    with pytest.raises(Transient):
+        find(spec(), images(), site)
+
+
+def test_l02_helm_is_not_called_once_the_lock_is_lost(site: Site, cluster: Cluster, node: FakeHost) -> None:
+    lease = path("coordination.k8s.io/v1", "leases", NAMESPACE, "pipeline-web")
+
+    def steal(_cmd: Any) -> Output:
+        cluster.fake.put(lease, {"metadata": {"name": "pipeline-web"}, "spec": {"holderIdentity": "mallory", "leaseTransitions": 9}})
+        return Output(0)
+
+    node.on(("sh",), steal)
+    with pytest.raises(Locked, match="another run took it over"):
+        make(spec(), images(), site)
+    assert cluster.calls("upgrade") == []
+
+
+def test_side_load_says_what_to_do_instead(site: Site) -> None:
+    with pytest.raises(ConfigError, match="cannot keep the image's digest") as caught:
+        make(spec(pull="side-load"), images(), site)
+    assert "images import" in caught.value.mend
+
+
+def test_the_look_loads_nothing_that_only_acts() -> None:
+    acting = ["pipeline.deploy.lease", "pipeline.deploy.rollout", "kubernetes", "paramiko", "tenacity", "concurrent.futures"]
+    text = f"import sys, pipeline.deploy.helm; print(sorted(set(sys.modules) & set({acting})))"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.strip() == "[]"
