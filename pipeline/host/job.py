@@ -137,8 +137,8 @@ class _Follower:
         self._patience = patience
         self._notice = notice
         self._offset = offset
-        self._told = 0  # lines since that offset
-        self._skip = 0
+        self._told = 0  # lines since that offset, over all connections
+        self._seen = 0  # lines since that offset, over this connection
         self._token = ""
         self._held: str | None = None
         self._begun = ""  # the start of a line whose end has not come
@@ -165,7 +165,7 @@ class _Follower:
 
     def _attach(self, job: Job | None) -> Output:
         self._token = secrets.token_hex(16)
-        self._skip, self._told = self._told, 0
+        self._seen = 0
         self._held, self._begun = None, ""
         return self._host.run(_cmd(self._host, self._name, "run" if job else "follow", job, self._token, self._offset), self._line)
 
@@ -186,13 +186,14 @@ class _Follower:
             return
         self._begun = open_line
         if not open_line:
-            self._offset, self._told, self._skip = int(word), 0, 0
+            self._offset = int(word)
+            self._told -= self._seen
+            self._seen = 0
 
     def _tell(self, line: str) -> None:
-        self._told += 1
-        if self._skip:
-            self._skip -= 1
-        else:
+        self._seen += 1
+        if self._seen > self._told:
+            self._told = self._seen
             self._on_line(line)
 
     def _outcome(self) -> int:
@@ -232,6 +233,9 @@ def _check(host: Host, name: str, output: Output) -> None:
             cause=output.tail(),
             mend=f"see whether {host.state} can be written and has room: df -h {host.state}",
         )
+    if output.code == 69:
+        mend = f"install util-linux on {host.name}, or a busybox that has it"
+        raise ConfigError(f"{host.name} lacks what detached work needs", cause=output.tail(), mend=mend)
     if output.code == 70:
         raise ResourceError(
             f"job {name} on {host.name} does not end, not even by KILL", mend="see what it waits for: ps axo pid,stat,wchan,args"

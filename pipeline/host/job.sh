@@ -6,6 +6,10 @@
 verb=$1 dir=$2 token=$3 offset=$4
 shift 4
 
+for tool in flock setsid; do
+	command -v "$tool" >/dev/null || { echo "$tool is not installed" >&2 && exit 69; }
+done
+
 # One of: absent | running | finished CODE | died killed | died restart
 phase() {
 	if [ -h code ]; then
@@ -82,42 +86,42 @@ follow() {
 			printf '\n%s end %s\n' "$token" "$now"
 			return
 		fi
-		if [ "$age" -lt 5000 ]; then pause=50; else pause=250; fi # a short job's end is noticed at once
+		if [ "$age" -lt 400 ]; then pause=20; elif [ "$age" -lt 5000 ]; then pause=50; else pause=250; fi # a short job is not made long
 		sleep "0.$(printf %03d "$pause")"
 		age=$((age + pause)) idle=$((idle + pause))
 	done
 } 2>/dev/null
 
-# All that belongs to the job: its session, and whatever carries its mark
+# All that belongs to the job: its session, and what left that but still carries its mark
 members() {
-	[ "$(field 22 "$pid")" = "$began" ] || [ ! -e "/proc/$pid" ] || pid=none # the number is another's by now
-	{
-		for stat in /proc/[0-9]*/stat; do
-			number=${stat#/proc/}
-			number=${number%/stat}
-			[ "$(field 6 "$number")" != "$pid" ] || echo "$number"
-		done
-		grep -l -F -e "PIPELINE_JOB=$dir/" /proc/[0-9]*/environ | cut -d / -f 3
-	} | sort -u | while read -r number; do
-		case $(field 3 "$number") in Z | '') ;; *) echo "$number" ;; esac
+	for stat in /proc/[0-9]*/stat; do
+		read -r line <"$stat" || continue
+		number=${line%% *}
+		# shellcheck disable=SC2086
+		set -- ${line##*) }
+		[ "$1" != Z ] || continue
+		if [ "$4" = "$leader" ]; then
+			echo "$number"
+			continue
+		fi
+		shift 19
+		[ "$1" -ge "$began" ] && tr '\0' '\n' <"/proc/$number/environ" | grep -qxF -e "PIPELINE_JOB=$dir/" && echo "$number"
 	done
 } 2>/dev/null
 
 cancel() {
 	cd -- "$dir" 2>/dev/null || return 0
-	read -r pid began _ <begun || pid=none began=none
-	tries=0
-	while found=$(members) && [ -n "$found" ]; do
+	read -r leader began _ <begun || leader=none began=0
+	[ "$(field 22 "$leader" 2>/dev/null)" = "$began" ] || [ ! -e "/proc/$leader" ] || leader=none # its number is another's by now
+	first=$(date +%s) signal=TERM
+	while found=$(members); [ -n "$found" ]; do
+		took=$(($(date +%s) - first))
+		[ "$took" -lt 15 ] || exit 70
+		[ "$took" -lt 5 ] || signal=KILL
 		# shellcheck disable=SC2086
-		if [ "$tries" = 0 ]; then
-			kill -s TERM $found
-		elif [ "$tries" -ge 50 ]; then
-			kill -s KILL $found
-		fi
-		[ "$tries" -lt 100 ] || exit 70
+		kill -s "$signal" $found 2>/dev/null
 		sleep 0.1
-		tries=$((tries + 1))
-	done 2>/dev/null
+	done
 	[ -h code ] || ln -s 143 code
 }
 
