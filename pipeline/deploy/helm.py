@@ -73,6 +73,7 @@ DRIVER = Driver(
     spec=Helm,
     find=find,
     make=make,
+    stands_alone=False,  # a pod that moves to another node pulls again: the image has to stay in the registry
     exclusive=exclusive,
     live=live,
     undo=undo,
