@@ -80,7 +80,7 @@ def _upgrade(work: Work, images: Images, want: Wanted, before: int) -> int:
     spec, site = work.spec, work.site
     file = _values_file(spec, site, want)
     labels = _labels(images, want, work.lease)
-    argv = helm.upgrade(work.target, str(site.root / spec.chart), file, labels, max(1, int(spec.deadline)))
+    argv = helm.upgrade(work.target, str(chart.place(site.root, spec.chart)[1]), file, labels, max(1, int(spec.deadline)))
     try:
         work.call(argv, spec.deadline + RUN)
     except (NotRolledBack, ConfigError) as error:
