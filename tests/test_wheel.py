@@ -164,8 +164,8 @@ def test_another_repository_releases_its_own_application_to_the_lab(python: Path
         assert f"http://{app}.lab.test" in made.stdout
         again = there.inv("release", "--json")
         assert again.returncode == 0, again.stderr
-        ways = {record["stage"]: record["how"] for record in json.loads(again.stdout)["records"]}
-        assert {stage for stage, how in ways.items() if how == "made"} == {"verify"}
+        ways = {record["stage"]: record["state"] for record in json.loads(again.stdout)["records"]}
+        assert {stage for stage, state in ways.items() if state == "made"} == {"verify"}
         live = there.inv("status")
         assert live.returncode == 0
         assert app in live.stdout
