@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 from pipeline.artifacts import Images, Release
 from pipeline.deploy import chart, history, values
 from pipeline.deploy.compare import differences, live_release, release_of
 from pipeline.deploy.spec import Helm
 from pipeline.stage import Driver, Finding, Site
-from pipeline.tools.kube import Kube, connect, path
-from pipeline.tools.kube_objects import selector
+from pipeline.tools.kube import connect
 
 
 def find(spec: Helm, images: Images, site: Site) -> Finding:
@@ -24,7 +22,7 @@ def find(spec: Helm, images: Images, site: Site) -> Finding:
     want = values.wanted(spec, images, chart.read(site.root, spec.chart), site)
     revisions = history.read(kube, spec.namespace, spec.release)
     newest = revisions[0] if revisions else None
-    now = _deployments(kube, spec) if newest else []
+    now = history.deployments(kube, spec.namespace, spec.release) if newest else []
     why = differences(newest, now, want, images, spec.release)
     if why or newest is None:
         return Finding(None, "; ".join(why[:3]))
@@ -35,7 +33,7 @@ def live(spec: Helm, site: Site) -> Release | None:
     """What the cluster runs now, whoever deployed it; None where there is nothing."""
     kube = connect(site, spec.cluster)
     newest = next((one for one in history.read(kube, spec.namespace, spec.release) if one.status == "deployed"), None)
-    return None if newest is None else live_release(spec, newest, _deployments(kube, spec))
+    return None if newest is None else live_release(spec, newest, history.deployments(kube, spec.namespace, spec.release))
 
 
 def make(spec: Helm, images: Images, site: Site) -> Release:
@@ -59,10 +57,6 @@ def undo(spec: Helm, release: Release, site: Site, why: str) -> None:
     from pipeline.deploy import upgrade
 
     upgrade.undo(spec, release, site, why)
-
-
-def _deployments(kube: Kube, spec: Helm) -> list[dict[str, Any]]:
-    return list(kube.list(path("apps/v1", "deployments", spec.namespace), selector(spec.release))["items"])
 
 
 DRIVER = Driver(

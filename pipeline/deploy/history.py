@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.tools.kube import Kube, path
-from pipeline.tools.kube_objects import labels, name, notes
+from pipeline.tools.kube_objects import labels, name, notes, selector
 
 NOTE = "pipeline/release"  # an annotation of the newest revision's Secret; Helm drops it when the next one supersedes it
 GOOD, STARTED, BAD = "complete", "started", "failed"  # values of the label `rollout`
@@ -89,6 +89,11 @@ def images(kube: Kube, namespace: str, release: str, number: int) -> list[str]:
     except (KeyError, ValueError, OSError, EOFError):
         return []
     return sorted(set(IMAGE.findall(manifest)))
+
+
+def deployments(kube: Kube, namespace: str, release: str) -> list[dict[str, Any]]:
+    """The release's Deployments as they are now."""
+    return list(kube.list(path("apps/v1", "deployments", namespace), selector(release))["items"])
 
 
 def where(namespace: str, release: str, number: int) -> str:
