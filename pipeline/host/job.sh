@@ -58,7 +58,12 @@ start() {
 	setsid sh -c '
 		cwd=$1
 		shift
-		until [ -e begun ]; do sleep 0.01; done
+		tries=0
+		until [ -e begun ]; do # whoever starts this may be killed before it has written that down
+			[ "$tries" -lt 500 ] || exit
+			tries=$((tries + 1))
+			sleep 0.01
+		done
 		[ -z "$cwd" ] || cd -- "$cwd" || { ln -s 125 "${PIPELINE_JOB}code" && exit; }
 		(exec "$@")
 		ln -s "$?" "${PIPELINE_JOB}code"' job "$@" </dev/null >>log 2>&1 &

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import signal
@@ -67,7 +68,8 @@ class LocalHost:
                     raise IntegrityError(f"{target} was written with another sha256 than {source} has", mend="check this machine's disk")
             part.replace(target)
         except OSError as error:
-            if error.errno == 28:  # ENOSPC
+            if error.errno == errno.ENOSPC:
+                part.unlink()
                 free = shutil.disk_usage(part.parent).free
                 raise ResourceError(
                     f"there is no room for {target}",

@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.host import Address
 from pipeline.host.ssh_link import LOST, Link, shut
 
-CHUNK = 1 << 15  # OpenSSH takes no larger packet
+CHUNK = 1 << 18  # bytes at once; paramiko cuts them into packets as the other side takes them
 LOOPBACK = "127.0.0.1"
 
 

@@ -252,6 +252,25 @@ def test_b05_a_lost_connection_is_taken_up_where_it_was(sshd: Sshd, name: str) -
     assert "goes on there" in notices[0]
 
 
+def test_b05_s02_a_black_hole_is_waited_out(sshd: Sshd, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.host.ssh_link.GREETING", 0.5)
+    with FaultProxy(sshd.address) as proxy:
+        host = sshd.host(proxy.address, interval=0.3)
+        lines: list[str] = []
+        notices: list[str] = []
+
+        def on_line(line: str) -> None:
+            lines.append(line)
+            if line == "20":
+                proxy.freeze()
+                threading.Timer(2.5, proxy.thaw).start()
+
+        assert run_detached(host, shell(name, "for i in $(seq 80); do echo $i; sleep 0.05; done"), on_line, notice=notices.append) == 0
+        host.close()
+    assert lines == [str(number) for number in range(1, 81)]
+    assert "the SSH connection was lost" in notices[0]
+
+
 def test_b05_patience_has_an_end(name: str) -> None:
     clock = FakeClock()
     host = FakeHost().on(("sh",), Transient("no way"))
