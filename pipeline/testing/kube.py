@@ -19,7 +19,7 @@ from pipeline.testing.kube_ca import certificates
 from pipeline.testing.kube_rules import is_collection, merged, selects, status, within
 
 Object = dict[str, Any]
-Fault = tuple[int, Object, dict[str, str]] | str | None  # an answer (status, body, headers), "drop", "swallow", or None for no fault
+Fault = tuple[int, Object, dict[str, str]] | str | None  # an answer (status, body, headers), "drop", "swallow", "cut", or None
 TOKEN = "fake-kube-token"  # noqa: S105  # known to everybody, good for nothing
 
 
@@ -27,7 +27,8 @@ class FakeKube:
     """Serves on loopback until `close`. `objects` maps a path to what lies there; `asked` lists (method, path with query).
 
     `fault(method, path)` is asked before each request: "drop" closes the connection, "swallow" does the request and closes the
-    connection without an answer. `changed` hears of every write (type, path, object), which is where a test puts its controllers.
+    connection without an answer, "cut" breaks the answer off. `changed` hears of every write (type, path, object): the place for
+    a test's controllers.
     `valid` is from when to when the certificate holds, in seconds from now.
     """
 
@@ -198,6 +199,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             code, value = self._act(url.path, query, json.loads(body) if body else {})
             if fault == "swallow":
+                self.close_connection = True
+            elif fault == "cut":
+                self._send(code, value, {"Content-Length": str(len(json.dumps(value)) + 9)})
                 self.close_connection = True
             else:
                 self._send(code, value)

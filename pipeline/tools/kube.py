@@ -175,13 +175,13 @@ class Kube:
             response.close()
             connection.close()
             raise unreachable(request, error, sent=True) from error
-        if response.length is None and not response.chunked:
-            connection.close()
-            raise unreachable(request, ConnectionResetError("the answer broke off"), sent=True)
         if len(content) > LIMIT:
             response.close()
             connection.close()
             raise IntegrityError(f"the Kubernetes API answered {request} with more than {LIMIT >> 20} MiB")
+        if response.length != 0 and not response.chunked:  # http.client gives a body that broke off as if it were whole
+            connection.close()
+            raise unreachable(request, ConnectionResetError("the answer broke off"), sent=True)
         self._give(connection)
         if response.status == 404 and verb in ("get", "list", "delete"):
             return None

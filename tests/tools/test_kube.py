@@ -117,6 +117,15 @@ def test_d09_a_swallowed_answer_to_a_write_is_ambiguous_and_the_write_is_there(k
     assert kube.get(ONE) is not None
 
 
+def test_d08_an_answer_that_breaks_off_is_not_taken_for_whole(kube: Kube, fake: FakeKube) -> None:
+    fake.fault = lambda method, _p: "cut"
+    with pytest.raises(Transient) as caught:
+        kube.get(CONFIG)
+    assert "broke off" in caught.value.cause
+    with pytest.raises(Ambiguous):
+        kube.create(CONFIG, made("one"))
+
+
 def test_a_kept_connection_that_was_dropped_costs_a_read_nothing(kube: Kube, fake: FakeKube) -> None:
     assert kube.get(ONE) is None
     drops = iter(["drop"])
