@@ -108,6 +108,18 @@ class Sshd:
         return SshHost(**(settings | options))
 
 
+def only_busybox(folder: Path) -> str:
+    """The sshd_config line that gives commands nothing but busybox, as the build host of the main system has it."""
+    busybox = shutil.which("busybox")
+    assert busybox, "install busybox: without it nothing shows that the scripts run on Alpine"
+    programs = folder / "bin"
+    programs.mkdir()
+    subprocess.run((busybox, "--install", "-s", str(programs)), check=True)
+    if not (programs / "flock").exists():  # Alpine's busybox has it, Debian's has not
+        (programs / "flock").symlink_to(shutil.which("flock") or "/usr/bin/flock")
+    return f'ForceCommand PATH={programs} exec {programs / "sh"} -c "$SSH_ORIGINAL_COMMAND"'
+
+
 def keygen(path: Path) -> None:
     subprocess.run((KEYGEN, "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)), check=True)
 

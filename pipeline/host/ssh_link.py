@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import socket
 import threading
@@ -25,6 +26,8 @@ GREETING = 15.0  # seconds for the banner, the key exchange, the login: each
 WINDOW = 16 << 20  # bytes that may be under way in a channel: the throughput at 100 ms is 160 MB/s at most
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
 LOST = (paramiko.SSHException, OSError, EOFError)
+
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what it has to say is in our errors, not in between
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pipeline.host import Address, Cmd, Host
 from pipeline.host.local import LocalHost
 from pipeline.host.scripts import command_line
 from pipeline.testing import FakeHost
-from tests.sshd import Sshd, processes, settled
+from tests.sshd import Sshd, only_busybox, processes, settled
 
 
 @pytest.fixture(scope="module")
@@ -29,23 +29,31 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield sshd
 
 
+@pytest.fixture(scope="module")
+def alpine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    folder = tmp_path_factory.mktemp("alpine")
+    with Sshd(folder, only_busybox(folder)).running() as sshd:
+        yield sshd
+
+
 def _open(kind: str, request: pytest.FixtureRequest) -> Host:
     makers: dict[str, Callable[[], Host]] = {
         "local": LocalHost,
         "ssh": lambda: request.getfixturevalue("sshd").host(),
+        "busybox": lambda: request.getfixturevalue("alpine").host(),
         "fake": lambda: FakeHost(otherwise=LocalHost().run),
     }
     return makers[kind]()
 
 
-@pytest.fixture(scope="module", params=["local", "ssh", "fake"])
+@pytest.fixture(scope="module", params=["local", "ssh", "busybox", "fake"])
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     host = _open(request.param, request)
     yield host
     host.close()
 
 
-@pytest.fixture(scope="module", params=["local", "ssh"])
+@pytest.fixture(scope="module", params=["local", "ssh", "busybox"])
 def machine(request: pytest.FixtureRequest) -> Iterator[Host]:
     """A host with something behind it: what a scripted one cannot do."""
     host = _open(request.param, request)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +20,7 @@ from pipeline.host import Host, Output
 from pipeline.host.job import Job, cancel, follow, forget, log_path, retire, run_detached, start, state
 from pipeline.host.local import LocalHost
 from pipeline.testing import FakeClock, FakeHost, FaultProxy
-from tests.sshd import Sshd, processes, settled
-
-BUSYBOX = shutil.which("busybox")
+from tests.sshd import Sshd, only_busybox, processes, settled
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +39,8 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             host = LocalHost(state=str(folder / "state"))
         elif request.param == "ssh":
             host = request.getfixturevalue("sshd").host()
-        elif BUSYBOX is None:
-            pytest.skip("busybox is not installed: what runs on Alpine is not tested")
         else:
-            (folder / "bin").mkdir()
-            subprocess.run((BUSYBOX, "--install", "-s", str(folder / "bin")), check=True)
-            (folder / "bin" / "flock").unlink(missing_ok=True)
-            (folder / "bin" / "flock").symlink_to(shutil.which("flock") or "")  # Alpine's busybox has it, Debian's has not
-            shell = f'PATH={folder / "bin"} exec {folder / "bin" / "sh"} -c "$SSH_ORIGINAL_COMMAND"'
-            host = stack.enter_context(Sshd(folder, f"ForceCommand {shell}").running()).host()
+            host = stack.enter_context(Sshd(folder, only_busybox(folder)).running()).host()
         yield host
         host.close()
 
