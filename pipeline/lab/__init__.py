@@ -57,8 +57,15 @@ def status(root: Path) -> list[NodeStatus]:
     return look.status(root)
 
 
+def logged(root: Path) -> list[str]:
+    """The names of all programs and machines of the lab that have a log. Raises ConfigError where there is no lab."""
+    from pipeline.lab import look
+
+    return look.logged(root)
+
+
 def logs(root: Path, node: str) -> Path:
-    """The log file of one program, as `status` names it. Raises ConfigError for one that is not there."""
+    """The log file of one program, as `logged` names it. Raises ConfigError for one that is not there."""
     from pipeline.lab import look
 
     return look.logs(root, node)

@@ -9,6 +9,7 @@ from pipeline.lab import NodeStatus, gitea, kubeapi, layout, traefik
 from pipeline.lab.layout import API, INGRESS, NODE_SSH
 from pipeline.lab.machine import recorded
 from pipeline.lab.process import answers_ssh, answers_tcp
+from pipeline.yamlfile import keys_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,15 +34,24 @@ def status(root: Path) -> list[NodeStatus]:
     return found
 
 
+def logged(root: Path) -> list[str]:
+    """See `pipeline.lab.logged`."""
+    return sorted(path.stem for path in (_lab(root).state / "log").glob("*.log"))
+
+
 def logs(root: Path, node: str) -> Path:
     """See `pipeline.lab.logs`."""
+    known = logged(root)
+    if node not in known:
+        raise ConfigError(f"the lab has no log of {node!r}{keys_like(node, known)}", mend="it has " + ", ".join(known))
+    return _lab(root).log(node)
+
+
+def _lab(root: Path) -> Lab:
     lab = layout.load(root)
     if lab is None:
         raise ConfigError(f"there is no lab for {root}", mend="inv lab.up")
-    known = sorted(path.stem for path in (lab.state / "log").glob("*.log"))
-    if node not in known:
-        raise ConfigError(f"the lab has no log of {node!r}", mend="it has " + ", ".join(known))
-    return lab.log(node)
+    return lab
 
 
 def _programs(lab: Lab) -> dict[str, tuple[str, str, Callable[[], str]]]:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from invoke import Collection, Context, task
+from invoke import Collection, Context, Exit, task
 
 
 def collection(
@@ -35,24 +35,30 @@ def collection(
     @task(help=help_root)
     @polite
     def status(_c: Context, json: bool = False) -> None:
-        """What of the lab runs, where it listens, where its logs are."""
+        """What of the lab runs and where it listens. Exit 18 where something of it does not run, or there is no lab."""
         import dataclasses
 
         from pipeline import lab
+        from pipeline.errors import VerifyError
+        from pipeline.lab.table import table, verdict
 
         nodes = lab.status(Path.cwd())
         if json:
             print_json({"nodes": [dataclasses.asdict(node) for node in nodes]})
-            return
-        for node in nodes:
-            print(f"{node.name:<12} {node.state:<8} {node.address:<24} {node.what}")
+        elif nodes:
+            print("\n".join(table(nodes)))
+        if wrong := verdict(nodes):
+            raise Exit(wrong, code=VerifyError.exit_code)
 
-    @task(help={"node": "which node (see lab.status)"})
+    @task(help={"node": "which node; without it: the names of all"})
     @polite
-    def logs(_c: Context, node: str) -> None:
-        """The log of one node, on stdout."""
+    def logs(_c: Context, node: str = "") -> None:
+        """The log of one node on stdout; without a node, the names of all that have one."""
         from pipeline import lab
 
+        if not node:
+            print("\n".join(lab.logged(Path.cwd())))
+            return
         with lab.logs(Path.cwd(), node).open(errors="replace") as lines:
             for line in lines:
                 sys.stdout.write(line)
