@@ -23,4 +23,5 @@ def verdict(nodes: Sequence[NodeStatus]) -> str:
     ill = [f"{node.name} is {node.state}" for node in nodes if node.state != "running"]
     if not ill:
         return ""
-    return ", ".join(ill) + ": inv lab.up starts what is stopped, inv lab.logs --node NAME shows why (one that stays silent: inv lab.down first)"
+    why = "inv lab.logs --node NAME shows why (one that stays silent: inv lab.down first)"
+    return f"{', '.join(ill)}: inv lab.up starts what is stopped, {why}"
