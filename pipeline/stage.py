@@ -177,6 +177,42 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Freeze:
+    """Why nothing may be deployed: `message`, `by` whom, `since` when (ISO 8601), both "" where that is not known."""
+
+    message: str
+    by: str = ""
+    since: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.message, self.by and f"({self.by}{self.since and f', since {self.since}'})")))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is to be known of what is live beside what it is: `since` when (ISO 8601) and `by` whom, `remarks` on what is odd about it,
+    whether deploys are `frozen`, and the `holder` who is at work on it now. "" where there is nothing to say."""
+
+    since: str = ""
+    by: str = ""
+    remarks: tuple[str, ...] = ()
+    frozen: Freeze | None = None
+    holder: str = ""
+
+
+@dataclass(frozen=True)
+class Return:
+    """A way back, looked at and not yet gone, under the lock: from `now` to `goal`; `why` says both in words, `name` names the goal
+    however often it is asked for. `go` makes it live and gives what is live then; None where it is live already."""
+
+    now: Artifact | None
+    goal: Artifact
+    name: str
+    why: str
+    go: Callable[[], Artifact] | None
+
+
+@dataclass(frozen=True)
 class Driver:
     """How one tool does one verb. `find` only looks and is cheap; `make` publishes atomically, since `find` trusts presence.
 
@@ -186,6 +222,9 @@ class Driver:
     around `undo`: the lock of the thing that changes. `live` reads what exists now, whatever source it came from (status, and
     `verify` on its own). `undo` takes an artifact of this run back for a reason, and always raises: RolledBack where the old one
     is restored, else NotRolledBack; it may be called again after it raised Transient.
+
+    For the operator: `back` looks, under the lock, for the way to what was live before (or to what is named, where it is named), despite
+    a freeze where it is told so; `standing` tells what else is to be known; `freeze` stops deploys with a message, and "" lets them go on.
     """
 
     verb: str
@@ -201,6 +240,9 @@ class Driver:
     exclusive: Callable[[Any, Any, Site], AbstractContextManager[None]] | None = None
     live: Callable[[Any, Site], Artifact | None] | None = None
     undo: Callable[[Any, Any, Site, str], None] | None = None
+    back: Callable[[Any, str, bool, Site], AbstractContextManager[Return]] | None = None
+    standing: Callable[[Any, Site], Standing] | None = None
+    freeze: Callable[[Any, str, Site], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.artifacts import Image, Images, Release, Source
-from pipeline.deploy.history import Revision
+from pipeline.deploy.history import GOOD, Revision
 from pipeline.deploy.spec import Helm
 from pipeline.deploy.values import Wanted, changes
 from pipeline.tools.kube_objects import edits, name, pending, selector, template_images
 
 Object = Mapping[str, Any]
+UNNOTED = "helm hands the labels of an older revision on, so what they say of it need not be true"
 
 
 def differences(newest: Revision | None, deployments: Sequence[Object], want: Wanted, images: Images, release: str) -> list[str]:
@@ -24,6 +25,8 @@ def differences(newest: Revision | None, deployments: Sequence[Object], want: Wa
         return [f"revision {newest.number} is {newest.status}"]
     if newest.inputs != want.inputs:
         return changes(newest.parts, want.parts) if newest.parts else _unlabelled(newest, deployments, images)
+    if newest.rollout == GOOD and not newest.noted:
+        return [f"revision {newest.number} was not made by this pipeline: {UNNOTED}"]
     if not deployments:
         return [f"revision {newest.number} has no Deployment with the label {selector(release)}"]
     found = [*other_images(deployments, images), *drift(newest, deployments)]
@@ -59,15 +62,20 @@ def release_of(spec: Helm, images: Images, revision: int, inputs: str) -> Releas
 
 def live_release(spec: Helm, newest: Revision, deployments: Sequence[Object]) -> Release:
     """What runs, from the labels its deploy left and the images its Deployments name."""
-    labels = newest.labels
-    source = Source(labels.get("tree", ""), labels.get("commit", ""), labels.get("dirty") == "true", "")
     references = {image for deployment in deployments for _, image in template_images(deployment) if "@sha256:" in image}
+    return release_at(spec, newest, references)
+
+
+def release_at(spec: Helm, revision: Revision, references: Iterable[str]) -> Release:
+    """A revision's release, from its labels and the images it runs."""
+    labels = revision.labels
+    source = Source(labels.get("tree", ""), labels.get("commit", ""), labels.get("dirty") == "true", "")
     images = tuple(
         Image(reference.partition("@")[0].rpartition(":")[0] if _tagged(reference) else reference.partition("@")[0],
               reference.partition("@")[2], labels.get("tag", ""))
         for reference in sorted(references)
     )  # fmt: skip
-    return Release(source, images, spec.cluster, spec.namespace, spec.release, newest.number, newest.inputs)
+    return Release(source, images, spec.cluster, spec.namespace, spec.release, revision.number, revision.inputs)
 
 
 def _tagged(reference: str) -> bool:

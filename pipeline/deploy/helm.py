@@ -12,7 +12,7 @@ from pipeline.artifacts import Images, Release
 from pipeline.deploy import chart, history, values
 from pipeline.deploy.compare import differences, live_release, release_of
 from pipeline.deploy.spec import Helm
-from pipeline.stage import Driver, Finding, Site
+from pipeline.stage import Driver, Finding, Return, Site, Standing
 from pipeline.tools.kube import connect
 
 
@@ -59,6 +59,29 @@ def undo(spec: Helm, release: Release, site: Site, why: str) -> None:
     upgrade.undo(spec, release, site, why)
 
 
+@contextlib.contextmanager
+def back(spec: Helm, to: str, despite_freeze: bool, site: Site) -> Iterator[Return]:
+    """The way back: see `pipeline.deploy.back.back`."""
+    from pipeline.deploy import back as way
+
+    with way.back(spec, to, despite_freeze, site) as found:
+        yield found
+
+
+def standing(spec: Helm, site: Site) -> Standing:
+    """Since when and by whom it is live, what is odd about it, whether it is frozen: two requests."""
+    from pipeline.deploy import standing as facts
+
+    return facts.standing(spec, site)
+
+
+def freeze(spec: Helm, message: str, site: Site) -> None:
+    """Let nobody deploy this release, saying why; with no message, let deploys go on."""
+    from pipeline.deploy import standing as facts
+
+    facts.freeze(spec, message, site)
+
+
 DRIVER = Driver(
     verb="deploy",
     name="helm",
@@ -71,4 +94,7 @@ DRIVER = Driver(
     exclusive=exclusive,
     live=live,
     undo=undo,
+    back=back,
+    standing=standing,
+    freeze=freeze,
 )

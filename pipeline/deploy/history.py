@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,19 +12,23 @@ from pipeline.tools.kube_objects import labels, name, notes, selector
 
 NOTE = "pipeline/release"  # an annotation of the newest revision's Secret; Helm drops it when the next one supersedes it
 GOOD, STARTED, BAD = "complete", "started", "failed"  # values of the label `rollout`
-IMAGE = re.compile(r"""^\s*-?\s*image:\s*["']?([^\s"']+@sha256:[0-9a-f]{64})""", re.MULTILINE)
-UNPACKED = 64 << 20  # bytes a stored release may unpack to
 
 
 @dataclass(frozen=True)
 class Revision:
-    """One revision: Helm's `status` of it, our `labels`, and the note: `parts` it was made from, each Deployment's generation then."""
+    """One revision: Helm's `status` of it, our `labels`, and the note: `parts` it was made from, each Deployment's generation then.
+
+    `since` is when it was made (ISO 8601). A newest revision that came up without being `noted` was not made by this pipeline: both
+    `helm upgrade` and `helm rollback` hand labels on.
+    """
 
     number: int
     status: str
     labels: Mapping[str, str]
     parts: Mapping[str, Any]
     generations: Mapping[str, int]
+    since: str = ""
+    noted: bool = True
 
     @property
     def inputs(self) -> str:
@@ -74,23 +76,6 @@ def mark(kube: Kube, namespace: str, release: str, number: int, rollout: str) ->
     kube.merge(where(namespace, release, number), {"metadata": {"labels": {"rollout": rollout}}})
 
 
-def images(kube: Kube, namespace: str, release: str, number: int) -> list[str]:
-    """The images a revision's manifest names by digest, from the release as Helm stored it."""
-    import gzip
-    import io
-
-    secret = kube.get(where(namespace, release, number))
-    if secret is None:
-        return []
-    try:
-        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
-            manifest = json.loads(file.read(UNPACKED)).get("manifest", "")
-    except (KeyError, ValueError, OSError, EOFError):
-        return []
-    return sorted(set(IMAGE.findall(manifest)))
-
-
 def deployments(kube: Kube, namespace: str, release: str) -> list[dict[str, Any]]:
     """The release's Deployments as they are now."""
     return list(kube.list(path("apps/v1", "deployments", namespace), selector(release))["items"])
@@ -115,4 +100,6 @@ def _revision(item: Mapping[str, Any]) -> Revision:
         labels={key: value for key, value in marks.items() if key not in ("name", "owner", "status", "version", "modifiedAt")},
         parts=note.get("parts") or {},
         generations=note.get("generations") or {},
+        since=str(item["metadata"].get("creationTimestamp") or ""),
+        noted=bool(note),
     )

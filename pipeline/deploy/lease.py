@@ -1,4 +1,4 @@
-"""The lock of a release: a Kubernetes Lease with a holder, a short life, a fencing number and, where people want it, a freeze.
+"""The lock of a release: a Kubernetes Lease with a holder, a short life and a fencing number.
 
 Time is only ever measured on one's own monotonic clock: how long ago *we* saw the record change. The clocks of two machines are
 never compared. The layout is that of client-go's leader election (k8s.io/client-go/tools/leaderelection).
@@ -13,27 +13,30 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.clock import Clock
+from pipeline.deploy.freeze import frozen
 from pipeline.deploy.holder import Holder
 from pipeline.errors import Locked, PipelineError, Transient
 from pipeline.tools.kube import Conflict, Kube, path
-from pipeline.tools.kube_objects import notes
 
-FREEZE = "pipeline/freeze"
 DURATION, RENEW = 15.0, 5.0  # seconds
 POLL = 1.0  # seconds between two looks at a lease that may be dead
 
 
 class Lease:
-    """One release's lock. `acquire`, work, `release`; `assert_held` right before each side effect. `fence` grows with each holder."""
+    """One release's lock. `acquire`, work, `release`; `assert_held` right before each side effect. `fence` grows with each holder.
+
+    A freeze refuses it, unless it is taken `despite_freeze`.
+    """
 
     def __init__(
         self, kube: Kube, namespace: str, release: str, clock: Clock, *, holder: Holder | None = None, duration: float = DURATION,
-        renew: float = RENEW, poll: float = POLL,
+        renew: float = RENEW, poll: float = POLL, despite_freeze: bool = False,
     ) -> None:  # fmt: skip
         self.kube, self.clock = kube, clock
         self.namespace, self.name = namespace, f"pipeline-{release}"
         self.holder = holder or Holder.here()
         self.duration, self.renew_every, self.poll = duration, renew, poll
+        self.despite_freeze = despite_freeze
         self.fence = 0
         self.lost = ""
         self._object: dict[str, Any] = {}
@@ -55,7 +58,7 @@ class Lease:
         while True:
             found = self.kube.get(self.path)
             if found is not None:
-                _refuse_frozen(found)
+                self._refuse_frozen(found)
                 mark = (_spec(found).get("holderIdentity"), _spec(found).get("renewTime"), found["metadata"].get("resourceVersion"))
                 if seen is None:
                     seen, since = mark, self.clock.monotonic()
@@ -97,6 +100,14 @@ class Lease:
             return
         with contextlib.suppress(PipelineError):
             self._write(self._object, {"holderIdentity": "", "leaseDurationSeconds": 1})
+
+    def _refuse_frozen(self, found: dict[str, Any]) -> None:
+        freeze = frozen(found)
+        if freeze and not self.despite_freeze:
+            who = " ".join(filter(None, (f"by {freeze.by}" if freeze.by else "", f"since {freeze.since}" if freeze.since else "")))
+            name = self.name.removeprefix("pipeline-")
+            mend = "wait; or, if you may: inv unfreeze (inv rollback --force goes back all the same)"
+            raise Locked(f"deploys of {name} are frozen: {freeze.message}", cause=who, mend=mend)
 
     def _free(self, found: dict[str, Any], unchanged: bool, since: float) -> bool:
         identity = str(_spec(found).get("holderIdentity") or "")
@@ -178,34 +189,6 @@ def held(kube: Kube, namespace: str, release: str, clock: Clock) -> Iterator[Lea
         yield lease
     finally:
         lease.release()
-
-
-def freeze(kube: Kube, namespace: str, release: str, message: str) -> None:
-    """Let nobody deploy this release until `thaw`; whoever tries is shown `message` at once."""
-    _note(kube, namespace, release, message)
-
-
-def thaw(kube: Kube, namespace: str, release: str) -> None:
-    """Let deploys go on."""
-    _note(kube, namespace, release, None)
-
-
-def _note(kube: Kube, namespace: str, release: str, message: str | None) -> None:
-    collection, name = path("coordination.k8s.io/v1", "leases", namespace), f"pipeline-{release}"
-    metadata = {"name": name, "annotations": {FREEZE: message}}
-    if kube.get(f"{collection}/{name}") is not None:
-        kube.merge(f"{collection}/{name}", {"metadata": {"annotations": {FREEZE: message}}})
-    elif message:
-        kube.create(collection, {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {}})
-
-
-def _refuse_frozen(found: dict[str, Any]) -> None:
-    if message := notes(found).get(FREEZE):
-        name, namespace = found["metadata"]["name"], found["metadata"].get("namespace", "")
-        raise Locked(
-            f"deploys of {name.removeprefix('pipeline-')} are frozen: {message}",
-            mend=f"wait, or lift it: kubectl annotate lease {name} -n {namespace} {FREEZE}-",
-        )
 
 
 def _held(found: dict[str, Any]) -> Locked:

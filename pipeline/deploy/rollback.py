@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.deploy import history, secret
+from pipeline.deploy import author, history, secret, stored
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Helm
 from pipeline.deploy.work import STAGE, Work
 from pipeline.errors import IntegrityError, NotRolledBack, PipelineError, RolledBack
 from pipeline.events import What
+from pipeline.stage import Site
 from pipeline.tools import helm
 from pipeline.tools.registry import client_of
 
@@ -40,14 +41,19 @@ def check_way_back(work: Work, good: Revision | None) -> None:
     spec, site = work.spec, work.site
     if good is None or spec.rollback == "never":
         return
-    for reference in history.images(work.kube, spec.namespace, spec.release, good.number):
-        address = reference.partition("/")[0]
-        names = [name for name, registry in site.registries.items() if registry.address == address]
-        if names and not client_of(site, names[0]).exists(reference):
+    for reference in stored.images(stored.read(work.kube, spec.namespace, spec.release, good.number)):
+        if is_gone(site, reference):
             raise IntegrityError(
                 f"a failed deploy would go back to revision {good.number}, but its image {reference} is gone from the registry",
                 mend="push that image again (inv push at its commit), or set `rollback: never` to go on without a way back",
             )
+
+
+def is_gone(site: Site, reference: str) -> bool:
+    """Whether an image by digest is no longer in its registry. One in a registry that the site does not know counts as there."""
+    address = reference.partition("/")[0]
+    names = [name for name, registry in site.registries.items() if registry.address == address]
+    return bool(names) and not client_of(site, names[0]).exists(reference)
 
 
 def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
@@ -70,6 +76,7 @@ def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
         _restore_secret(work)
         work.call(argv, LIMIT)
         if good is not None:
+            author.claim(work, work.revisions()[0].number)
             _serving(work, good)
     except (PipelineError, KeyboardInterrupt) as error:
         seen = error if isinstance(error, PipelineError) else PipelineError("it was stopped")

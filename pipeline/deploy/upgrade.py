@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
-import re
 from typing import Any
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import capture, chart, history, pull, rollback, secret, values
+from pipeline.deploy import author, capture, chart, history, pull, rollback, secret, values
 from pipeline.deploy.compare import differences, other_images, release_of
 from pipeline.deploy.diagnosis import cause
 from pipeline.deploy.history import Revision
-from pipeline.deploy.lease import Lease
 from pipeline.deploy.rollout import View
 from pipeline.deploy.spec import Helm
 from pipeline.deploy.values import Wanted
@@ -44,8 +41,8 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
         if newest and _adopted(newest, want, images, now):
             site.tell(What.LOG, STAGE, f"revision {newest.number} holds this already; its rollout is waited for")
             return _settle(work, images, want, newest.number)
-        if newest and newest.status == "deployed" and newest.rollout == history.STARTED and now and not any(map(pending, now)):
-            work.mark(newest.number, history.GOOD)  # the run that made it was stopped, but what it made serves
+        if newest and newest.status == "deployed" and newest.rollout != history.GOOD and now and not any(map(pending, now)):
+            work.mark(newest.number, history.GOOD)  # nobody saw it come up, but it serves
             revisions = work.revisions()
         rollback.check_way_back(work, history.good(revisions))
         pull.prove(spec, images, want.values, work.kube, site)
@@ -79,7 +76,7 @@ def _upgrade(work: Work, images: Images, want: Wanted, before: int) -> int:
     """Call helm; gives the new revision's number, which is above `before`."""
     spec, site = work.spec, work.site
     file = _values_file(spec, site, want)
-    labels = _labels(images, want, work.lease)
+    labels = _labels(images, want, work)
     argv = helm.upgrade(work.target, str(chart.place(site.root, spec.chart)[1]), file, labels, max(1, int(spec.deadline)))
     try:
         work.call(argv, spec.deadline + RUN)
@@ -100,10 +97,10 @@ def _settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
     if failure is None:
         work.note_good(number, want.parts, view)
         return release_of(work.spec, images, number, want.inputs)
-    raise rollback.taken_back(work, number, _explained(work, view, failure.why))
+    raise rollback.taken_back(work, number, explained(work, view, failure.why))
 
 
-def _explained(work: Work, view: View, why: str) -> NotRolledBack:
+def explained(work: Work, view: View, why: str) -> NotRolledBack:
     """The evidence, kept and judged before anything is taken back."""
     spec, site, kube = work.spec, work.site, work.kube
     evidence = capture.capture(kube, spec.namespace, spec.release, view.new_pods, list(view.deployments.values()))
@@ -119,13 +116,13 @@ def _adopted(newest: Revision, want: Wanted, images: Images, deployments: list[d
     return same and newest.rollout == history.STARTED and not other_images(deployments, images)
 
 
-def _labels(images: Images, want: Wanted, lease: Lease) -> dict[str, str]:
+def _labels(images: Images, want: Wanted, work: Work) -> dict[str, str]:
     """What the release says of itself to whoever asks the cluster."""
     source = images.source
     found = {
-        "inputs": want.inputs, "commit": source.commit, "tree": source.tree, "dirty": str(source.dirty).lower(), "run": lease.holder.run,
-        "fence": str(lease.fence), "actor": _word(getpass.getuser()), "rollout": history.STARTED,
-        "tag": _word(images.images[0].tag if images.images else ""),
+        "inputs": want.inputs, "commit": source.commit, "tree": source.tree, "dirty": str(source.dirty).lower(),
+        "run": work.lease.holder.run, "rollout": history.STARTED, "tag": author.word(images.images[0].tag if images.images else ""),
+        **author.marks(work),
     }  # fmt: skip
     return {key: value for key, value in found.items() if value}
 
@@ -146,8 +143,3 @@ def _untouched(error: PipelineError) -> PipelineError:
     if isinstance(error, NotRolledBack):
         return ConfigError(error.what, cause=error.cause, mend=error.mend)
     return error
-
-
-def _word(text: str) -> str:
-    """`text` as a label's value."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", text)[:63].strip("-_.")

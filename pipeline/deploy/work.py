@@ -19,7 +19,6 @@ from pipeline.events import What
 from pipeline.stage import Site
 from pipeline.tools import helm
 from pipeline.tools.kube import Kube, connect, path
-from pipeline.tools.kube_objects import selector
 from pipeline.tools.kube_status import terminating
 
 STAGE = "deploy"
@@ -39,7 +38,7 @@ class Work:
         return history.read(self.kube, self.spec.namespace, self.spec.release)
 
     def deployments(self) -> list[dict[str, Any]]:
-        return deployments(self.kube, self.spec)
+        return history.deployments(self.kube, self.spec.namespace, self.spec.release)
 
     def call(self, argv: helm.Argv, seconds: float) -> str:
         """Run helm under the lock: renewed right before, watched while helm runs."""
@@ -62,24 +61,22 @@ class Work:
 
     def note_good(self, number: int, parts: Any, view: View) -> None:
         """Write on the revision's Secret that it came up, what it was made from, and each Deployment's generation then."""
+        self.site.shared[_begun_key(self.spec)] = number
         history.write_down(self.kube, self.spec.namespace, self.spec.release, number, parts, view.deployments.values())
 
     def mark(self, number: int, rollout: str) -> None:
         history.mark(self.kube, self.spec.namespace, self.spec.release, number, rollout)
 
 
-def deployments(kube: Kube, spec: Helm) -> list[dict[str, Any]]:
-    """The release's Deployments."""
-    return list(kube.list(path("apps/v1", "deployments", spec.namespace), selector(spec.release))["items"])
-
-
 @contextlib.contextmanager
-def exclusive(spec: Helm, _images: Images | None, site: Site) -> Iterator[None]:
-    """Hold the release's lock. Raises Locked where somebody else is at work, or deploys are frozen."""
+def exclusive(spec: Helm, _images: Images | None, site: Site, despite_freeze: bool = False) -> Iterator[None]:
+    """Hold the release's lock. Raises Locked where somebody else is at work, or deploys are frozen: a freeze stops who begins, not who
+    has to take back what this process deployed before it."""
     kube = connect(site, spec.cluster)
-    _ensure_namespace(kube, spec, site)
+    ensure_namespace(kube, spec, site)
     key = _lease_key(spec)
-    lease = Lease(kube, spec.namespace, spec.release, site.clock).acquire()
+    begun = _begun_key(spec) in site.shared
+    lease = Lease(kube, spec.namespace, spec.release, site.clock, despite_freeze=despite_freeze or begun).acquire()
     site.shared[key] = lease
     try:
         yield
@@ -89,11 +86,11 @@ def exclusive(spec: Helm, _images: Images | None, site: Site) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def at_work(spec: Helm, site: Site) -> Iterator[Work]:
+def at_work(spec: Helm, site: Site, despite_freeze: bool = False) -> Iterator[Work]:
     """The work on a release, under the lock the runner holds for it, else under one of our own."""
     with contextlib.ExitStack() as stack:
         if _lease_key(spec) not in site.shared:
-            stack.enter_context(exclusive(spec, None, site))
+            stack.enter_context(exclusive(spec, None, site, despite_freeze))
         kube = connect(site, spec.cluster)
         yield Work(spec, site, kube, site.shared[_lease_key(spec)], _target(spec, site, kube))
 
@@ -117,11 +114,15 @@ def _target(spec: Helm, site: Site, kube: Kube) -> helm.Target:
     )  # fmt: skip
 
 
+def _begun_key(spec: Helm) -> str:
+    return f"begun: {spec.cluster}/{spec.namespace}/{spec.release}"
+
+
 def _lease_key(spec: Helm) -> str:
     return f"lease of {spec.cluster}/{spec.namespace}/{spec.release}"
 
 
-def _ensure_namespace(kube: Kube, spec: Helm, site: Site) -> None:
+def ensure_namespace(kube: Kube, spec: Helm, site: Site) -> None:
     found = kube.get(path("v1", "namespaces", name=spec.namespace))
     if found is None and spec.create_namespace:
         site.tell(What.LOG, STAGE, f"namespace {spec.namespace} is made")

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.deploy import chart, history, lease
+from pipeline.deploy import chart, freeze, history
 from pipeline.deploy.holder import Holder
 from pipeline.deploy.spec import Helm
 from pipeline.doctor import permissions
@@ -18,7 +18,7 @@ from pipeline.errors import AuthError, ConfigError
 from pipeline.stage import Site
 from pipeline.tools import kube_status, kubeconfig
 from pipeline.tools.kube import Kube, connect, path
-from pipeline.tools.kube_objects import condition, notes
+from pipeline.tools.kube_objects import condition
 from pipeline.tools.kube_objects import name as name_of
 from pipeline.verify.http import Http
 from pipeline.verify.web import Ask, get
@@ -142,13 +142,11 @@ def _release(where: str, release: Helm, kube: Kube) -> Iterator[Verdict]:
 
 
 def _lock(where: str, release: Helm, kube: Kube) -> Iterator[Verdict]:
-    name = f"pipeline-{release.release}"
-    found = kube.get(path("coordination.k8s.io/v1", "leases", release.namespace, name))
-    spec: dict[str, Any] = (found or {}).get("spec") or {}
+    found = freeze.look(kube, release.namespace, release.release)
+    spec: dict[str, Any] = found.get("spec") or {}
     identity = str(spec.get("holderIdentity") or "")
-    if message := notes(found or {}).get(lease.FREEZE):
-        mend = f"wait, or lift it: kubectl annotate lease {name} -n {release.namespace} {lease.FREEZE}-"
-        yield warn(where, "lock", f"deploys are frozen: {message}", mend)
+    if stopped := freeze.frozen(found):
+        yield warn(where, "lock", f"deploys are frozen: {stopped}", "wait, or lift it: inv unfreeze")
     elif identity:
         holder = Holder.read(identity)
         who = holder.person if holder else identity

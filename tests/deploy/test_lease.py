@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.clock import SystemClock
+from pipeline.deploy.freeze import freeze, thaw
 from pipeline.deploy.holder import Holder
-from pipeline.deploy.lease import FREEZE, Lease, freeze, held, thaw
+from pipeline.deploy.lease import Lease, held
 from pipeline.errors import Locked
+from pipeline.records import actor
 from pipeline.testing import FakeClock
 from pipeline.testing.kube import FakeKube
 from pipeline.tools.kube import Kube, path
@@ -38,8 +40,11 @@ def kube(fake: FakeKube) -> Iterator[Kube]:
     client.close()
 
 
-def lease(kube: Kube, clock: FakeClock | SystemClock, holder: Holder | None = None, duration: float = 15.0, renew: float = 60.0) -> Lease:
-    return Lease(kube, "shop", "web", clock, holder=holder, duration=duration, renew=renew, poll=0.5)
+def lease(
+    kube: Kube, clock: FakeClock | SystemClock, holder: Holder | None = None, duration: float = 15.0, renew: float = 60.0,
+    despite_freeze: bool = False,
+) -> Lease:  # fmt: skip
+    return Lease(kube, "shop", "web", clock, holder=holder, duration=duration, renew=renew, poll=0.5, despite_freeze=despite_freeze)
 
 
 def test_it_is_taken_given_back_and_the_fence_grows(kube: Kube, fake: FakeKube) -> None:
@@ -151,19 +156,21 @@ def test_it_is_renewed_while_it_is_held(kube: Kube, fake: FakeKube) -> None:
 
 
 def test_l07_a_freeze_is_told_at_once_and_lifted(kube: Kube) -> None:
-    freeze(kube, "shop", "web", "holiday until Monday")
+    freeze(kube, "shop", "web", "holiday until Monday", FakeClock())
     clock = FakeClock()
     with pytest.raises(Locked, match="holiday until Monday") as caught:
         lease(kube, clock).acquire()
     assert clock.passed == 0
-    assert FREEZE in caught.value.mend
+    assert "inv unfreeze" in caught.value.mend
+    assert caught.value.cause.startswith(f"by {actor()} since 20")
+    lease(kube, clock, despite_freeze=True).acquire().release()
     thaw(kube, "shop", "web")
     lease(kube, clock).acquire().release()
 
 
 def test_l07_a_freeze_during_a_deploy_does_not_break_it(kube: Kube) -> None:
     one = lease(kube, FakeClock()).acquire()
-    freeze(kube, "shop", "web", "stop")
+    freeze(kube, "shop", "web", "stop", FakeClock())
     one.assert_held()
     one.release()
 

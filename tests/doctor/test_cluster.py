@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.deploy import lease
+from pipeline.deploy import freeze
 from pipeline.deploy.spec import Helm
 from pipeline.doctor import cluster, permissions
 from pipeline.doctor.verdict import Check, Verdict, ask_all
@@ -162,9 +162,10 @@ def test_who_holds_the_lock_and_what_is_frozen(fake: FakeKube, look: Look) -> No
     }
     fake.put(LEASE, value)
     assert "anna@laptop (pid 42, run r1) holds it since 2026-11-21" in look()["lock"].evidence
-    fake.put(LEASE, {"metadata": {"name": "pipeline-web", "annotations": {lease.FREEZE: "until Monday"}}, "spec": {}})
-    assert look()["lock"].evidence == "deploys are frozen: until Monday"
-    assert "kubectl annotate lease pipeline-web -n shop" in look()["lock"].mend
+    said = {freeze.FREEZE: "until Monday", freeze.FROZEN_BY: "anna@here"}
+    fake.put(LEASE, {"metadata": {"name": "pipeline-web", "annotations": said}, "spec": {}})
+    assert look()["lock"].evidence == "deploys are frozen: until Monday (anna@here)"
+    assert "inv unfreeze" in look()["lock"].mend
 
 
 def test_a_cluster_that_is_only_verified_needs_no_release(fake: FakeKube, look: Look) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.deploy.freeze import freeze, thaw
 from pipeline.deploy.helm import find, live, make, undo
 from pipeline.deploy.holder import Holder
-from pipeline.deploy.lease import Lease, freeze, thaw
+from pipeline.deploy.lease import Lease
 from pipeline.deploy.work import exclusive
 from pipeline.errors import Ambiguous, ConfigError, IntegrityError, Locked, RolledBack
 from pipeline.events import Event, What
@@ -171,7 +172,7 @@ def test_d12_a_missing_namespace_is_told_or_made(lab_world: World) -> None:
 
 
 def test_l07_a_frozen_release_is_refused_at_once(lab_world: World) -> None:
-    freeze(lab_world.kube, lab_world.namespace, APP, "no deploys until Monday")
+    freeze(lab_world.kube, lab_world.namespace, APP, "no deploys until Monday", lab_world.site.clock)
     started = time.monotonic()
     with pytest.raises(Locked, match="no deploys until Monday"):
         make(lab_world.spec(), lab_world.image(), lab_world.site)

@@ -1,0 +1,152 @@
+"""Takes a release back to what was live before, because a person says so: chosen first, proved to be there, then gone to and watched."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+
+from pipeline.artifacts import Release
+from pipeline.deploy import author, history, rollback, stored
+from pipeline.deploy.compare import live_release, release_at
+from pipeline.deploy.history import Revision
+from pipeline.deploy.spec import Helm
+from pipeline.deploy.upgrade import explained
+from pipeline.deploy.work import STAGE, Work, at_work
+from pipeline.errors import ConfigError, IntegrityError, NotRolledBack, PipelineError, Transient
+from pipeline.events import What
+from pipeline.stage import Return, Site
+from pipeline.tools import helm
+
+NAME = re.compile(r"[0-9]+|[0-9a-f]{4,40}")
+
+
+@contextlib.contextmanager
+def back(spec: Helm, to: str, despite_freeze: bool, site: Site) -> Iterator[Return]:
+    """The way back to revision or commit `to`, to the newest good revision before what is live where `to` is "", under the lock.
+
+    What was gone back to already is not "before" what is live: a second rollback goes further back, never forth again. Raises
+    ConfigError where there is no such revision, or it never came up; IntegrityError where an image of it is gone from the registry;
+    Locked where somebody is at work or deploys are frozen.
+    """
+    with at_work(spec, site, despite_freeze) as work:
+        revisions = _settled(work)
+        if not revisions:
+            raise ConfigError(f"{spec.release} was never released, so there is no way back", mend="inv release")
+        newest = revisions[0]
+        origin = _origin(work, newest.number)
+        unfinished = origin != newest.number and (newest.pending or newest.rollout == history.STARTED)
+        goal = chosen(revisions, origin, str(origin) if unfinished and not to else to)
+        images = _proved(work, goal)
+        repeated = newest.status == "deployed" and origin in (goal.number, _origin(work, goal.number))
+        there = repeated and newest.rollout == history.GOOD and newest.noted
+        now = live_release(spec, newest, work.deployments())
+        if there:
+            yield Return(now, now, str(goal.number), f"{_called(goal)} is live already, as revision {newest.number}", None)
+        else:
+            why = f"from {_called(newest)}{'' if newest.status == 'deployed' else f' ({newest.status})'} back to {_called(goal)}"
+            yield Return(now, release_at(spec, goal, images), str(goal.number), why, lambda: _go(work, newest, goal, repeated))
+
+
+def chosen(revisions: Sequence[Revision], origin: int, to: str) -> Revision:
+    """The revision `to` names by number or commit, else the newest good one before `origin`, the revision that made what is live. Raises
+    ConfigError where there is none."""
+    if not to:
+        other = [one for one in revisions if not one.inputs or one.inputs != revisions[0].inputs]
+        if found := history.good(other, origin):
+            return found
+        raise ConfigError(
+            f"there is no good revision before {_called(revisions[0])}",
+            cause=_known(revisions),
+            mend="name one with --to; or release a good commit again: git switch --detach COMMIT, then inv release",
+        )
+    if not NAME.fullmatch(to):
+        raise ConfigError(f"{to!r} is neither a revision nor a commit", mend="write a number, or at least 4 digits of a commit")
+    named = [one for one in revisions if str(one.number) == to]
+    named = named or [one for one in revisions if len(to) >= 4 and one.labels.get("commit", "").startswith(to)]
+    if len({one.labels.get("commit") for one in named}) > 1:
+        raise ConfigError(f"several commits begin with {to}", cause=_known(revisions), mend="write more of it")
+    whole = [one for one in named if one.status in ("deployed", "superseded") and one.rollout != history.BAD]
+    if not whole:
+        what = f"{_called(named[0])} never came up" if named else f"helm keeps no revision {to} of {revisions[0].labels.get('name', 'it')}"
+        raise ConfigError(what, cause=_known(revisions), mend="name one of these; or release that commit again: inv release")
+    return next((one for one in whole if one.rollout == history.GOOD), whole[0])
+
+
+def _go(work: Work, newest: Revision, goal: Revision, repeated: bool) -> Release:
+    """Let helm go back, unless it has, and wait until it serves; what was live comes back where it does not."""
+    spec = work.spec
+    if not repeated:
+        _call(work, newest, goal)
+    number = work.revisions()[0].number
+    author.claim(work, number)
+    failure, view = work.follow(spec.deadline, "rollback: ")
+    if failure is None:
+        work.note_good(number, goal.parts, view)
+        return live_release(spec, work.revisions()[0], work.deployments())
+    error = explained(work, view, failure.why)
+    if newest.rollout == history.GOOD and not repeated:
+        raise rollback.taken_back(work, number, error)
+    raise NotRolledBack(
+        f"{_called(goal)} does not come up either", cause=error.cause, log=error.log,
+        mend=f"{error.mend}\nname another one: inv rollback --to REVISION (helm history {spec.release} -n {spec.namespace})".strip(),
+    )  # fmt: skip
+
+
+def _call(work: Work, newest: Revision, goal: Revision) -> None:
+    try:
+        work.call(helm.rollback(work.target, goal.number, int(rollback.LIMIT)), rollback.LIMIT)
+    except Transient:
+        raise  # the next attempt looks first what came of it
+    except PipelineError as error:
+        if work.revisions()[0].number == newest.number:
+            raise  # nothing was changed
+        raise NotRolledBack(
+            f"going back to {_called(goal)} stopped half-way: {error.what}",
+            cause=error.cause,
+            mend=f"{error.mend}\nlook: inv status; then: inv rollback --to {goal.number}".strip(),
+        ) from error
+
+
+def _settled(work: Work) -> list[Revision]:
+    """The revisions; where one is pending, after the time in which a helm without a pipeline around it may still end."""
+    revisions = work.revisions()
+    if revisions and revisions[0].pending:
+        work.site.tell(What.WAIT, STAGE, f"revision {revisions[0].number} is {revisions[0].status}: is its helm still at work?")
+        work.site.clock.sleep(rollback.SETTLE)
+        revisions = work.revisions()
+    return revisions
+
+
+def _origin(work: Work, number: int) -> int:
+    """The revision that made what revision `number` repeats: itself, unless it came of a rollback."""
+    while before := stored.repeats(stored.read(work.kube, work.spec.namespace, work.spec.release, number)):
+        if before >= number:
+            break
+        number = before
+    return number
+
+
+def _proved(work: Work, goal: Revision) -> list[str]:
+    """The goal's images, by reference. X01: what is gone to must be whole before anything is changed."""
+    found = stored.images(stored.read(work.kube, work.spec.namespace, work.spec.release, goal.number))
+    if not found:
+        work.site.tell(What.WARN, STAGE, f"{_called(goal)} names no image by digest: whether the registry has it cannot be asked")
+    commit = goal.labels.get("commit", "")
+    again = f"git switch --detach {commit}, then inv release: it is built and pushed again" if commit else "name another: --to REVISION"
+    for reference in found:
+        if rollback.is_gone(work.site, reference):
+            what = f"{_called(goal)} cannot come back: its image is gone from the registry"
+            raise IntegrityError(what, cause=reference, mend=again)
+    return found
+
+
+def _called(revision: Revision) -> str:
+    commit = revision.labels.get("commit", "")
+    dirty = f"-dirty-{revision.labels.get('tree', '')[:8]}" if revision.labels.get("dirty") == "true" else ""
+    return f"revision {revision.number}" + (f" ({commit[:7]}{dirty})" if commit else "")
+
+
+def _known(revisions: Sequence[Revision]) -> str:
+    lines = [f"{_called(one)}  {one.status}, rollout {one.rollout or 'unknown'}, since {one.since}" for one in revisions]
+    return "\n".join(lines)

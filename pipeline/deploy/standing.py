@@ -1,0 +1,52 @@
+"""What is to be known of a release beside what it is: since when and by whom, what is odd about it, whether it is frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.deploy import author, history, work
+from pipeline.deploy import freeze as ice
+from pipeline.deploy.compare import UNNOTED
+from pipeline.deploy.history import Revision
+from pipeline.deploy.spec import Helm
+from pipeline.stage import Site, Standing
+from pipeline.tools.kube import connect
+
+
+def standing(spec: Helm, site: Site) -> Standing:
+    """The facts, of the newest revision that helm calls deployed and of those above it. Raises what the cluster's client raises."""
+    kube = connect(site, spec.cluster)
+    lease = ice.look(kube, spec.namespace, spec.release)
+    revisions = history.read(kube, spec.namespace, spec.release)
+    live = next((one for one in revisions if one.status == "deployed"), None)
+    return Standing(
+        since=live.since if live else "",
+        by=author.name(live.labels) if live and not _foreign(live) else "",
+        remarks=tuple(_remarks(revisions, live)),
+        frozen=ice.frozen(lease),
+        holder=ice.holder(lease),
+    )
+
+
+def freeze(spec: Helm, message: str, site: Site) -> None:
+    """Write the freeze on the release's lease, or take it off. Raises ConfigError where the namespace is missing."""
+    kube = connect(site, spec.cluster)
+    if message:
+        work.ensure_namespace(kube, spec, site)
+        ice.freeze(kube, spec.namespace, spec.release, message, site.clock)
+    else:
+        ice.thaw(kube, spec.namespace, spec.release)
+
+
+def _remarks(revisions: Sequence[Revision], live: Revision | None) -> Iterator[str]:
+    newest = revisions[0] if revisions else None
+    if newest and newest is not live:
+        yield f"revision {newest.number} above it is {newest.status}: inv deploy puts it right, inv rollback goes back"
+    if live and _foreign(live):
+        yield f"revision {live.number} was not made by this pipeline: {UNNOTED}"
+    elif live and live.rollout == history.STARTED:
+        yield f"nobody saw the rollout of revision {live.number} complete: a run was stopped, or is at work"
+
+
+def _foreign(one: Revision) -> bool:
+    return not one.rollout or (one.rollout == history.GOOD and not one.noted)

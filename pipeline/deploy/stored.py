@@ -1,0 +1,46 @@
+"""A revision as Helm itself stored it: the images its manifest names, and the revision that it went back to."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.deploy.history import where
+from pipeline.tools.kube import Kube
+
+IMAGE = re.compile(r"""^\s*-?\s*image:\s*["']?([^\s"']+@sha256:[0-9a-f]{64})""", re.MULTILINE)
+ROLLBACK = re.compile(r"Rollback to (\d+)")
+UNPACKED = 64 << 20  # bytes a stored release may unpack to
+
+
+def read(kube: Kube, namespace: str, release: str, number: int) -> Mapping[str, Any]:
+    """The release object (`manifest`, `info`, …); {} where it is gone or cannot be read."""
+    secret = kube.get(where(namespace, release, number))
+    if secret is None:
+        return {}
+    try:
+        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            found = json.loads(file.read(UNPACKED))
+    except (KeyError, ValueError, OSError, EOFError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def images(release: Mapping[str, Any]) -> list[str]:
+    """The images that the manifest names by digest."""
+    return sorted(set(IMAGE.findall(str(release.get("manifest") or ""))))
+
+
+def repeats(release: Mapping[str, Any]) -> int:
+    """The number of the revision that it went back to, 0 where it was made anew.
+
+    Source: the description in helm.sh/helm/v4/pkg/action/rollback.go, the same since Helm 3.0.
+    """
+    said = ROLLBACK.fullmatch(str((release.get("info") or {}).get("description") or ""))
+    return int(said[1]) if said else 0
