@@ -155,10 +155,10 @@ class FaultProxy:
                 chunk = chunk[: max(0, limit - passed)]
             if self.bandwidth:
                 await asyncio.sleep(len(chunk) / self.bandwidth)
-            if chunk and not self.swallow:
-                await self._loop.sock_sendall(sink, chunk)
             passed += len(chunk)
             self._count(direction, len(chunk))
+            if chunk and not self.swallow:
+                await self._loop.sock_sendall(sink, chunk)
             if limit is not None:
                 raise ConnectionResetError
             if not chunk:

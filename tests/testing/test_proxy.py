@@ -135,5 +135,5 @@ def test_half_close_ends_one_direction(echo: Address) -> None:
 def test_a_target_that_is_away_shows_as_reset() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with FaultProxy(Address("127.0.0.1", port)) as proxy, connect(proxy) as end, pytest.raises(ConnectionResetError):
+    with FaultProxy(Address("127.0.0.1", port)) as proxy, pytest.raises(ConnectionResetError), connect(proxy) as end:
         end.recv(1)
