@@ -15,7 +15,7 @@ from pipeline.stage import Plan, Site
 from pipeline.sync.git import Git
 from pipeline.verify.http import Http
 
-SSH = 14.0  # seconds: a machine that does not answer says so itself after ten
+SSH = 12.0  # seconds: a machine that takes no connection says why itself after ten
 
 
 def examine(blueprint: Blueprint, site: Site) -> list[Verdict]:
@@ -63,8 +63,8 @@ def _clusters(plan: Plan, site: Site, registries: list[str]) -> list[Check]:
     for name in names:
         releases = [spec for spec in helms if spec.cluster == name]
         hosts = [spec for spec in pages if spec.cluster == name]
-        found.append(Check(f"{name} (cluster)", "kubeconfig", partial(cluster.look, name, releases, hosts, site), 2 * SSH))
-        found.append(Check(f"{name} (node)", "ssh", partial(node.look, name, registries, site), 2 * SSH))
+        found.append(Check(f"{name} (cluster)", "kubeconfig", partial(cluster.look, name, releases, hosts, site), 2 * LIMIT))
+        found.append(Check(f"{name} (node)", "ssh", partial(node.look, name, registries, site), SSH + registry.PATIENCE))
     return found
 
 

@@ -20,6 +20,7 @@ from pipeline.tools.registry import client_of, words
 from pipeline.tools.tokens import CHALLENGE, PARAMETER
 
 CONNECT = 2.0  # seconds for a connection to the realm
+PATIENCE = 3.0  # seconds the registry may be silent before it is said not to answer
 NOTHING = "sha256:" + "0" * 64  # a digest that nothing has
 TLS_ONLY = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|plain HTTP request was sent to HTTPS", re.IGNORECASE)
 
@@ -66,7 +67,7 @@ def asked(name: str, site: Site) -> Answer:
 
     def ask() -> Answer:
         spec = site.registry(name)
-        origin = Origin(spec.scheme, references.address(spec.address), read_timeout=5.0, deadline=LIMIT - 1)
+        origin = Origin(spec.scheme, references.address(spec.address), read_timeout=PATIENCE, deadline=LIMIT - 1)
         try:
             return origin.ask("GET", "/v2/", {})
         finally:
