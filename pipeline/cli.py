@@ -16,6 +16,7 @@ from invoke import Collection, Context, Exit, task
 from pipeline.chain import RELEASE, Chain
 from pipeline.errors import Cancelled, PipelineError, explain
 from pipeline.lab.tasks import collection as lab_tasks
+from pipeline.operate import tasks as operator_tasks
 
 HELP = {
     "env": "environment: the overlay config/<blueprint>.<env>.yml",
@@ -47,6 +48,8 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
         found.add_task(tasks.stage(verb, says, order if verb != RELEASE else len(STAGES) + 1))
     for each in (tasks.verify, tasks.plan, tasks.doctor, tasks.status, tasks.history, tasks.schema, tasks.demo, tasks.test):
         found.add_task(each())
+    for operators in operator_tasks(cli, tasks.site, _print_json, HELP):
+        found.add_task(operators)
     found.add_collection(lab_tasks(cli, _print_json, _story))
     return found
 

@@ -23,6 +23,7 @@ LAYERS = (
     ("sync", "build", "push", "deploy", "verify", "drivers"),
     ("plan",),
     ("chain", "report", "lab", "doctor"),
+    ("operate",),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

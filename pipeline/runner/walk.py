@@ -147,12 +147,17 @@ class Walk:
         return artifact
 
     def gave_up(self, number: int, error: PipelineError, started: float, attempts: list[dict[str, Any]]) -> PipelineError:
-        """Write the failure of a stage down and tell it. A record that cannot be written does not hide what happened."""
-        verb = self.plan[number].verb
+        """Write the failure of a stage down and tell it."""
+        return self.wrote_failure(self.plan[number].verb, self.keys[number + 1], self.keys[number], error, started, attempts)
+
+    def wrote_failure(
+        self, verb: str, key: str, parent: str, error: PipelineError, started: float, attempts: list[dict[str, Any]]
+    ) -> PipelineError:
+        """A record that cannot be written does not hide what happened."""
         self.mask(error)
         detail = {**facts(error), "attempts": attempts, "tries": error.attempts}
         try:
-            self.site.records.outcome(self.id, verb, self.keys[number + 1], self.keys[number], FAILED, None, started, detail)
+            self.site.records.outcome(self.id, verb, key, parent, FAILED, None, started, detail)
         except PipelineError as unwritten:
             self.site.tell(What.WARN, verb, f"this failure could not be recorded: {unwritten.what}")
         return self.failed(verb, error)
