@@ -69,7 +69,10 @@ def test_a_realm_that_does_not_answer_the_node_fails_with_its_mend(blueprint: Bl
     assert "gitea.coulomb.social:80" in verdict.evidence
     assert "/etc/hosts" in verdict.mend
     assert broken["railiance01 (node)", "mirror"].status == "ok"
-    assert found(blueprint, lab)["railiance01 (node)", "realm"].status == "ok"
+    seen = [found(blueprint, lab)["railiance01 (node)", "realm"].status]
+    while seen[-1] != "ok" and len(seen) < 5:  # the forward that mends it may need a moment to listen
+        seen.append(found(blueprint, lab)["railiance01 (node)", "realm"].status)
+    assert seen[-1] == "ok", seen
 
 
 def test_a_wrong_password_of_the_registry_is_refused_and_told(blueprint: Blueprint, lab: Site, monkeypatch: pytest.MonkeyPatch) -> None:
