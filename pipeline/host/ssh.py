@@ -99,7 +99,7 @@ class SshHost:
                     self._link.close()
                 self._link = self._spare = None
                 self._link = Link(self._way)
-                self._tunnels.attach(self._link)
+            self._tunnels.attach(self._link)
             return self._link
 
     def _channel(self, link: Link) -> paramiko.Channel:

@@ -62,7 +62,9 @@ class Link:
         self.way = way
         self.lost = ""
         self._heard: list[_Heard] = []
-        self._connection = self._prepare()
+        self._connection: Any = self._prepare()
+        for hop in self._hops():
+            self._secure(hop)
         self.place = f"{self._connection.host}:{self._connection.port}"
         with self._told():
             self._connection.open()
@@ -103,14 +105,17 @@ class Link:
         if not way.known_hosts:
             files.append(SYSTEM_FILE)
         self._keys = KnownHosts(way.name, [Path(file).expanduser() for file in files], way.accept_new)
-        hop = connection
-        while isinstance(hop, fabric.Connection):
-            self._secure(hop)
-            hop = hop.gateway
         if way.identity_file:
             key = str(Path(way.identity_file).expanduser())
             connection.connect_kwargs.update(key_filename=[key], look_for_keys=False, allow_agent=False)
         return connection
+
+    def _hops(self) -> Iterator[Any]:
+        """The connection, and those it goes through."""
+        hop = self._connection
+        while isinstance(hop, fabric.Connection):
+            yield hop
+            hop = hop.gateway
 
     def _secure(self, connection: Any) -> None:
         self._keys.load(connection.client)
@@ -151,9 +156,10 @@ class Link:
         except PipelineError:
             raise
         except paramiko.BadHostKeyException as error:
-            raise self._keys.changed(self._entry, error) from error
+            hops = [hop for hop in self._hops() if hop.host == error.hostname]
+            raise self._keys.changed(_entry(hops[0]), error) from error
         except socket.gaierror as error:
-            if error.errno == socket.EAI_NONAME and not self._keys.knows(self._connection.client, self._entry):
+            if error.errno == socket.EAI_NONAME and not self._keys.knows(self._connection.client, _entry(self._connection)):
                 mend = "mend the address in the site file"
                 raise ConfigError(f"{way.name}: there is no host {place}", cause=str(error), mend=mend) from error
             raise Transient(f"{way.name}: the name of {place} does not resolve", cause=str(error)) from error
@@ -180,12 +186,6 @@ class Link:
             mend=f"add the key's .pub line to ~{user}/.ssh/authorized_keys on {host}, or name another key",
         )
 
-    @property
-    def _entry(self) -> str:
-        """The machine as known_hosts names it."""
-        host, port = self._connection.host, self._connection.port
-        return host if port == 22 else f"[{host}]:{port}"
-
     def _watch(self) -> None:
         """The pulse. paramiko's own keepalive asks for no answer, so that it never learns of a black hole."""
         interval = self.way.interval
@@ -200,6 +200,11 @@ class Link:
                 question.start()
         if question is not None:
             question.join(2.0)
+
+
+def _entry(connection: Any) -> str:
+    """The machine as known_hosts names it."""
+    return connection.host if connection.port == 22 else f"[{connection.host}]:{connection.port}"
 
 
 def shut(channel: paramiko.Channel) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import paramiko
 
 from pipeline.clock import Clock
-from pipeline.errors import Ambiguous, ConfigError, PipelineError, Transient
+from pipeline.errors import Ambiguous, ConfigError, PipelineError
 from pipeline.host import Cmd, OnLine, Output
 from pipeline.host.framed import Framed
 from pipeline.host.lines import Lines
@@ -38,7 +38,7 @@ class Talk:
         self._broken: BaseException | None = None
 
     def begin(self, line: bytes) -> None:
-        """Have `line` run. Raises Transient where there is no answer."""
+        """Have `line` run. Raises Ambiguous where there is no answer."""
         # exec_command waits without a limit for its answer; closing the channel ends that
         limit = threading.Timer(min(self._cmd.timeout, threading.TIMEOUT_MAX), shut, (self._channel,))
         limit.daemon = True
@@ -126,14 +126,16 @@ class Talk:
         if not link.alive:
             fault = link.fault(f"running {self._cmd.argv[0]}", error)
             return Ambiguous(fault.what, cause=fault.cause)
-        if self._channel.status_event.wait(1.0) and not self._out.begun:
+        answered = self._channel.status_event.wait(1.0) and self._channel.exit_status >= 0  # closing it here sets the event too
+        if answered and not self._out.begun:
             return ConfigError(
                 f"{link.way.user} on {link.way.name} ({link.place}) has a login shell that runs no commands",
                 cause=self._out.banner.decode(errors="replace"),
                 mend=f"give {link.way.user} a POSIX shell there: usermod -s /bin/sh {link.way.user}",
             )
         if not self._out.begun and error is not None:
-            return Transient(f"{link.way.name} ({link.place}) did not start {self._cmd.argv[0]}", cause=str(error))
+            said = f"{link.way.name} ({link.place}) gave no answer when asked to run {self._cmd.argv[0]}"
+            return Ambiguous(said, cause=str(error))
         return Ambiguous(
             f"{self._name} ended without an exit code", cause=self._tail(), mend="see whether the machine ran out of memory: dmesg"
         )

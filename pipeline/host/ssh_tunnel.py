@@ -25,12 +25,18 @@ class Tunnels:
     def __init__(self, open_link: Callable[[], Link]) -> None:
         self._open_link = open_link
         self._exposed: dict[int, Address] = {}
+        self._bound: dict[int, Link] = {}
         self._pumps: set[_Pump] = set()
 
     def attach(self, link: Link) -> None:
-        """Ask a new connection for the ports that are exposed already."""
+        """Ask `link` for the ports that are exposed, where a former connection had them.
+
+        That one's end may still hold them there, unaware of its loss: so this is asked again with each use of the link.
+        """
         for port in tuple(self._exposed):
-            self._request(link, port)
+            if self._bound.get(port) is not link:
+                with contextlib.suppress(PipelineError):
+                    self._request(link, port)
 
     @contextlib.contextmanager
     def forward(self, target: Address) -> Iterator[Address]:
@@ -58,6 +64,7 @@ class Tunnels:
             yield Address(LOOPBACK, port)
         finally:
             del self._exposed[port]
+            self._bound.pop(port, None)
             with contextlib.suppress(PipelineError, *LOST):
                 link = self._open_link()
                 link.ask("cancel-tcpip-forward", LOOPBACK, port)
@@ -78,7 +85,9 @@ class Tunnels:
                 cause="sshd refused tcpip-forward",
                 mend="set AllowTcpForwarding yes in its sshd_config",
             )
-        return port or answer.get_int()
+        port = port or answer.get_int()
+        self._bound[port] = link
+        return port
 
     def _arrived(self, channel: paramiko.Channel, _origin: tuple[str, int], server: tuple[str, int]) -> None:
         """A connection to an exposed port. Called in paramiko's own thread, which must not wait."""

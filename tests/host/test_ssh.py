@@ -100,6 +100,19 @@ def test_s02_a_black_hole_after_login_is_noticed(running: Sshd, tmp_path: Path, 
         host.close()
 
 
+def test_s02_a_short_limit_holds_in_a_black_hole_too(running: Sshd) -> None:
+    with FaultProxy(running.address) as proxy:
+        host = running.host(proxy.address)
+        host.run(Cmd(("true",)))
+        proxy.freeze()
+        begin = time.monotonic()
+        with pytest.raises(Ambiguous, match="no answer"):
+            host.run(Cmd(("true",), timeout=0.5))
+        assert time.monotonic() - begin < 3
+        proxy.thaw()
+        host.close()
+
+
 def test_b11_silence_of_the_command_is_not_silence_of_the_machine(running: Sshd) -> None:
     host = running.host(interval=0.2)
     assert host.run(Cmd(("sh", "-c", "sleep 1.5; echo done"))).text == "done"
@@ -315,7 +328,7 @@ def test_s17_the_users_ssh_config_counts_where_the_site_says_nothing(tmp_path: P
         host.close()
 
         known.write_text(inner.known.read_text())
-        with pytest.raises(HostKeyError, match=str(jump.address.port)):
+        with pytest.raises(HostKeyError, match=f"{jump.address.port} is not known"):
             host.run(Cmd(("true",)))
 
 
