@@ -66,7 +66,7 @@ class App:
 
 @contextlib.contextmanager
 def application(name: str, root: Path) -> Iterator[App]:
-    """The application under a name of this run's own (git and the registry keep what they were given), its release taken away afterwards."""
+    """The application, under a name of this run's own since git and the registry keep what they were given; its release is removed."""
     name = f"{name}-{secrets.token_hex(3)}"
     for each in COPIED:
         source, target = ROOT / each, root / each

@@ -42,6 +42,5 @@ def lab(blueprint: Blueprint, events: list[Event], tmp_path: Path) -> Iterator[S
 
     from pipeline.records import Records
 
-    with blueprint.site(events.append) as site:
-        with dataclasses.replace(site, records=Records(tmp_path / "records.db")) as own:
-            yield own
+    with dataclasses.replace(blueprint.site(events.append), records=Records(tmp_path / "records.db")) as own:
+        yield own
