@@ -140,19 +140,24 @@ class _Tasks:
         def plan(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
             """What a release would do and why, without touching anything."""
             from pipeline.artifacts import to_json
+            from pipeline.report.status import frozen
             from pipeline.runner import look
 
             with self.site(env, blueprint, json) as (found, site):
                 findings = look(found.plan, site)
+                stopped = frozen(found.plan, site)
             if json:
                 rows = [
                     {"stage": stage.verb, "there": bool(f.artifact), "why": f.why, "artifact": to_json(f.artifact) if f.artifact else None}
                     for stage, f in findings
                 ]
-                _print_json({"plan": rows})
+                _print_json({"plan": rows, "frozen": stopped})
                 return
             for stage, finding in findings:
-                print(f"{stage.verb:<8} {'there' if finding.artifact else 'to do':<6} {finding.why or (finding.artifact.id if finding.artifact else '')}")
+                said = finding.why or (finding.artifact.id if finding.artifact else "")
+                print(f"{stage.verb:<8} {'there' if finding.artifact else 'to do':<6} {said}")
+            for why in stopped:
+                print(f"frozen   {why}: inv deploy is refused until inv unfreeze")
 
         return task(plan, help=HELP)
 
@@ -180,7 +185,7 @@ class _Tasks:
             from pipeline.report.status import gather, show
 
             with self.site(env, blueprint, json) as (found, site):
-                facts = gather(found, site)
+                facts = gather(found, site, whole=json)
             if json:
                 _print_json(facts)
             else:

@@ -52,7 +52,8 @@ def chosen(revisions: Sequence[Revision], origin: int, to: str) -> Revision:
     """The revision `to` names by number or commit, else the newest good one before `origin`, the revision that made what is live. Raises
     ConfigError where there is none."""
     if not to:
-        other = [one for one in revisions if not one.inputs or one.inputs != revisions[0].inputs]
+        newest = revisions[0]
+        other = [one for one in revisions if newest.foreign or not one.inputs or one.inputs != newest.inputs]
         if found := history.good(other, origin):
             return found
         raise ConfigError(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.artifacts import Image, Images, Release, Source
-from pipeline.deploy.history import GOOD, Revision
+from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Helm
 from pipeline.deploy.values import Wanted, changes
 from pipeline.tools.kube_objects import edits, name, pending, selector, template_images
@@ -25,7 +25,7 @@ def differences(newest: Revision | None, deployments: Sequence[Object], want: Wa
         return [f"revision {newest.number} is {newest.status}"]
     if newest.inputs != want.inputs:
         return changes(newest.parts, want.parts) if newest.parts else _unlabelled(newest, deployments, images)
-    if newest.rollout == GOOD and not newest.noted:
+    if newest.foreign:
         return [f"revision {newest.number} was not made by this pipeline: {UNNOTED}"]
     if not deployments:
         return [f"revision {newest.number} has no Deployment with the label {selector(release)}"]

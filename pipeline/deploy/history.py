@@ -18,8 +18,7 @@ GOOD, STARTED, BAD = "complete", "started", "failed"  # values of the label `rol
 class Revision:
     """One revision: Helm's `status` of it, our `labels`, and the note: `parts` it was made from, each Deployment's generation then.
 
-    `since` is when it was made (ISO 8601). A newest revision that came up without being `noted` was not made by this pipeline: both
-    `helm upgrade` and `helm rollback` hand labels on.
+    `since` is when it was made (ISO 8601), `noted` whether there is a note: `helm upgrade` and `helm rollback` hand labels on, not notes.
     """
 
     number: int
@@ -37,6 +36,11 @@ class Revision:
     @property
     def rollout(self) -> str:
         return self.labels.get("rollout", "")
+
+    @property
+    def foreign(self) -> bool:
+        """Whether another tool made it. Of a revision that is not the newest this cannot be said: its note is gone."""
+        return not self.rollout or (self.rollout == GOOD and not self.noted)
 
     @property
     def pending(self) -> bool:

@@ -21,7 +21,7 @@ def standing(spec: Helm, site: Site) -> Standing:
     live = next((one for one in revisions if one.status == "deployed"), None)
     return Standing(
         since=live.since if live else "",
-        by=author.name(live.labels) if live and not _foreign(live) else "",
+        by=author.name(live.labels) if live and not live.foreign else "",
         remarks=tuple(_remarks(revisions, live)),
         frozen=ice.frozen(lease),
         holder=ice.holder(lease),
@@ -42,11 +42,7 @@ def _remarks(revisions: Sequence[Revision], live: Revision | None) -> Iterator[s
     newest = revisions[0] if revisions else None
     if newest and newest is not live:
         yield f"revision {newest.number} above it is {newest.status}: inv deploy puts it right, inv rollback goes back"
-    if live and _foreign(live):
+    if live and live.foreign:
         yield f"revision {live.number} was not made by this pipeline: {UNNOTED}"
     elif live and live.rollout == history.STARTED:
         yield f"nobody saw the rollout of revision {live.number} complete: a run was stopped, or is at work"
-
-
-def _foreign(one: Revision) -> bool:
-    return not one.rollout or (one.rollout == history.GOOD and not one.noted)

@@ -77,6 +77,7 @@ def make(spec: Spec, bundle: Bundle, site: Site) -> Images:
     if known:
         site.tell(What.WAIT, STAGE, f"the same image is there already: tagging {known.digest[:19]} as {tag}")
         _still(client, spec, tag, client.put_manifest(spec.repository, tag, known))
+        _attest(client, spec, bundle, site, known)
         return _proved(spec, bundle, site, known.digest)
     digest = _copied(client, spec, bundle, site, tag, there, lost)
     return _read_back(client, spec, bundle, site, tag, digest)
@@ -232,7 +233,18 @@ def _read_back(client: Client, spec: Spec, bundle: Bundle, site: Site, tag: str,
             cause=", ".join(sorted(lost)),
             mend="they are sent again on the next attempt; if it lasts, look at the registry's storage",
         )
+    _attest(client, spec, bundle, site, manifest)
     return _proved(spec, bundle, site, digest)
+
+
+def _attest(client: Client, spec: Spec, bundle: Bundle, site: Site, manifest: Manifest) -> None:
+    """Let the image's provenance refer to it. The image is pushed and proved by now: what goes wrong here is told, no more."""
+    from pipeline.push import provenance  # a run that pushes nothing never comes here
+
+    try:
+        provenance.attach(client, spec.repository, manifest, bundle, site)
+    except PipelineError as error:
+        site.tell(What.WARN, STAGE, f"the image is pushed, but its provenance could not be attached: {error.what}")
 
 
 DRIVER = Driver("push", "skopeo", Bundle, Images, Spec, find, make)

@@ -6,32 +6,38 @@ import datetime
 from collections.abc import Iterable
 from typing import Any
 
-from pipeline.artifacts import Release, to_json
+from pipeline.artifacts import Release, Report, to_json
 from pipeline.plan import Blueprint
-from pipeline.records import Record
+from pipeline.records import FAILED, MADE, Record, Records
 from pipeline.source import snapshot
-from pipeline.stage import Site
+from pipeline.stage import Plan, Site, Stage, Standing
 
 
-def gather(blueprint: Blueprint, site: Site) -> dict[str, Any]:
-    """The facts: the working copy, the live release of each stage that can tell, unfinished intents, the newest records.
+def gather(blueprint: Blueprint, site: Site, *, whole: bool = False) -> dict[str, Any]:
+    """The facts: the working copy, the live release of each stage that can tell and how it stands, unfinished intents, the newest
+    records; `whole` asks the registries, too, for the provenance of what is live.
 
     Raises the PipelineError of a cluster that cannot be asked.
     """
     source = snapshot(site.root)
-    live = [stage.driver.live(stage.spec, site) for stage in blueprint.plan if stage.driver.live]
-    releases = [to_json(release) for release in live if release is not None]
-    commits = [release.source.commit for release in live if isinstance(release, Release)]
+    found = [(stage.driver.live(stage.spec, site), _standing(stage, site)) for stage in blueprint.plan if stage.driver.live]
+    live = [(release, standing) for release, standing in found if isinstance(release, Release)]
     return {
         "app": blueprint.app,
         "blueprint": blueprint.name,
         "environment": blueprint.environment,
-        "source": {"label": source.label, "commit": source.commit, "dirty": source.dirty},
-        "live": releases,
-        "current": not source.dirty and source.commit in commits,
+        "source": {"label": source.label, "commit": source.commit, "tree": source.tree, "dirty": source.dirty},
+        "live": [_release(release, standing, site, whole) for release, standing in live],
+        "frozen": [str(standing.frozen) for _, standing in found if standing.frozen],
+        "current": source.id in {release.source.id for release, _ in live},
         "unfinished": [row(record) for record in site.records.unfinished()],
         "records": [row(record) for record in site.records.history(8)],
     }
+
+
+def frozen(plan: Plan, site: Site) -> list[str]:
+    """Why nothing may be deployed, by whom and since when; nothing where it may."""
+    return [str(found) for stage in plan if (found := _standing(stage, site).frozen)]
 
 
 def show(facts: dict[str, Any]) -> str:
@@ -39,17 +45,63 @@ def show(facts: dict[str, Any]) -> str:
     lines = [f"{facts['app']}  {facts['blueprint']}/{facts['environment']}"]
     for release in facts["live"]:
         where = f"{release['cluster']}/{release['namespace']}/{release['name']}"
-        lines.append(f"live     {release['source']['commit'][:7]}  revision {release['revision']}  {where}")
+        lines.append(f"live     {release['label']}  revision {release['revision']}  {where}")
         lines += [f"         {image['repository']}@{image['digest']}" for image in release["images"]]
+        said = [release["since"] and f"since {release['since']}", release["by"] and f"by {release['by']}"]
+        lines += [f"         {' '.join(filter(None, said))}"] if any(said) else []
+        lines += [f"         {release['verified']['text']}"]
+        lines += [f"remark   {remark}" for remark in release["remarks"]]
+        lines += [f"at work  {release['holder']}"] if release["holder"] else []
     if not facts["live"]:
         lines.append("live     nothing yet: inv release")
+    lines += [f"frozen   {said}; inv unfreeze lifts it" for said in facts["frozen"]]
     state = "is what is live" if facts["current"] else "is not what is live: inv plan says what a release would do"
     lines.append(f"here     {facts['source']['label']}  {state}")
     for record in facts["unfinished"]:
-        lines.append(f"unknown  {record['stage']} of run {record['run']} was begun {_when(record['started_at'])} and never ended: run it again")
+        begun = f"{record['stage']} of run {record['run']} was begun {_when(record['started_at'])} and never ended"
+        lines.append(f"unknown  {begun}: inv reconcile asks what became of it")
     if facts["records"]:
         lines += ["", *_table(facts["records"])]
     return "\n".join(lines)
+
+
+def _release(release: Release, standing: Standing, site: Site, whole: bool) -> dict[str, Any]:
+    facts = {
+        **to_json(release),
+        "label": release.source.label or "an unknown commit",
+        "since": standing.since,
+        "by": standing.by,
+        "remarks": list(standing.remarks),
+        "holder": standing.holder,
+        "verified": verified(release, site.records),
+    }
+    if whole:
+        from pipeline.push.provenance import statements_of
+
+        facts["provenance"] = [statement for image in release.images for statement in statements_of(image, site)]
+    return facts
+
+
+def verified(release: Release, records: Records) -> dict[str, Any]:
+    """Whether this very revision passed its last verification, as far as the records of this working copy know.
+
+    A deploy whose verifier did not finish is unverified, not good.
+    """
+    passed, failed = records.last("verify", MADE), records.last("verify", FAILED)
+    report = passed.artifact if passed else None
+    same = isinstance(report, Report) and (report.release.id, report.release.revision) == (release.id, release.revision)
+    deployed = records.last("deploy", MADE)
+    since = deployed.number if deployed and isinstance(deployed.artifact, Release) and deployed.artifact.id == release.id else 0
+    if failed and failed.number > max(since, passed.number if passed and same else 0) and (same or since):
+        why = failed.detail.get("error", "")
+        return {"state": False, "text": f"NOT verified: the verification of {_when(failed.started_at)} failed: {why}"}
+    if passed and same:
+        return {"state": True, "text": f"verified {_when(passed.finished_at)}"}
+    return {"state": None, "text": "unverified: no verification of this revision has ended here; inv verify"}
+
+
+def _standing(stage: Stage, site: Site) -> Standing:
+    return stage.driver.standing(stage.spec, site) if stage.driver.standing else Standing()
 
 
 def row(record: Record) -> dict[str, Any]:

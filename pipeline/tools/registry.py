@@ -118,6 +118,39 @@ class Client:
         )
         return answer.status not in (404, 500)
 
+    def fetch(self, repository: str, digest: str, cap: int) -> bytes | None:
+        """A small blob, or None. Raises IntegrityError where its bytes are others than its digest says, or more than `cap`."""
+        answer = self._ask("GET", repository, f"blobs/{references.digest(digest)}", {}, cap=cap)
+        if answer.status == 404:
+            return None
+        if answer.cut or references.digest_of(answer.body) != digest:
+            raise IntegrityError(f"blob {digest} of {self.origin.address}/{repository} is not what its digest says")
+        return answer.body
+
+    def put_blob(self, repository: str, body: bytes) -> str:
+        """Store a small blob, unless it is there; its digest. Raises Ambiguous where the outcome is unknown."""
+        digest, inside = references.digest_of(body), f"/v2/{references.repository(repository)}/"
+        if self.blob(repository, digest) is None:
+            begun = self._ask("POST", repository, "blobs/uploads/", {}, accept=(202,))
+            there = urlsplit(urljoin(f"{self.origin}{inside}", begun.headers.get("location", "")))
+            if (there.scheme, there.netloc) != (self.origin.scheme, self.origin.address) or not there.path.startswith(inside):
+                raise ConfigError(f"{self.origin} sends uploads on to {there.scheme}://{there.netloc}{there.path}, which was not asked")
+            target = f"{there.path.removeprefix(inside)}?{there.query}{'&' if there.query else ''}digest={digest}"
+            self._ask("PUT", repository, target, {"Content-Type": "application/octet-stream"}, body, accept=(201,))
+        return digest
+
+    def put_referrer(self, repository: str, body: bytes, media_type: str) -> bool:
+        """Put a manifest that has a subject, under its digest. Whether the registry keeps a list of what refers to that subject: it
+        says so by OCI-Subject (OCI distribution specification 1.1, "Pushing Manifests with Subject")."""
+        path = f"manifests/{references.digest_of(body)}"
+        answer = self._ask("PUT", repository, path, {"Content-Type": media_type}, body, accept=(200, 201))
+        return "oci-subject" in answer.headers
+
+    def referrers(self, repository: str, digest: str) -> bytes | None:
+        """The index of what refers to a digest, or None where the registry keeps none (404)."""
+        answer = self._ask("GET", repository, f"referrers/{references.digest(digest)}", {"Accept": TYPES[3]}, cap=MANIFEST_CAP)
+        return None if answer.status == 404 else answer.body
+
     def tags(self, repository: str) -> tuple[str, ...]:
         """The repository's tags, at most the first 1000; none where there is no such repository."""
         answer = self._ask("GET", repository, "tags/list?n=1000", {}, cap=MANIFEST_CAP)
