@@ -191,10 +191,12 @@ class Freeze:
 @dataclass(frozen=True)
 class Standing:
     """What is to be known of what is live beside what it is: `since` when (ISO 8601) and `by` whom, `remarks` on what is odd about it,
-    whether deploys are `frozen`, and the `holder` who is at work on it now. "" where there is nothing to say."""
+    whether deploys are `frozen`, and the `holder` who is at work on it now. "" where there is nothing to say. Where it is not `ours`,
+    another tool made it, and what is said of its source need not be true."""
 
     since: str = ""
     by: str = ""
+    ours: bool = True
     remarks: tuple[str, ...] = ()
     frozen: Freeze | None = None
     holder: str = ""

@@ -35,16 +35,19 @@ def back(spec: Helm, to: str, despite_freeze: bool, site: Site) -> Iterator[Retu
             raise ConfigError(f"{spec.release} was never released, so there is no way back", mend="inv release")
         newest = revisions[0]
         origin = _origin(work, newest.number)
-        unfinished = origin != newest.number and (newest.pending or newest.rollout == history.STARTED)
+        # a run that was stopped on its way back, or a helm by hand: that way is finished before a further one is begun
+        unfinished = origin != newest.number and (newest.pending or newest.rollout == history.STARTED or newest.foreign)
         goal = chosen(revisions, origin, str(origin) if unfinished and not to else to)
         images = _proved(work, goal)
         repeated = newest.status == "deployed" and origin in (goal.number, _origin(work, goal.number))
         there = repeated and newest.rollout == history.GOOD and newest.noted
         now = live_release(spec, newest, work.deployments())
         if there:
-            yield Return(now, now, str(goal.number), f"{_called(goal)} is live already, as revision {newest.number}", None)
+            yield Return(now, now, str(goal.number), _live(goal, newest), None)
         else:
             why = f"from {_called(newest)}{'' if newest.status == 'deployed' else f' ({newest.status})'} back to {_called(goal)}"
+            if repeated:
+                why = f"the way back to {_called(goal)} was begun as revision {newest.number}, and is finished"
             yield Return(now, release_at(spec, goal, images), str(goal.number), why, lambda: _go(work, newest, goal, repeated))
 
 
@@ -140,6 +143,10 @@ def _proved(work: Work, goal: Revision) -> list[str]:
             what = f"{_called(goal)} cannot come back: its image is gone from the registry"
             raise IntegrityError(what, cause=reference, mend=again)
     return found
+
+
+def _live(goal: Revision, newest: Revision) -> str:
+    return f"{_called(goal)} is live already" + ("" if goal is newest else f", as revision {newest.number}")
 
 
 def _called(revision: Revision) -> str:

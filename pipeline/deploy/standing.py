@@ -22,6 +22,7 @@ def standing(spec: Helm, site: Site) -> Standing:
     return Standing(
         since=live.since if live else "",
         by=author.name(live.labels) if live and not live.foreign else "",
+        ours=live is None or not live.foreign,
         remarks=tuple(_remarks(revisions, live)),
         frozen=ice.frozen(lease),
         holder=ice.holder(lease),

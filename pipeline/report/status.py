@@ -29,7 +29,7 @@ def gather(blueprint: Blueprint, site: Site, *, whole: bool = False) -> dict[str
         "source": {"label": source.label, "commit": source.commit, "tree": source.tree, "dirty": source.dirty},
         "live": [_release(release, standing, site, whole) for release, standing in live],
         "frozen": [str(standing.frozen) for _, standing in found if standing.frozen],
-        "current": source.id in {release.source.id for release, _ in live},
+        "current": source.id in {release.source.id for release, standing in live if standing.ours},
         "unfinished": [row(record) for record in site.records.unfinished()],
         "records": [row(record) for record in site.records.history(8)],
     }
@@ -45,7 +45,7 @@ def show(facts: dict[str, Any]) -> str:
     lines = [f"{facts['app']}  {facts['blueprint']}/{facts['environment']}"]
     for release in facts["live"]:
         where = f"{release['cluster']}/{release['namespace']}/{release['name']}"
-        lines.append(f"live     {release['label']}  revision {release['revision']}  {where}")
+        lines.append(f"live     {release['label']}{'' if release['ours'] else '?'}  revision {release['revision']}  {where}")
         lines += [f"         {image['repository']}@{image['digest']}" for image in release["images"]]
         said = [release["since"] and f"since {release['since']}", release["by"] and f"by {release['by']}"]
         lines += [f"         {' '.join(filter(None, said))}"] if any(said) else []
@@ -71,6 +71,7 @@ def _release(release: Release, standing: Standing, site: Site, whole: bool) -> d
         "label": release.source.label or "an unknown commit",
         "since": standing.since,
         "by": standing.by,
+        "ours": standing.ours,
         "remarks": list(standing.remarks),
         "holder": standing.holder,
         "verified": verified(release, site.records),

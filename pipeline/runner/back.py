@@ -15,6 +15,7 @@ from pipeline.runner.act import ALWAYS, act
 from pipeline.runner.walk import Walk
 from pipeline.stage import Plan, Return, Site
 
+BACK = "back/"  # what the key of a way back begins with
 NOWHERE = Source("", "", False, "")
 
 
@@ -94,9 +95,9 @@ def _gone(walk: Walk, number: int, to: str, despite_freeze: bool) -> Record:
 def _gave_up(
     walk: Walk, verb: str, chosen: list[Return], error: PipelineError, started: float, attempts: list[dict[str, Any]]
 ) -> PipelineError:
-    return walk.wrote_failure(verb, _key(chosen[0]) if chosen else "back", "", error, started, attempts)
+    return walk.wrote_failure(verb, _key(chosen[0]) if chosen else BACK, "", error, started, attempts)
 
 
 def _key(way: Return) -> str:
     """A key of its own: what is gone back to was made with the options of its day, which this plan's key would not say."""
-    return f"back/{way.goal.id}"
+    return f"{BACK}{way.goal.id}"

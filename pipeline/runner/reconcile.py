@@ -9,8 +9,9 @@ from pipeline.errors import PipelineError
 from pipeline.events import What
 from pipeline.records import FAILED, FOUND, Record
 from pipeline.retry import Policy
+from pipeline.runner.back import BACK
 from pipeline.runner.walk import Walk
-from pipeline.stage import Plan, Site
+from pipeline.stage import Finding, Plan, Site, Stage
 
 AT_WORK = 3600.0  # seconds for which what is not there yet may still be being made by somebody
 
@@ -62,6 +63,8 @@ def _closed(walk: Walk, intent: Record) -> Learnt:
     asked = number is not None and given is not None and not walk.plan[number].driver.fresh
     same = number is not None and walk.plan[number].key(intent.parent) == intent.key
     finding = walk.find(number, given) if asked and same and number is not None and given is not None else None
+    if number is not None and intent.key.startswith(BACK):
+        finding = _back(walk.plan[number], intent.key, site)
     if finding and finding.artifact:
         _end(walk, intent, FOUND, finding.artifact, {"why": f"it was there when {run} was asked about"})
         return Learnt(intent.stage, "closed", f"{run} had made {finding.artifact.id}")
@@ -70,6 +73,13 @@ def _closed(walk: Walk, intent: Record) -> Learnt:
     why = finding.why if finding else "what it was made from, or its options, are not what they were: it cannot be asked about"
     _end(walk, intent, FAILED, None, {"error": f"it never ended: {why}", "why": intent.detail.get("why", "")})
     return Learnt(intent.stage, "closed", f"{run} never ended: {why}")
+
+
+def _back(stage: Stage, key: str, site: Site) -> Finding | None:
+    """Whether the way back that `key` names led there: by what is live."""
+    live = stage.driver.live(stage.spec, site) if stage.driver.live else None
+    there = live is not None and key == f"{BACK}{live.id}"
+    return Finding(live, "") if there else Finding(None, f"{live.id if live else 'nothing'} is live")
 
 
 def _end(walk: Walk, intent: Record, state: str, artifact: Artifact | None, detail: dict[str, str]) -> None:

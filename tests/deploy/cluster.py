@@ -44,11 +44,14 @@ if argv[0] == "rollback":
     old = next(item for item in kept if item["metadata"]["labels"]["version"] == last)
     labels = {{k: v for k, v in old["metadata"]["labels"].items() if k not in ("version", "status", "name", "owner")}}
     release = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(old["data"]["release"]))))
+    release["info"] = {{"description": "Rollback to " + last}}
 else:
     values = json.load(open(option["--values"]))
-    labels = dict(pair.split("=", 1) for pair in option["--labels"].split(","))
+    before = kept[-1]["metadata"]["labels"] if kept else {{}}
+    labels = {{k: v for k, v in before.items() if k not in ("version", "status", "name", "owner")}}
+    labels |= dict(pair.split("=", 1) for pair in option["--labels"].split(","))
     image = values["image"]["repository"] + "@" + values["image"]["digest"]
-    release = {{"image": image, "manifest": "      image: " + image + "\\n"}}
+    release = {{"image": image, "info": {{"description": "Upgrade complete"}}, "manifest": "      image: " + image + "\\n"}}
 for item in kept:
     if item["metadata"]["labels"]["status"] == "deployed":
         kube.merge(secrets + "/" + item["metadata"]["name"], {{"metadata": {{"labels": {{"status": "superseded"}}, "annotations": None}}}})
