@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,53 +26,7 @@ from pipeline.stage import Registry, Site
 from pipeline.testing import FakeHost
 from pipeline.tools.kube import connect, path
 from tests.deploy.cluster import NAMESPACE, RELEASE, WEB, Cluster
-
-KEY = "c2Vzc2lvbi1zZWNyZXQ"
-CRICTL = ("k3s", "crictl")
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    folder = tmp_path / "cluster"
-    folder.mkdir()
-    made = Cluster(folder)
-    yield made
-    if made.fake.up:
-        made.fake.close()
-
-
-@pytest.fixture
-def events() -> list[Event]:
-    return []
-
-
-@pytest.fixture
-def node() -> FakeHost:
-    return FakeHost("node", otherwise=lambda _cmd: Output(0, b"present\n"))
-
-
-@pytest.fixture
-def site(tmp_path: Path, cluster: Cluster, node: FakeHost, events: list[Event], monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(rollback, "SETTLE", 0.0)
-    root = tmp_path / "copy"
-    (root / "chart").mkdir(parents=True)
-    (root / "chart" / "Chart.yaml").write_text("apiVersion: v2\nname: web\nversion: 1.0.0\n")
-    spec = ClusterSpec(str(cluster.fake.kubeconfig()), identity="", node="node", crictl=CRICTL)
-    made = Site(
-        app="web",
-        root=root,
-        hosts={"node": node},
-        remotes={},
-        registries={},
-        clusters={"lab": spec},
-        tools={"helm": str(cluster.helm)},
-        values={"key": "env:KEY"},
-        records=Records(tmp_path / "records.db"),
-        secrets=Secrets({"KEY": KEY}),
-        sink=events.append,
-    )
-    yield made
-    made.close()
+from tests.deploy.conftest import CRICTL, KEY
 
 
 def images(letter: str = "a") -> Images:
