@@ -223,7 +223,8 @@ class Driver:
     the archive it came from). `fresh` says that it acts each time (verify). `exclusive` is entered around look, act, look, and
     around `undo`: the lock of the thing that changes. `live` reads what exists now, whatever source it came from (status, and
     `verify` on its own). `undo` takes an artifact of this run back for a reason, and always raises: RolledBack where the old one
-    is restored, else NotRolledBack; it may be called again after it raised Transient.
+    is restored, else NotRolledBack; it may be called again after it raised Transient. `warm` opens a connection that `make` will
+    need, while an earlier stage works; what it raises is left for `make` to tell.
 
     For the operator: `back` looks, under the lock, for the way to what was live before (or to what is named, where it is named), despite
     a freeze where it is told so; `standing` tells what else is to be known; `freeze` stops deploys with a message, and "" lets them go on.
@@ -242,6 +243,7 @@ class Driver:
     exclusive: Callable[[Any, Any, Site], AbstractContextManager[None]] | None = None
     live: Callable[[Any, Site], Artifact | None] | None = None
     undo: Callable[[Any, Any, Site, str], None] | None = None
+    warm: Callable[[Any, Site], None] | None = None
     back: Callable[[Any, str, bool, Site], AbstractContextManager[Return]] | None = None
     standing: Callable[[Any, Site], Standing] | None = None
     freeze: Callable[[Any, str, Site], None] | None = None

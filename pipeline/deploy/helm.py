@@ -12,6 +12,7 @@ from pipeline.artifacts import Images, Release
 from pipeline.deploy import chart, history, values
 from pipeline.deploy.compare import differences, live_release, release_of
 from pipeline.deploy.spec import Helm
+from pipeline.host import Cmd
 from pipeline.stage import Driver, Finding, Return, Site, Standing
 from pipeline.tools.kube import connect
 
@@ -50,6 +51,12 @@ def exclusive(spec: Helm, images: Images, site: Site) -> Iterator[None]:
 
     with work.exclusive(spec, images, site):
         yield
+
+
+def warm(spec: Helm, site: Site) -> None:
+    """Log in to the node that will be asked to pull."""
+    if spec.pull == "prove" and (node := site.cluster(spec.cluster).node):
+        site.host(node).run(Cmd(("true",)))
 
 
 def undo(spec: Helm, release: Release, site: Site, why: str) -> None:
@@ -94,6 +101,7 @@ DRIVER = Driver(
     exclusive=exclusive,
     live=live,
     undo=undo,
+    warm=warm,
     back=back,
     standing=standing,
     freeze=freeze,

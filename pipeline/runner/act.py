@@ -40,6 +40,7 @@ def act(walk: Walk, number: int, given: Artifact, why: str) -> Artifact:
             site.tell(What.ACT, verb, why, usual=site.records.usual(verb))
             site.records.intend(walk.id, verb, key, parent, why)
             failpoint(f"{verb}.intended")
+            walk.warm(number)
             artifact = _make(walk, number, given, attempts)
             failpoint(f"{verb}.made")
     except PipelineError as error:

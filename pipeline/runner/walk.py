@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from concurrent.futures import Future
@@ -37,10 +38,13 @@ class Walk:
         self.records: dict[int, Record] = {}
         self.made: list[int] = []
         self.told: PipelineError | None = None
+        self.last = len(self.plan) - 1
+        self.warmed = False
 
     def until(self, last: int) -> list[Record]:
         """The records of the stages that were asked, the last one being `last`."""
         began = self.site.clock.monotonic()
+        self.last = last
         stages = [stage.verb for stage in self.plan[: last + 1]]
         try:
             usual = {verb: self.site.records.usual(verb) for verb in stages}
@@ -91,6 +95,19 @@ class Walk:
                 answer.set_exception(error)
 
         threading.Thread(target=find, name=f"look-{self.plan[number].verb}", daemon=True).start()
+
+    def warm(self, after: int) -> None:
+        """Have the stages behind `after` open their connections while it works."""
+        waiting = [stage for stage in self.plan[after + 1 : self.last + 1] if stage.driver.warm]
+
+        def open_all() -> None:
+            for stage in waiting:
+                with contextlib.suppress(Exception):  # whoever needs the connection tries again, and tells
+                    stage.driver.warm(stage.spec, self.site)  # type: ignore[misc]
+
+        if waiting and not self.warmed:
+            self.warmed = True
+            threading.Thread(target=open_all, name="warm", daemon=True).start()
 
     def ensure(self, number: int) -> Artifact:
         """The artifact of stage `number`, found or made."""
