@@ -26,6 +26,7 @@ from pipeline.tools.kube_objects import (
     ready,
     restarts,
     selector,
+    taken_up,
     terminating,
 )
 
@@ -54,7 +55,7 @@ class View:
 
     @property
     def hashes(self) -> set[str]:
-        return {newest_hash(deployment, self.sets) for deployment in self.deployments.values()} - {""}
+        return {newest_hash(deployment, self.sets) for deployment in self.deployments.values() if taken_up(deployment)} - {""}
 
     @property
     def new_pods(self) -> list[Object]:
@@ -134,7 +135,7 @@ def judge(view: View, allowed: int, now: float) -> Failure | None:
 
 
 def _complete(view: View) -> bool:
-    return all(newest_hash(deployment, view.sets) for deployment in view.deployments.values())
+    return all(taken_up(deployment) and newest_hash(deployment, view.sets) for deployment in view.deployments.values())
 
 
 def _take(view: View, kind: str, value: Any) -> None:

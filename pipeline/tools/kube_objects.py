@@ -128,9 +128,9 @@ def pending(deployment: Object) -> str:
 
     The rule is that of `kubectl rollout status` (k8s.io/kubectl/pkg/polymorphichelpers/rollout_status.go).
     """
-    meta, spec, status = deployment.get("metadata", {}), deployment.get("spec", {}), deployment.get("status", {})
+    spec, status = deployment.get("spec", {}), deployment.get("status", {})
     called, wanted = name(deployment), int(spec.get("replicas", 1) if spec.get("replicas") is not None else 1)
-    if int(status.get("observedGeneration") or 0) < int(meta.get("generation") or 0):
+    if not taken_up(deployment):
         return f"{called}: the new version has not been taken up yet"
     updated, total, available = (int(status.get(key) or 0) for key in ("updatedReplicas", "replicas", "availableReplicas"))
     if updated < wanted:
@@ -140,6 +140,12 @@ def pending(deployment: Object) -> str:
     if available < updated:
         return f"{called}: {available} of {updated} new pods are available"
     return ""
+
+
+def taken_up(deployment: Object) -> bool:
+    """Whether the Deployment's controller has seen its spec as it is: before that, its newest ReplicaSet is that of the spec before."""
+    seen = deployment.get("status", {}).get("observedGeneration") or 0
+    return int(seen) >= int(deployment.get("metadata", {}).get("generation") or 0)
 
 
 def newest_hash(deployment: Object, replica_sets: Sequence[Object]) -> str:

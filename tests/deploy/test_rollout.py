@@ -66,6 +66,13 @@ def test_a_rollout_is_done_when_only_new_pods_are_there_and_available(counts: di
     assert bool(said) == bool(text)
 
 
+def test_until_the_new_version_is_taken_up_the_pods_of_the_old_one_are_no_sign() -> None:
+    """Right after a rollback the newest ReplicaSet is still that of the release which failed."""
+    crashing = pod(restarts=5, waiting="CrashLoopBackOff")
+    assert judge(view(crashing, observed=0), 2, 0.0) is None
+    assert judge(view(crashing), 2, 0.0) is not None
+
+
 def test_what_goes_on_is_one_line_of_the_new_pods_only() -> None:
     seen = view(
         pod(ready=True), pod("web-new-2", waiting="ContainerCreating"), pod("web-old-1", "old", waiting="CrashLoopBackOff"), replicas=3
