@@ -82,11 +82,9 @@ def statements(client: Client, repository: str, digest: str) -> list[dict[str, A
     """The provenance statements about an image, newest last; those about something else, and what is none, left out."""
     found = []
     for each in _listed(client, repository, digest)[-MOST:]:
-        body = None
-        if blob := _layer(client, repository, str(each.get("digest"))):
-            body = client.fetch(repository, blob, LARGEST)
-        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-            value = json.loads(body or b"")
+        with contextlib.suppress(IntegrityError, ValueError, KeyError, TypeError, AttributeError):
+            blob = _layer(client, repository, str(each.get("digest")))
+            value = json.loads((client.fetch(repository, blob, LARGEST) if blob else None) or b"")
             named = {subject["digest"]["sha256"] for subject in value["subject"]}
             if value["_type"] == STATEMENT and value["predicateType"] == PREDICATE and digest.removeprefix("sha256:") in named:
                 found.append(value)

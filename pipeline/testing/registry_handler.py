@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.testing.registry import FakeRegistry
 
 USER, PASSWORD = "anna", "fake-registry-password"  # known to everybody, good for nothing
-ROUTE = re.compile(r"/v2/(?P<repository>.+?)/(?P<kind>manifests|blobs|tags)/(?P<name>.*)")
+ROUTE = re.compile(r"/v2/(?P<repository>.+?)/(?P<kind>manifests|blobs|tags|referrers)/(?P<name>.*)")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -122,6 +122,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind == "tags":
             names = [tag for where, tag in registry.tags if where == repository]
             return 200, {}, json.dumps({"name": repository, "tags": names}).encode()
+        if kind == "referrers":
+            return self._referrers(repository, name)
         return self._manifest(repository, name, body) if kind == "manifests" else self._blob(repository, name, body)
 
     def _token(self) -> tuple[int, dict[str, str], bytes]:
@@ -145,13 +147,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
             registry.manifests[repository, named] = (self.headers.get("Content-Type", ""), body)
             if ":" not in name:
                 registry.tags[repository, name] = named
-            return 201, {"Docker-Content-Digest": named, "Location": f"/v2/{repository}/manifests/{named}"}, b""
+            headers = {"Docker-Content-Digest": named, "Location": f"/v2/{repository}/manifests/{named}"}
+            subject = json.loads(body).get("subject") if registry.lists_referrers else None
+            return 201, headers | ({"OCI-Subject": subject["digest"]} if subject else {}), b""
         named = name if ":" in name else registry.tags.get((repository, name), "")
         if (repository, named) not in registry.manifests:
             return 404, {}, errors("MANIFEST_UNKNOWN")
         media_type, content = registry.manifests[repository, named]
         said = registry.lies.get(named, named)
         return 200, {"Content-Type": media_type, "Docker-Content-Digest": said, "Content-Length": str(len(content))}, content
+
+    def _referrers(self, repository: str, digest: str) -> tuple[int, dict[str, str], bytes]:
+        registry = self.registry
+        if not registry.lists_referrers:
+            return 404, {}, b"404 page not found"
+        found = []
+        for (where, named), (kind, body) in registry.manifests.items():
+            value = json.loads(body)
+            if where == repository and (value.get("subject") or {}).get("digest") == digest:
+                found.append({"mediaType": kind, "digest": named, "size": len(body), "artifactType": value.get("artifactType")})
+        index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": found}
+        return 200, {"Content-Type": str(index["mediaType"])}, json.dumps(index).encode()
 
     def _blob(self, repository: str, name: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
         registry = self.registry
