@@ -55,7 +55,7 @@ def exclusive(spec: Helm, images: Images, site: Site) -> Iterator[None]:
 
 def warm(spec: Helm, site: Site) -> None:
     """Log in to the node that will be asked to pull."""
-    if spec.pull == "prove" and (node := site.cluster(spec.cluster).node):
+    if spec.pull != "skip" and (node := site.cluster(spec.cluster).node):
         site.host(node).run(Cmd(("true",)))
 
 

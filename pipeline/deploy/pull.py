@@ -8,8 +8,9 @@ from typing import Any
 
 from pipeline.artifacts import Image, Images
 from pipeline.deploy.diagnosis import PULL, Evidence, cause
+from pipeline.deploy.sideload import side_load, told
 from pipeline.deploy.spec import Helm
-from pipeline.errors import ConfigError, Transient
+from pipeline.errors import PipelineError, Transient
 from pipeline.events import What
 from pipeline.host import Cmd
 from pipeline.stage import Cluster, Site
@@ -26,18 +27,14 @@ def prove(spec: Helm, images: Images, values: Any, kube: Kube, site: Site) -> No
     cluster = site.cluster(spec.cluster)
     if spec.pull == "skip":
         return
-    if spec.pull == "side-load":
-        raise ConfigError(
-            "pull: side-load cannot keep the image's digest, and only digests are deployed",
-            mend="pull: prove, and mend what it names; or copy the image with its digest: skopeo copy docker://… oci-archive:i.tar "
-            "and, on the node, " + " ".join(cluster.ctr) + " images import --digests i.tar, then pull: skip",
-        )
     for image in images.images:
         hint = f"pulled {spec.cluster} {image.reference}"
         if site.records.hint(hint):
             continue
         site.tell(What.WAIT, STAGE, f"{cluster.node or 'a pod'} pulls {image.reference}")
-        if cluster.node:
+        if spec.pull == "side-load":
+            _pulled_or_carried(image, cluster, spec.cluster, site)
+        elif cluster.node:
             _on_node(image, cluster, spec.cluster, site)
         else:
             _by_pod(image, spec, values, kube, site)
@@ -62,6 +59,14 @@ def _on_node(image: Image, cluster: Cluster, name: str, site: Site) -> None:
     if output.code in (126, 127):
         pull = crictl.Pull("runtime", text.strip())
     raise crictl.error(pull, image.reference, cluster.node or name, registry, scheme=scheme_of(site, registry))
+
+
+def _pulled_or_carried(image: Image, cluster: Cluster, name: str, site: Site) -> None:
+    try:
+        _on_node(image, cluster, name, site)
+    except PipelineError as error:
+        site.tell(What.WARN, STAGE, f"{told(error)}; side-loading it, as the blueprint says")
+        side_load(image, cluster, site)
 
 
 def _by_pod(image: Image, spec: Helm, values: Any, kube: Kube, site: Site) -> None:

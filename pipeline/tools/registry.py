@@ -7,7 +7,7 @@ the registry itself. Retries are the runner's. Source: OCI distribution specific
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.stage import Site
 
 MANIFEST_CAP = 4 * 1024 * 1024  # bytes, the limit of the specification
+PIECE = 8 << 20  # bytes of a blob that are asked for at once
 TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
@@ -126,6 +127,17 @@ class Client:
         if answer.cut or references.digest_of(answer.body) != digest:
             raise IntegrityError(f"blob {digest} of {self.origin.address}/{repository} is not what its digest says")
         return answer.body
+
+    def pieces(self, repository: str, digest: str, size: int) -> Iterator[bytes]:
+        """A blob of `size` bytes, PIECE bytes at a time. Raises ConfigError where the registry gives no parts of a blob. The caller
+        compares the digest."""
+        path = f"blobs/{references.digest(digest)}"
+        for start in range(0, size, PIECE):
+            wanted = {"Range": f"bytes={start}-{min(start + PIECE, size) - 1}"}
+            answer = self._ask("GET", repository, path, wanted, cap=PIECE, accept=(200, 206))
+            if answer.status == 200 and size > PIECE:
+                raise ConfigError(f"{self.origin} gives a blob whole or not at all, and {digest} has {size} bytes")
+            yield answer.body
 
     def put_blob(self, repository: str, body: bytes) -> str:
         """Store a small blob, unless it is there; its digest. Raises Ambiguous where the outcome is unknown."""

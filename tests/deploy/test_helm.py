@@ -269,12 +269,6 @@ def test_l02_helm_is_not_called_once_the_lock_is_lost(site: Site, cluster: Clust
     assert cluster.calls("upgrade") == []
 
 
-def test_side_load_says_what_to_do_instead(site: Site) -> None:
-    with pytest.raises(ConfigError, match="cannot keep the image's digest") as caught:
-        make(spec(pull="side-load"), images(), site)
-    assert "images import" in caught.value.mend
-
-
 def test_the_look_loads_nothing_that_only_acts() -> None:
     acting = ["pipeline.deploy.lease", "pipeline.deploy.rollout", "kubernetes", "paramiko", "tenacity", "concurrent.futures"]
     text = f"import sys, pipeline.deploy.helm; print(sorted(set(sys.modules) & set({acting})))"
