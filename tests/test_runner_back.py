@@ -146,6 +146,24 @@ def test_reconcile_finds_what_a_fresh_clone_does_not_know(bench: Bench, tmp_path
     assert len(fresh.records.history()) == 4, "what is known is not written down again"
 
 
+def test_reconcile_learns_from_what_is_live_where_the_build_host_has_lost_it(bench: Bench, tmp_path: Path) -> None:
+    for name in ("trees", "bundles"):
+        for path in (bench.world.folder / name).iterdir():
+            path.unlink()
+    driver = bench.plan[3].driver
+
+    def live(_spec: Any, _site: Site) -> Release | None:
+        found = bench.world.now()
+        return dataclasses.replace(found, source=TWO) if found else None
+
+    stage = dataclasses.replace(bench.plan[3], driver=dataclasses.replace(driver, live=live))
+    plan = (*bench.plan[:3], stage, bench.plan[4])
+    fresh = site(tmp_path / "clone", clock=bench.clock)
+    learnt = [(each.stage, each.state) for each in reconcile(plan, fresh, TWO)]
+    assert learnt == [("sync", "missing"), ("push", "found"), ("deploy", "found")]
+    assert [(each.stage, each.state) for each in reconcile(plan, fresh, source("three"))] == [("sync", "missing")]
+
+
 def test_reconcile_says_what_is_missing(bench: Bench) -> None:
     learnt = reconcile(bench.plan, bench.site, source("three"))
     assert [(each.stage, each.state) for each in learnt] == [("sync", "missing")]
