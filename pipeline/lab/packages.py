@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COMMON = ("openssh-client", "iproute2", "util-linux", "git")
 NEEDED = {
-    "host": ("openssh-server", "nix-bin", "skopeo", "rsync", "tar", "gzip"),
+    "host": ("openssh-server", "nix-bin", "skopeo", "rsync", "tar", "gzip", "gcc", "libc6-dev", "busybox-static"),  # the probe's flake
     "registry": ("git", "gcc", "libc6-dev"),
     "cluster": ("containerd", "runc", "containernetworking-plugins", "iptables", "conntrack", "busybox-static", "openssh-server", "mount"),
     "database": ("postgresql",),
