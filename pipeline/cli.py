@@ -222,7 +222,7 @@ class _Tasks:
     def demo(self) -> Any:
         @cli
         def demo(c: Context, blueprint: str = "") -> None:
-            """The main job, end to end, on the lab: start it, release this working copy, verify. Prints the URL and the chain of custody."""
+            """The main job, end to end, on the lab: start, release this working copy, verify. Prints the URL and the chain of custody."""
             from pipeline import lab
 
             with _story() as say:
