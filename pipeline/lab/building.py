@@ -54,7 +54,7 @@ class Builder:
         home.parent.mkdir(parents=True, exist_ok=True)
         self.say(f"{recipe.name} {recipe.version}: building, usually {recipe.usual} s; log {self.log}")
         module = self._module()
-        flags = ["-trimpath", "-ldflags", f"-s -w {recipe.link}".strip()]
+        flags = ["-trimpath", *recipe.flags, "-ldflags", f"-s -w {recipe.link}".strip()]
         flags += [*(["-mod=mod"] if recipe.module else []), *(["-tags", recipe.tags] if recipe.tags else [])]
         self._go("build", *flags, "-o", str(out / recipe.name), recipe.package)
         for origin, target in recipe.extras:
@@ -73,25 +73,28 @@ class Builder:
         info = json.loads(self._go("mod", "download", "-json", f"{recipe.module}@{recipe.version}"))
         (self.source / "go.mod").write_text(own_go_mod(Path(info["GoMod"]).read_text(), recipe))
         shutil.copyfile(Path(info["Dir"]) / "go.sum", self.source / "go.sum")
-        if recipe.hollow:
-            self._hollow_out(*recipe.hollow)
+        for number, module in enumerate(dict.fromkeys(module for module, _, _ in recipe.hollow)):
+            self._hollow_out(module, f"hollow{number}", {file: text for name, file, text in recipe.hollow if name == module})
         return Path(info["Dir"])
 
-    def _hollow_out(self, module: str, file: str, text: str) -> None:
-        """Put a copy of the module beside the source, with one file replaced, and build with that."""
+    def _hollow_out(self, module: str, folder: str, files: dict[str, str]) -> None:
+        """Put a copy of the module beside the source, with these files replaced, and build with that."""
         own = self.source / "go.mod"
         found = re.search(rf"(?m)^\s*(?:require\s+)?{re.escape(module)} (v\S+)", own.read_text())
         if not found:
-            raise BuildError(f"this version of {self.recipe.name} no longer uses {module}", mend="take `hollow` out of its recipe")
+            raise BuildError(f"this version of {self.recipe.name} no longer uses {module}", mend="take it out of `hollow` in its recipe")
         info = json.loads(self._go("mod", "download", "-json", f"{module}@{found[1]}"))
-        copy(Path(info["Dir"]), self.source / "hollow")
-        (self.source / "hollow" / file).write_text(text)
+        copy(Path(info["Dir"]), self.source / folder)
+        for file, text in files.items():
+            (self.source / folder / file).write_text(text)
         with own.open("a") as lines:
-            lines.write(f"\nreplace {module} => ./hollow\n")
+            lines.write(f"\nreplace {module} => ./{folder}\n")
 
     def _go(self, *words: str) -> str:
         recipe, path = self.recipe, self.env.get("PATH", os.defpath)
         env = self.env | {"GOTOOLCHAIN": "local", "CGO_ENABLED": "1" if recipe.cgo else "0", "PATH": f"{self.compiler.parent}:{path}"}
+        if recipe.cflags:
+            env["CGO_CFLAGS"] = recipe.cflags
         with self.log.open("ab") as story:
             process = subprocess.Popen(
                 [str(self.compiler), *words],

@@ -24,8 +24,10 @@ def test_the_key_follows_the_content() -> None:
         key(HELM, "1.26.9"),
         key(HELM, "1.26.8", "other source"),
         key(dataclasses.replace(HELM, cgo=True), "1.26.8"),
+        key(dataclasses.replace(HELM, flags=()), "1.26.8"),
+        key(dataclasses.replace(HELM, cflags="-O1"), "1.26.8"),
     }
-    assert len(others | {key(HELM, "1.26.8")}) == 5
+    assert len(others | {key(HELM, "1.26.8")}) == 7
 
 
 def test_the_cache_is_where_xdg_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,3 +119,49 @@ def test_a_build_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
         builder.build(tmp_path / "home")
     assert caught.value.cause == "proxy said no"
     assert caught.value.log == str(tmp_path / "build.log")
+
+
+GO = """#!/bin/sh
+case $1 in
+mod) printf '{{"Dir": "{home}/module", "GoMod": "{home}/module/go.mod"}}' ;;
+build) printf '%s\\n' "$@" "CGO_CFLAGS=$CGO_CFLAGS" > {home}/asked; cp -r . {home}/built; touch {home}/work/out/b ;;
+esac
+"""
+
+
+def test_a_hollowed_module_is_built_from_a_copy_with_its_files_replaced(tmp_path: Path) -> None:
+    import threading
+
+    for folder in ("module/pkg", "work"):
+        (tmp_path / folder).mkdir(parents=True)
+    files = {"go.mod": "module a.example/b\n\nrequire x.example/y v1.2.3\n", "go.sum": "", "pkg/one.go": "large", "pkg/two.go": "kept"}
+    for name, text in files.items():
+        (tmp_path / "module" / name).write_text(text)
+    (tmp_path / "go").write_text(GO.format(home=tmp_path))
+    (tmp_path / "go").chmod(0o755)
+    hollow = (("a.example/b", "pkg/one.go", "small"), ("x.example/y", "pkg/two.go", "less"))
+    recipe = Recipe("b", 1, "a.example/b", "v2.0.0", "a.example/b", cgo=True, hollow=hollow, cflags="-O1")
+    building.Builder(recipe, tmp_path / "go", tmp_path / "work", {}, print, threading.Event()).build(tmp_path / "home")
+    assert (tmp_path / "home" / "b").exists()
+    built = tmp_path / "built"
+    assert [(built / "hollow0" / "pkg" / name).read_text() for name in ("one.go", "two.go")] == ["small", "kept"]
+    assert [(built / "hollow1" / "pkg" / name).read_text() for name in ("one.go", "two.go")] == ["large", "less"]
+    own = (built / "go.mod").read_text().splitlines()
+    assert {"replace a.example/b => ./hollow0", "replace x.example/y => ./hollow1"} <= set(own)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert {*recipe.flags, "CGO_CFLAGS=-O1"} <= set(asked)
+    assert (tmp_path / "module" / "pkg" / "one.go").read_text() == "large", "the module itself is everybody's"
+
+
+def test_a_recipe_that_hollows_out_what_is_not_there_says_so(tmp_path: Path) -> None:
+    import threading
+
+    for folder in ("module", "work"):
+        (tmp_path / folder).mkdir()
+    for name in ("go.mod", "go.sum"):
+        (tmp_path / "module" / name).write_text("module a.example/b\n")
+    (tmp_path / "go").write_text(GO.format(home=tmp_path))
+    (tmp_path / "go").chmod(0o755)
+    recipe = Recipe("b", 1, "a.example/b", "v2.0.0", hollow=(("x.example/y", "one.go", ""),))
+    with pytest.raises(BuildError, match=r"no longer uses x\.example/y"):
+        building.Builder(recipe, tmp_path / "go", tmp_path / "work", {}, print, threading.Event()).build(tmp_path / "home")
