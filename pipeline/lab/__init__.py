@@ -6,8 +6,10 @@
     down    no process, mount, interface, rule or file stays
 
 A lab belongs to one working copy. It is three machines made of namespaces: `haskelseed` builds, `coulombcore` holds git, images
-and the database, `railiance01` is the cluster's node with a network of its own, joined by one cable (a veth pair). What is
-installed from Debian, built Go programs (in the user's cache) and paths in /nix/store are kept for the next lab.
+and the database, `railiance01` is the cluster's node with a network of its own, joined by one cable (a veth pair). The cluster
+has no DNS: a pod reaches the database by its address, and looking up a service's name fails at once.
+
+What is installed from Debian, built Go programs (in the user's cache) and paths in /nix/store are kept for the next lab.
 """
 
 from __future__ import annotations

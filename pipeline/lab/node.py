@@ -53,7 +53,9 @@ REGISTRY = """server = "http://{registry}"
 """
 
 # cgroupsPerQOS and enforceNodeAllocatable off: a kernel may lack controllers they insist on, and pods lie flat (see cgroups.py);
-# image garbage collection off: what was imported cannot be pulled again
+# image garbage collection off: what was imported cannot be pulled again;
+# clusterDNS: this cluster has no name server, and a pod's own loopback refuses a lookup at once, where nothing at all would bring a
+# MissingClusterDNS event for every pod, and an address of the service network a lookup that hangs
 KUBELET = """apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 failSwapOn: false
@@ -71,6 +73,7 @@ imageGCHighThresholdPercent: 100
 podLogsDir: {state}/podlogs
 volumePluginDir: {state}/kubelet/plugins
 resolvConf: {state}/etc/resolv.conf
+clusterDNS: [127.0.0.1]
 clusterDomain: cluster.local
 serializeImagePulls: false
 syncFrequency: 10s

@@ -131,6 +131,9 @@ def _run_a_pod(known: Lab) -> None:
     while '"phase":"Running"' not in kubeapi.ask(known, "GET", "/api/v1/namespaces/coulomb/pods/pause")[1]:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    events = kubeapi.ask(known, "GET", "/api/v1/namespaces/coulomb/events")[1]
+    assert "pause" in events
+    assert "MissingClusterDNS" not in events
 
 
 def test_two_labs_side_by_side(root: Path, tmp_path: Path) -> None:
