@@ -54,7 +54,9 @@ def exclusive(spec: Helm, images: Images, site: Site) -> Iterator[None]:
 
 
 def warm(spec: Helm, site: Site) -> None:
-    """Log in to the node that will be asked to pull."""
+    """Log in to the node that will be asked to pull, and load what acts."""
+    from pipeline.deploy import upgrade as _upgrade  # noqa: F401  # its import takes as long as a request
+
     if spec.pull != "skip" and (node := site.cluster(spec.cluster).node):
         site.host(node).run(Cmd(("true",)))
 
@@ -89,6 +91,13 @@ def freeze(spec: Helm, message: str, site: Site) -> None:
     facts.freeze(spec, message, site)
 
 
+def check(spec: Helm, site: Site) -> None:
+    """What can be known to fail before anything is built: see `pipeline.deploy.needs.check`."""
+    from pipeline.deploy import needs
+
+    needs.check(spec, site)
+
+
 DRIVER = Driver(
     verb="deploy",
     name="helm",
@@ -105,4 +114,5 @@ DRIVER = Driver(
     back=back,
     standing=standing,
     freeze=freeze,
+    check=check,
 )

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.artifacts import Check, Release, Report
-from pipeline.errors import ConfigError, PipelineError, RateLimited, Transient, VerifyError
+from pipeline.errors import ConfigError, Expired, PipelineError, RateLimited, Transient, VerifyError
 from pipeline.events import What
 from pipeline.stage import Driver, Finding, Site
 from pipeline.tools import kube
+from pipeline.tools.kubeconfig import access_of
 from pipeline.verify import expect, pods
 from pipeline.verify.expect import Page
 from pipeline.verify.parallel import at_once
 from pipeline.verify.web import Answer, Ask, Unreachable, get
 
 REQUEST = 5.0  # seconds for one page, redirects included
-FIRST_PAUSE, LAST_PAUSE = 0.1, 1.0  # seconds between two looks, doubling: what is late by 20 s is seen less than a second after it is there
+FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0  # seconds between two looks, doubling: what is late by 20 s is seen less than a second after it is there
 SHORTEST = 0.2  # seconds: with less than that left, one more look could only time out and hide what the look before saw
 HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?", re.IGNORECASE)
 
@@ -74,7 +75,7 @@ def find(_spec: Http, _release: Release, _site: Site) -> Finding:
 def make(spec: Http, release: Release, site: Site) -> Report:
     """The report of a release that passes every check in one and the same look.
 
-    Raises VerifyError with the evidence of every check where the deadline comes first, Transient where all that is wrong by then is that
+    Raises VerifyError with the evidence of every check where the deadline comes first, Expired where all that is wrong by then is that
     the cluster or the front door cannot be reached (which says nothing about the release), ConfigError and AuthError at once.
     """
     clock, started = site.clock, site.clock.monotonic()
@@ -159,7 +160,7 @@ def _given_up(release: Release, look: Look, public: str, seconds: float) -> Pipe
     name = f"{release.namespace}/{release.name} revision {release.revision} ({release.source.label})"
     if look.blind:
         unreached = sorted({"the cluster" if check.name == pods.NAME else public for check in failed})
-        return Transient(
+        return Expired(
             f"{name} is unverified: {' and '.join(unreached)} could not be reached for {seconds:.0f} s",
             cause=cause,
             mend="the release stays as it is; look at the way from here to there, then run `inv verify`",
@@ -200,4 +201,11 @@ def _base(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-DRIVER = Driver(verb="verify", name="http", takes=Release, gives=Report, spec=Http, find=find, make=make, fresh=True)
+def check(spec: Http, site: Site) -> None:
+    """Whether there is an address to ask, and a cluster to look for pods in. Raises ConfigError."""
+    _address(spec, site)
+    if spec.pods:
+        access_of(site, spec.cluster)
+
+
+DRIVER = Driver(verb="verify", name="http", takes=Release, gives=Report, spec=Http, find=find, make=make, fresh=True, check=check)

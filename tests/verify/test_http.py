@@ -156,7 +156,7 @@ def test_v03_a_late_front_door_is_asked_with_growing_pauses_and_seen_within_a_se
         found, events = site(tmp_path, server.url, FakeKube([pod()]), clock)
         assert make(spec(), RELEASE, found).passed
     assert 20 <= clock.monotonic() < 21
-    assert clock.slept[:5] == [0.1, 0.2, 0.4, 0.8, 1.0]
+    assert clock.slept[:6] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0]
     assert [(event.what, event.stage) for event in events] == [(What.WAIT, "verify")], "the same wait is told once"
     assert events[0].text.startswith("2 of 3 checks not yet: GET /healthz: status 404, expected 200")
 
