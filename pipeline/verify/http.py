@@ -20,7 +20,7 @@ from pipeline.verify.parallel import at_once
 from pipeline.verify.web import Answer, Ask, Unreachable, get
 
 REQUEST = 5.0  # seconds for one page, redirects included
-FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0  # seconds between two looks, doubling: what is late by 20 s is seen less than a second after it is there
+FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0  # seconds between two looks, doubling: what is late by 20 s is seen within a second
 SHORTEST = 0.2  # seconds: with less than that left, one more look could only time out and hide what the look before saw
 HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?", re.IGNORECASE)
 

@@ -108,11 +108,8 @@ def test_the_cable_is_pulled_for_a_minute_in_the_middle_of_a_build(app: App, tmp
     """The build goes on without us, is found again, and nothing is built twice."""
     image = app.root / "pipeline/lab/probe/default.nix"
     text = image.read_text()
-    image.write_text(
-        text.replace(
-            "configuration = image.layer \"configuration\" ''", "configuration = image.layer \"configuration\" ''\n    sleep 75", 1
-        )
-    )
+    first = "configuration = image.layer \"configuration\" ''"
+    image.write_text(text.replace(first, f"{first}\n    sleep 75 # {app.name}", 1))
     commit = app.commit("A slow build")
     host = app.site["hosts"]["haskelseed"]
     with FaultProxy(Address(host["address"], host["port"])) as cable:
