@@ -163,8 +163,12 @@ def _masked(value: Any, mask: Callable[[str], str]) -> Any:
 
 def _named(kind: str, name: str, known: Mapping[str, T]) -> T:
     if name not in known:
+        import difflib
+
         names = ", ".join(sorted(known)) or "none"
-        raise ConfigError(f"the site has no {kind} {name!r}", mend=f"add it to the site file, or name one of: {names}")
+        near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"the site has no {kind} {name!r}{meant}", mend=f"add it to the site file, or name one of: {names}")
     return known[name]
 
 
@@ -224,7 +228,9 @@ class Driver:
     around `undo`: the lock of the thing that changes. `live` reads what exists now, whatever source it came from (status, and
     `verify` on its own). `undo` takes an artifact of this run back for a reason, and always raises: RolledBack where the old one
     is restored, else NotRolledBack; it may be called again after it raised Transient. `warm` opens a connection that `make` will
-    need, while an earlier stage works; what it raises is left for `make` to tell.
+    need, while an earlier stage works; what it raises is left for `make` to tell. `check` looks at what `make` will need and contacts
+    nobody: names the site has to know, files, secrets, tools. It is asked of every stage before the first one acts, so that a typing
+    error at the end of a plan costs no build, and raises ConfigError or AuthError.
 
     For the operator: `back` looks, under the lock, for the way to what was live before (or to what is named, where it is named), despite
     a freeze where it is told so; `standing` tells what else is to be known; `freeze` stops deploys with a message, and "" lets them go on.
@@ -244,6 +250,7 @@ class Driver:
     live: Callable[[Any, Site], Artifact | None] | None = None
     undo: Callable[[Any, Any, Site, str], None] | None = None
     warm: Callable[[Any, Site], None] | None = None
+    check: Callable[[Any, Site], None] | None = None
     back: Callable[[Any, str, bool, Site], AbstractContextManager[Return]] | None = None
     standing: Callable[[Any, Site], Standing] | None = None
     freeze: Callable[[Any, str, Site], None] | None = None

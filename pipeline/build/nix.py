@@ -136,4 +136,9 @@ def script(name: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("#"))
 
 
-DRIVER = Driver("build", "nix", takes=Tree, gives=Bundle, spec=Nix, find=find, make=make)
+def check(spec: Nix, site: Site) -> None:
+    """Whether the site knows the host. Raises ConfigError."""
+    site.host(spec.host)
+
+
+DRIVER = Driver("build", "nix", takes=Tree, gives=Bundle, spec=Nix, find=find, make=make, check=check)

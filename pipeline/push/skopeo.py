@@ -13,6 +13,7 @@ from pipeline.artifacts import Bundle, Image, Images
 from pipeline.errors import ConfigError, IntegrityError, PipelineError, ResourceError, Transient
 from pipeline.events import What
 from pipeline.host import Cmd, Output
+from pipeline.push import needs
 from pipeline.stage import Driver, Finding, Site
 from pipeline.tools import references, skopeo
 from pipeline.tools.registry import Client, Manifest, client_of, read_manifest
@@ -247,4 +248,4 @@ def _attest(client: Client, spec: Spec, bundle: Bundle, site: Site, manifest: Ma
         site.tell(What.WARN, STAGE, f"the image is pushed, but its provenance could not be attached: {error.what}")
 
 
-DRIVER = Driver("push", "skopeo", Bundle, Images, Spec, find, make)
+DRIVER = Driver("push", "skopeo", Bundle, Images, Spec, find, make, check=needs.check)

@@ -31,6 +31,8 @@ def look(plan: Plan, site: Site, *, until: str = "", source: Source | None = Non
     """
     last = index_of(plan, until) if until else len(plan) - 1
     walk = Walk(plan, site, source or _snapshot(site), Policy())
+    walk.last = last
+    walk.check(0)
     given: Artifact | None = walk.source
     findings = []
     for number, stage in enumerate(plan[: last + 1]):

@@ -31,6 +31,7 @@ def act(walk: Walk, number: int, given: Artifact, why: str) -> Artifact:
     started, began = site.clock.now(), site.clock.monotonic()
     attempts: list[dict[str, Any]] = []
     why = site.secrets.mask(why)
+    walk.check(number)
     try:
         with contextlib.ExitStack() as held:
             if stage.driver.exclusive:

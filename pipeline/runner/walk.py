@@ -40,6 +40,7 @@ class Walk:
         self.told: PipelineError | None = None
         self.last = len(self.plan) - 1
         self.warmed = False
+        self.checked = False
 
     def until(self, last: int) -> list[Record]:
         """The records of the stages that were asked, the last one being `last`."""
@@ -95,6 +96,17 @@ class Walk:
                 answer.set_exception(error)
 
         threading.Thread(target=find, name=f"look-{self.plan[number].verb}", daemon=True).start()
+
+    def check(self, first: int) -> None:
+        """Have the stages from `first` on look at what they will need, once and before anything is done."""
+        for number in () if self.checked else range(first, self.last + 1):
+            stage, started = self.plan[number], self.site.clock.now()
+            try:
+                if stage.driver.check:
+                    stage.driver.check(stage.spec, self.site)
+            except PipelineError as error:
+                raise self.gave_up(number, error, started, [])  # noqa: B904  # the same error, filled in
+        self.checked = True
 
     def warm(self, after: int) -> None:
         """Have the stages behind `after` open their connections while it works."""

@@ -166,4 +166,11 @@ def script(name: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("#"))
 
 
-DRIVER = Driver("sync", "git", takes=Source, gives=Tree, spec=Git, find=find, make=make)
+def check(spec: Git, site: Site) -> None:
+    """Whether the site knows the host and the remote. Raises ConfigError."""
+    site.host(spec.host)
+    if spec.via:
+        git.remote_url(site.remote(spec.via), site.app)
+
+
+DRIVER = Driver("sync", "git", takes=Source, gives=Tree, spec=Git, find=find, make=make, check=check)

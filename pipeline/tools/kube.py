@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from pipeline.host import Address
 from pipeline.tools.kube_paths import asked, path
 from pipeline.tools.kube_status import Asked, Conflict, Gone, refused, unreachable
 from pipeline.tools.kube_wire import LIMIT, LOST, Connection, Object, Watch, read_json, tls
-from pipeline.tools.kubeconfig import Access, bound, load
+from pipeline.tools.kubeconfig import Access, access_of
 
 if TYPE_CHECKING:
     from pipeline.stage import Site
@@ -237,9 +236,8 @@ class Kube:
 
 def _open(site: Site, name: str) -> Kube:
     cluster = site.cluster(name)
-    file = os.path.expanduser(cluster.kubeconfig)  # noqa: PTH111  # joined below, where an absolute name wins
-    access = load(str(site.root / file), cluster.context)
-    if line := bound(access, cluster.identity):
+    access, line = access_of(site, name)
+    if line:
         site.tell(What.WARN, "deploy", f"cluster {name} is not bound to its identity; add to the site file: {line}")
     if not cluster.tunnel:
         return Kube(access).warm()

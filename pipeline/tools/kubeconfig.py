@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import ConfigError
+from pipeline.stage import Site
 
 SIZE = 1 << 20  # a kubeconfig is a few kilobytes; what is larger is something else
 
@@ -83,6 +85,17 @@ def load(path: str, context: str = "") -> Access:
         context=name,
         namespace=str(chosen.get("namespace") or "default"),
     )
+
+
+def access_of(site: Site, name: str) -> tuple[Access, str]:
+    """The access to the site's cluster `name`, and the line to add to the site file where that does not bind it ("" where it does).
+
+    Contacts nobody. Raises ConfigError as `load` and `bound` do.
+    """
+    cluster = site.cluster(name)
+    file = os.path.expanduser(cluster.kubeconfig)  # noqa: PTH111  # joined below, where an absolute name wins
+    access = load(str(site.root / file), cluster.context)
+    return access, bound(access, cluster.identity)
 
 
 def bound(access: Access, identity: str) -> str:

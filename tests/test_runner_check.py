@@ -1,0 +1,89 @@
+"""What a plan needs is looked at before anything of it is done: a typing error in its last stage costs no build."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.runner import look, run, verify_live
+from pipeline.stage import Plan, Site
+from tests.world import World, site, source
+
+ONE = source("one")
+
+
+class Needs:
+    """A check that notes who asked; the verb in `lacks` refuses."""
+
+    def __init__(self, world: World) -> None:
+        self.asked: list[str] = []
+        self.lacks = ""
+        self.plan: Plan = tuple(
+            dataclasses.replace(stage, driver=dataclasses.replace(stage.driver, check=self.check(stage.verb))) for stage in world.plan()
+        )
+
+    def check(self, verb: str) -> Any:
+        def check(_spec: Any, _site: Site) -> None:
+            self.asked.append(verb)
+            if verb == self.lacks:
+                raise ConfigError(f"{verb} lacks something")
+
+        return check
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "world")
+
+
+@pytest.fixture
+def needs(world: World) -> Needs:
+    return Needs(world)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Any:
+    with site(tmp_path) as made:
+        yield made
+
+
+def test_what_the_last_stage_lacks_is_told_before_the_first_acts(world: World, needs: Needs, here: Site) -> None:
+    needs.lacks = "verify"
+    with pytest.raises(ConfigError, match="verify lacks something") as caught:
+        run(needs.plan, here, source=ONE)
+    assert caught.value.stage == "verify"
+    assert world.makes == []
+    failed = here.records.last("verify", "failed")
+    assert failed is not None
+    assert here.records.unfinished() == []
+
+
+def test_every_stage_is_asked_once_in_order(needs: Needs, here: Site) -> None:
+    run(needs.plan, here, source=ONE)
+    assert needs.asked == ["sync", "build", "push", "deploy", "verify"]
+
+
+def test_what_the_goal_does_not_need_is_not_asked_for(world: World, needs: Needs, here: Site) -> None:
+    needs.lacks = "deploy"
+    run(needs.plan, here, source=ONE, until="push")
+    assert world.makes == ["sync", "build", "push"]
+    assert needs.asked == ["sync", "build", "push"]
+
+
+def test_where_nothing_is_to_be_done_only_verify_is_asked(needs: Needs, here: Site) -> None:
+    run(needs.plan, here, source=ONE)
+    needs.asked.clear()
+    needs.lacks = "deploy"  # helm was uninstalled since: what is live is live
+    run(needs.plan, here, source=ONE)
+    verify_live(needs.plan, here)
+    assert needs.asked == ["verify", "verify"]
+
+
+def test_a_dry_run_tells_what_a_release_would_stumble_over(needs: Needs, here: Site) -> None:
+    needs.lacks = "push"
+    with pytest.raises(ConfigError, match="push lacks something"):
+        look(needs.plan, here, source=ONE)
