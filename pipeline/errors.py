@@ -4,6 +4,7 @@ PipelineError
 ├── ConfigError          2    the blueprint, the command line or an input is wrong
 ├── Transient            10   a fault that passes: refused, reset, timed out, 5xx
 │   ├── RateLimited      10   the peer named a time to wait
+│   ├── Expired          10   the stage has waited as long as the blueprint lets it
 │   └── Ambiguous        10   a write whose outcome is unknown: read back first
 ├── AuthError            11   credentials missing or refused
 ├── HostKeyError         12   an SSH host key is unknown or has changed
@@ -73,6 +74,10 @@ class RateLimited(Transient):
     def __init__(self, what: str, *, retry_after: float, cause: str = "", mend: str = "", log: str = "") -> None:
         super().__init__(what, cause=cause, mend=mend, log=log)
         self.retry_after = retry_after
+
+
+class Expired(Transient):
+    """A fault that did not pass while the stage itself waited for it, until its own deadline: not tried again."""
 
 
 class Ambiguous(Transient):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.clock import Clock
-from pipeline.errors import PipelineError, RateLimited, Transient
+from pipeline.errors import Expired, PipelineError, RateLimited, Transient
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -46,15 +46,18 @@ def retrying(policy: Policy, clock: Clock, act: Callable[[int], T], notice: Noti
     """Call `act` with the attempt's number (from 1) until it returns, under `policy`.
 
     `notice` hears of each failure that another try follows: the error, its attempt, the seconds to wait. The last error is raised
-    as it was, with `attempts` filled in. There is no wait after the last attempt, and a wait that would end after the policy's
-    patience is not begun; a peer that asked for more patience than that is named with the time it asked for.
+    as it was, with `attempts` filled in; an Expired one at once: whoever raised it has waited already. There is no wait after the last
+    attempt, and a wait that would end after the policy's patience is not begun; a peer that asked for more patience than that is
+    named with the time it asked for.
     """
     try:
         return act(1)  # nearly every call ends here, before tenacity is loaded
+    except Expired:
+        raise
     except Transient as error:
         first = error
 
-    from tenacity import Retrying, retry_if_exception_type
+    from tenacity import Retrying, retry_if_exception
 
     started = clock.monotonic()
 
@@ -85,7 +88,7 @@ def retrying(policy: Policy, clock: Clock, act: Callable[[int], T], notice: Noti
 
     try:
         return Retrying(
-            retry=retry_if_exception_type(Transient),
+            retry=retry_if_exception(lambda error: isinstance(error, Transient) and not isinstance(error, Expired)),
             wait=wait,
             stop=stop,
             sleep=clock.sleep,

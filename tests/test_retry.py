@@ -200,3 +200,15 @@ def test_tenacity_is_loaded_by_the_first_failure_only() -> None:
     # pipeline.testing itself is a package of fakes, one of which needs more than the retry layer
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_who_has_waited_until_its_own_deadline_is_not_called_again() -> None:
+    """V04: verify asks for `deadline` seconds; tried five times over that was four minutes for a front door that is shut."""
+    calls = Calls(errors.Expired("nobody answered for 60 s"))
+    with pytest.raises(Transient, match="nobody answered"):
+        calls.run()
+    assert calls.numbers == [1]
+    late = Calls(Transient("refused"), errors.Expired("nobody answered for 60 s"))
+    with pytest.raises(errors.Expired):
+        late.run()
+    assert late.numbers == [1, 2]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.clock import Clock, SystemClock
-from pipeline.errors import AuthError, ConfigError, RateLimited, Transient, VerifyError
+from pipeline.errors import AuthError, ConfigError, Expired, RateLimited, Transient, VerifyError
 from pipeline.events import Event, What
 from pipeline.records import Records
 from pipeline.stage import Cluster, Site
@@ -201,7 +201,7 @@ def test_a_release_is_not_condemned_when_nothing_at_all_could_be_reached(tmp_pat
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     found, _ = site(tmp_path, f"http://127.0.0.1:{port}", FakeKube(Transient("no route to host")))
-    with pytest.raises(Transient, match=r"is unverified: http://probe\.example and the cluster could not be reached for") as caught:
+    with pytest.raises(Expired, match=r"is unverified: http://probe\.example and the cluster could not be reached for") as caught:
         make(spec(), RELEASE, found)
     assert not isinstance(caught.value, VerifyError)
     assert "the release stays as it is" in caught.value.mend
@@ -212,14 +212,14 @@ def test_a_closed_front_door_alone_does_not_condemn_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     found, _ = site(tmp_path, f"http://127.0.0.1:{port}", FakeKube([pod()]))
-    with pytest.raises(Transient, match=r"is unverified: http://probe\.example could not be reached"):
+    with pytest.raises(Expired, match=r"is unverified: http://probe\.example could not be reached"):
         make(spec(), RELEASE, found)
 
 
 def test_a_silent_cluster_alone_does_not_condemn_it(tmp_path: Path) -> None:
     with probe() as server:
         found, _ = site(tmp_path, server.url, FakeKube(Transient("no route to host")))
-        with pytest.raises(Transient, match="is unverified: the cluster could not be reached") as caught:
+        with pytest.raises(Expired, match="is unverified: the cluster could not be reached") as caught:
             make(spec(), RELEASE, found)
     assert caught.value.exit_code == 10
     assert "passed  GET /healthz" in caught.value.cause
