@@ -16,6 +16,7 @@ from invoke import Collection, Context, Exit, task
 from pipeline.chain import RELEASE, Chain
 from pipeline.errors import Cancelled, PipelineError, explain
 from pipeline.lab.tasks import collection as lab_tasks
+from pipeline.line import polite
 from pipeline.operate import tasks as operator_tasks
 
 HELP = {
@@ -42,6 +43,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
     from invoke.main import program
 
     program.executor_class = Chain  # the stock program has no hook that a two-line tasks.py could reach
+    polite(program)
     tasks = _Tasks(config, blueprint)
     found = Collection()
     for order, (verb, says) in enumerate(STAGES.items()):
@@ -64,7 +66,7 @@ def cli(body: Callable[..., Any]) -> Any:
         try:
             return body(*args, **kwargs)
         except PipelineError as error:
-            raise Exit(explain(error), code=error.exit_code) from error
+            raise Exit(_as_line(error) if kwargs.get("json") else explain(error), code=error.exit_code) from error
         except KeyboardInterrupt as error:
             raise Exit("stopped  [CANCELLED, exit 130]\n  mend   run it again: what was done is found, not done twice", code=130) from error
         except BrokenPipeError:
@@ -72,6 +74,17 @@ def cli(body: Callable[..., Any]) -> Any:
             raise Exit(code=141) from None
 
     return wrapped
+
+
+def _as_line(error: PipelineError) -> str:
+    """The error as the JSON line that a run would have told it with."""
+    import time
+
+    from pipeline.events import Event, What
+    from pipeline.report.jsonl import dumps
+    from pipeline.runner.walk import facts
+
+    return dumps(Event(What.FAILED, error.stage, error.what, time.time(), facts(error)))
 
 
 def _terminated(number: int, _frame: Any) -> None:
@@ -197,10 +210,15 @@ class _Tasks:
         @cli
         def history(_c: Context, env: str = "", blueprint: str = "", json: bool = False, limit: int = 20) -> None:
             """What this working copy did, newest first."""
+            from pipeline.errors import ConfigError
+            from pipeline.records import Records
             from pipeline.report.status import row, rows
 
-            with self.site(env, blueprint, json) as (_, site):
-                records = site.records.history(limit)
+            if limit < 1:
+                raise ConfigError(f"--limit {limit} leaves nothing to show", mend="inv history --limit 20")
+            found = self.load(env, blueprint)
+            with contextlib.closing(Records(found.records_path)) as kept:  # no site: what was done here can be told while all is down
+                records = kept.history(limit)
             if json:
                 _print_json({"records": [row(record) for record in records]})
             else:

@@ -64,6 +64,11 @@ class Blueprint:
     site_path: Path
     document: Document
 
+    @property
+    def records_path(self) -> Path:
+        """The file that says what was done here, in this environment."""
+        return self.root / ".pipeline" / f"{self.name}.{self.environment or 'default'}.db"
+
     def site(self, sink: Sink = lambda _event: None, clock: Clock | None = None) -> Site:
         """Everything the plan may touch. Nothing is contacted yet. Raises ConfigError where the site file is missing or wrong."""
         found = read_site(self.site_path)
@@ -77,7 +82,7 @@ class Blueprint:
             clusters=found.clusters,
             tools=found.tools,
             values=found.values,
-            records=Records(self.root / ".pipeline" / f"{self.name}.{self.environment or 'default'}.db", clock),
+            records=Records(self.records_path, clock),
             clock=clock,
             sink=sink,
         )
@@ -90,6 +95,11 @@ def load(config: Path | str, name: str = "", env: str = "") -> Blueprint:
     """
     folder = Path(config).absolute()
     name = _file_name("blueprint", name or only_blueprint(folder))
+    if not (folder / f"{name}.yml").exists() and (others := blueprints(folder)):
+        raise ConfigError(
+            f"there is no blueprint {name!r}{keys_like(name, others)}",
+            mend=f"write {folder}/{name}.yml, or name one of: {', '.join(others)}",
+        )
     document = read(folder / f"{name}.yml")
     base = document.data if isinstance(document.data, dict) else {}
     chosen = env or str(base.get("environment", ""))

@@ -47,6 +47,8 @@ def build(cls: type[Any], document: Document, path: Path_ = ()) -> Any:
         )
     try:
         return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{document.place(path)}: {_named(path)}: {error.what}", cause=error.cause, mend=error.mend) from error
     except ValueError as error:
         raise ConfigError(f"{document.place(path)}: {_named(path)}: {error}") from error
 

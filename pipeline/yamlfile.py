@@ -81,7 +81,11 @@ def parse(text: str, name: str) -> Document:
     except (yaml.YAMLError, UnicodeEncodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
-        raise ConfigError(f"{where}: this is not YAML", cause=str(getattr(error, "problem", error) or error)) from error
+        problem = str(getattr(error, "problem", error) or error)
+        line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+        tab = "\t" in line[: len(line) - len(line.lstrip())]
+        mend = "indent with blanks: YAML takes no tabs there" if tab else "quote what holds : # { [ & * or !, and indent with blanks"
+        raise ConfigError(f"{where}: this is not YAML", cause=problem, mend=mend) from error
 
 
 class _Reader:

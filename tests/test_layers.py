@@ -22,7 +22,7 @@ LAYERS = (
     ("runner",),
     ("sync", "build", "push", "deploy", "verify", "drivers"),
     ("plan",),
-    ("chain", "report", "lab", "doctor"),
+    ("chain", "line", "report", "lab", "doctor"),
     ("operate",),
     ("cli",),
 )

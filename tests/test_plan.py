@@ -177,7 +177,8 @@ def test_which_blueprint(config: Path) -> None:
     error = refusal(config)
     assert error.what == "which blueprint?"
     assert "other, probe" in error.mend
-    assert "no file" in refusal(config, name="missing").what
+    assert "no blueprint 'missing'" in refusal(config, name="missing").what
+    assert refusal(config, name="prboe").what.endswith("did you mean 'probe'?")
     for path in config.glob("*.yml"):
         path.unlink()
     assert "there is no blueprint" in refusal(config).what

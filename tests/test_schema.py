@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline import schema
 from pipeline.errors import ConfigError
+from pipeline.push.skopeo import Spec
 from pipeline.yamlfile import Document, Place, parse
 
 
@@ -191,3 +192,9 @@ def test_both_schemas_agree(changes: dict[str, Any], good: bool) -> None:
     except ConfigError:
         built = False
     assert jsonschema.Draft202012Validator(schema.json_schema(Options)).is_valid(data) == built
+
+
+def test_i01_a_name_that_a_driver_refuses_comes_with_its_place_and_mend() -> None:
+    with pytest.raises(ConfigError, match=r"web\.yml:1: the file: '\.\./x' is not the name of a repository") as caught:
+        schema.build(Spec, parse('registry: shelf\nrepository: "../x"\n', "web.yml"))
+    assert "team/app" in caught.value.mend

@@ -277,3 +277,13 @@ def test_keys_like() -> None:
     assert keys_like("registrry", ["registry", "driver"]) == "; did you mean 'registry'?"
     assert keys_like("zzz", ["registry", "driver"]) == ""
     assert keys_like("x", []) == ""
+
+
+def test_a_tab_is_named_as_what_is_wrong() -> None:
+    for text in ("a:\n\tb: 1\n", "a:\n  b: 1\n\tc: 2\n"):
+        with pytest.raises(ConfigError, match="this is not YAML") as caught:
+            parse(text, "web.yml")
+        assert caught.value.mend == "indent with blanks: YAML takes no tabs there"
+    with pytest.raises(ConfigError) as caught:
+        parse("a: b: c\n", "web.yml")
+    assert "quote what holds" in caught.value.mend

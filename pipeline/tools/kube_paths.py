@@ -19,8 +19,10 @@ def path(version: str, kind: str, namespace: str = "", name: str = "", sub: str 
 
 
 def asked(verb: str, target: str, server: str) -> Asked:
-    """A request for the path `target` in words."""
+    """A request for the path `target` in words; one for what is no object (/version, /readyz) is named by its path."""
     parts = target.strip("/").split("/")
+    if parts[0] not in ("api", "apis"):
+        return Asked(verb, target, server=server)
     group = f".{parts[1]}" if parts[0] == "apis" else ""
     rest = parts[3:] if group else parts[2:]
     namespace = rest[1] if rest[:1] == ["namespaces"] and len(rest) > 2 else ""

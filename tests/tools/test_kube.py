@@ -13,6 +13,7 @@ import pytest
 from pipeline.errors import Ambiguous, AuthError, ConfigError, RateLimited, Transient
 from pipeline.testing.kube import FakeKube
 from pipeline.tools.kube import Conflict, Gone, Kube, path
+from pipeline.tools.kube_paths import asked
 from pipeline.tools.kubeconfig import bound, load
 
 CONFIG = path("v1", "configmaps", "shop")
@@ -261,3 +262,8 @@ def test_a_missing_kubeconfig_says_where_it_comes_from(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read") as caught:
         load(str(tmp_path / "none"))
     assert "k3s.yaml" in caught.value.mend
+
+
+def test_a_request_for_no_object_is_named_by_its_path() -> None:
+    assert str(asked("get", "/version", "api.test:6443")) == "get /version"
+    assert str(asked("list", "/apis/apps/v1/namespaces/shop/deployments", "api.test:6443")) == "list deployments.apps in namespace shop"

@@ -1,0 +1,56 @@
+"""A command line that cannot be read is told as every other mistake: what was meant, exit 2, no traceback."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+from invoke.exceptions import Exit, ParseError
+
+from pipeline.errors import ConfigError, explain
+from pipeline.yamlfile import keys_like
+
+UNKNOWN = re.compile(r"No idea what '(.*)' is!", re.DOTALL)  # the texts are those of invoke 2.2 and 3.0, parser/parser.py
+NO_NUMBER = re.compile(r"invalid literal for int\(\) with base 10: (.*)", re.DOTALL)
+STEPS = ("parse_tasks", "parse_cleanup")
+
+
+def polite(program: Any) -> None:
+    """Have invoke's `program` tell what it cannot read in this project's words. Again is once."""
+    for step in STEPS:
+        if step not in vars(program):
+            setattr(program, step, told(program, getattr(program, step)))
+
+
+def told(program: Any, step: Callable[[], None]) -> Callable[[], None]:
+    """`step` of the program, with its complaints turned into an Exit of code 2."""
+
+    @functools.wraps(step)
+    def parse() -> None:
+        try:
+            step()
+        except (ParseError, ValueError) as error:
+            if isinstance(error, ValueError) and not NO_NUMBER.fullmatch(str(error)):
+                raise
+            raise Exit(explain(meant(error, program)), code=ConfigError.exit_code) from error
+
+    return parse
+
+
+def meant(error: ParseError | ValueError, program: Any) -> ConfigError:
+    """The complaint, with the task or option that is the nearest to what was written."""
+    text = str(error)
+    if number := NO_NUMBER.fullmatch(text):
+        return ConfigError(f"{number[1]} is not a whole number", mend="inv --help TASK says what its options take")
+    unknown = UNKNOWN.fullmatch(text)
+    if unknown is None:
+        return ConfigError(text.rstrip("!"), mend="inv --help TASK says what its options take")
+    word = unknown[1]
+    context: Any = getattr(error, "context", None)
+    if word.startswith("-") and getattr(context, "name", None):
+        known = [flag for flag in context.flags if flag.startswith("--")]
+        return ConfigError(f"inv {context.name} has no option {word}{keys_like(word, known)}", mend=f"inv --help {context.name} lists them")
+    tasks = [*program.collection.task_names] if program.collection else []
+    return ConfigError(f"there is no task {word!r}{keys_like(word, tasks)}", mend="inv --list shows them all")

@@ -1,0 +1,83 @@
+"""A command line that cannot be read: exit 2, what was meant, never a traceback. Through the program that people type."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLUEPRINT = """app: web
+stages:
+  sync: {driver: git, host: builder}
+"""
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    (tmp_path / "tasks.py").write_text('from pipeline import collection\nns = collection("config")\n')
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/web.yml").write_text(BLUEPRINT)
+    return tmp_path
+
+
+def inv(copy: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "invoke", *words], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("relase",), "there is no task 'relase'; did you mean 'release'?"),
+        (("lab.pu",), "there is no task 'lab.pu'; did you mean 'lab.up'?"),
+        (("build", "pusch"), "there is no task 'pusch'; did you mean 'push'?"),
+        (("plan", "--evn", "lab"), "inv plan has no option --evn; did you mean '--env'?"),
+        (("plan", "--env"), "needed value"),
+        (("history", "--limit", "ten"), "'ten' is not a whole number"),
+        (("history", "--limit", "0"), "--limit 0 leaves nothing to show"),
+        (("freeze",), "required positional"),
+        (("--help", "relase"), "there is no task 'relase'"),
+        (("plan", "--blueprint", "wbe"), "there is no blueprint 'wbe'; did you mean 'web'?"),
+        (("plan", "--env", "a;touch x"), "is not a plain name"),
+        (("plan", "--env", "--x"), "is not a plain name"),
+        (("plan", "--blueprint", "../web"), "is not a plain name"),
+    ],
+)
+def test_i01_i02_what_cannot_be_read_says_what_was_meant(copy: Path, words: tuple[str, ...], said: str) -> None:
+    done = inv(copy, *words)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "[CONFIG, exit 2]" in done.stderr
+    assert "  mend   " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not (copy / ".pipeline").exists()
+
+
+def test_no_warning_of_python_becomes_a_traceback(copy: Path) -> None:
+    done = inv(copy, "history", PYTHONWARNINGS="error")
+    assert (done.returncode, done.stdout) == (0, "nothing yet\n"), done.stderr
+
+
+def test_history_needs_no_site_and_no_lab(copy: Path) -> None:
+    done = inv(copy, "history", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"schema_version": 1, "records": []}
+
+
+def test_with_json_an_early_error_is_a_json_line_too(copy: Path) -> None:
+    done = inv(copy, "plan", "--json")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    told = json.loads(line)
+    assert told["what"] == "failed"
+    assert told["data"]["exit_code"] == 2
+    assert told["data"]["mend"]
