@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError
-from pipeline.lab.machine import Machine, end, recorded, remember, started, tail
+from pipeline.lab.machine import Machine, children, end, recorded, remember, started, tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,18 +55,22 @@ class Service:
                 self.machine.argv(inner), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd=self.cwd,
                 env={**self.machine.lab.mark(), **self.env},
             )  # fmt: skip
-        remember(self.record, process.pid)
+        remember(self.record, _program(process))
         process.returncode = 0  # it outlives us: nobody waits for it
 
     def stop(self, wait: float = 5) -> None:
         """End it and its process group: asked first, then killed."""
         if pid := self.pid:
+            try:
+                leader = os.getpgid(pid)
+            except ProcessLookupError:
+                leader = pid
             for number in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(pid, number)
-                if end(pid, number, wait):
+                    os.killpg(leader, number)
+                if end(pid, number, wait) and end(leader, number, wait):
                     break
-            _reap(pid)
+            _reap(leader)
         self.record.unlink(missing_ok=True)
 
     def until(self, ready: Callable[[], str], seconds: float) -> None:
@@ -120,6 +124,14 @@ def answers_http(url: str) -> str:
         return f"{url}: {error.code}"
     except OSError as error:
         return f"{url}: {error}"
+
+
+def _program(started_by: subprocess.Popen[bytes]) -> int:
+    """The program itself, not the nsenter that entered the machine for it and waits: that one may die and the program serve on."""
+    deadline = time.monotonic() + 5
+    while not (found := children(started_by.pid)) and started(started_by.pid) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return found[0] if found else started_by.pid
 
 
 def _reap(pid: int) -> None:

@@ -159,6 +159,22 @@ def test_a_program_that_died_is_started_again(root: Path) -> None:
     lab.up(root, parts=SMALL, say=print)
     assert {item.state for item in lab.status(root)} == {"running"}
     assert shared.pid == pid
+    _the_number_in_status_is_the_program_itself(root)
+
+
+def _the_number_in_status_is_the_program_itself(root: Path) -> None:
+    """It was that of the nsenter in front of it: with that gone, status said stopped, the registry served on, and up had no remedy."""
+    gitea = {item.name: item.pid for item in lab.status(root)}["gitea"]
+    assert b"nsenter" not in Path(f"/proc/{gitea}/cmdline").read_bytes()
+    os.kill(gitea, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while {item.name: item.state for item in lab.status(root)}["gitea"] != "stopped":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with socket.socket() as probe:
+        assert probe.connect_ex((the(root).host, the(root).registry)) != 0, "what is stopped does not answer"
+    lab.up(root, parts=SMALL, say=print)
+    assert {item.state for item in lab.status(root)} == {"running"}
 
 
 @pytest.mark.parametrize("after", [0.3, 2.5, 5.0])
