@@ -20,6 +20,8 @@ phase() {
 		echo running
 	elif [ -h code ]; then # it ended between the two looks
 		echo "finished $(readlink code)"
+	elif [ -e cancelled ]; then # whoever cancels may be slower to write the code down than the next to look
+		echo 'finished 143'
 	elif [ ! -e begun ]; then
 		echo absent
 	else
@@ -51,7 +53,7 @@ start() {
 		tries=$((tries + 1))
 	done
 	[ ! -h code ] || return 0
-	rm -f begun
+	rm -f begun cancelled
 	: >log || exit 73
 	export PIPELINE_JOB="$dir/"
 	# shellcheck disable=SC2016
@@ -71,6 +73,12 @@ start() {
 	echo "$! $(field 22 "$!") $boot $(date +%s)" >begun.new && mv begun.new begun || { kill "$!" && exit 73; }
 }
 
+# Whether process $pid runs. One that has ended may be kept in the list for ever where the first process is no init.
+alive() {
+	read -r line <"/proc/$pid/stat" || return
+	case ${line##*) } in Z*) return 1 ;; esac
+}
+
 follow() {
 	cd -- "$dir" && [ -e log ] && exec 3<log || { printf '\n%s end absent\n' "$token" && return; }
 	[ "$offset" = 0 ] || dd bs=1 skip="$offset" count=0 <&3
@@ -79,7 +87,7 @@ follow() {
 		[ -n "$pid" ] || read -r pid _ <begun
 		now=running
 		# look at the job first and read its log second, so that nothing it wrote in the end is missed
-		if [ -h code ] || ! kill -0 "$pid" || [ "$idle" -ge 10000 ]; then now=$(phase); fi
+		if [ -h code ] || ! alive || [ "$idle" -ge 10000 ]; then now=$(phase); fi
 		dd bs=65536 count=64 <&3 || return
 		read -r _ here </proc/self/fdinfo/3
 		if [ "$here" != "$last" ] || [ "$idle" -ge 10000 ]; then
@@ -118,6 +126,7 @@ cancel() {
 	cd -- "$dir" 2>/dev/null || return 0
 	read -r leader began _ <begun || leader=none began=0
 	[ "$(field 22 "$leader" 2>/dev/null)" = "$began" ] || [ ! -e "/proc/$leader" ] || leader=none # its number is another's by now
+	[ -h code ] || : >cancelled
 	first=$(date +%s) signal=TERM
 	while found=$(members); [ -n "$found" ]; do
 		took=$(($(date +%s) - first))

@@ -215,6 +215,7 @@ def test_a_rebooted_machine_is_named(host: Host, name: str) -> None:
     cancel(host, name)
     folder = Path(log_path(host, name)).parent
     (folder / "code").unlink()
+    (folder / "cancelled").unlink()
     pid, began, _boot, at = (folder / "begun").read_text().split()
     (folder / "begun").write_text(f"{pid} {began} another-boot {at}\n")
     with pytest.raises(Transient, match="was restarted"):
