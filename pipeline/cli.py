@@ -16,7 +16,7 @@ from invoke import Collection, Context, Exit, task
 from pipeline.chain import RELEASE, Chain
 from pipeline.errors import Cancelled, PipelineError, explain
 from pipeline.lab.tasks import collection as lab_tasks
-from pipeline.line import polite
+from pipeline.line import home, polite
 from pipeline.operate import tasks as operator_tasks
 
 HELP = {
@@ -44,7 +44,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
 
     program.executor_class = Chain  # the stock program has no hook that a two-line tasks.py could reach
     polite(program)
-    tasks = _Tasks(config, blueprint)
+    tasks = _Tasks(config, blueprint, lambda: home(program))
     found = Collection()
     for order, (verb, says) in enumerate(STAGES.items()):
         found.add_task(tasks.stage(verb, says, order if verb != RELEASE else len(STAGES) + 1))
@@ -52,7 +52,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
         found.add_task(each())
     for operators in operator_tasks(cli, tasks.site, _print_json, HELP):
         found.add_task(operators)
-    found.add_collection(lab_tasks(cli, _print_json, _story))
+    found.add_collection(lab_tasks(cli, _print_json, _story, tasks.home))
     return found
 
 
@@ -92,14 +92,15 @@ def _terminated(number: int, _frame: Any) -> None:
 
 
 class _Tasks:
-    def __init__(self, config: str, blueprint: str) -> None:
-        self.config = Path(config)
+    def __init__(self, config: str, blueprint: str, home: Callable[[], Path]) -> None:
+        self.config = config
         self.blueprint = blueprint
+        self.home = home
 
     def load(self, env: str, blueprint: str) -> Any:
         from pipeline.plan import load
 
-        return load(self.config, blueprint or self.blueprint, env)
+        return load(self.home() / self.config, blueprint or self.blueprint, env)
 
     @contextlib.contextmanager
     def site(self, env: str, blueprint: str, as_json: bool) -> Iterator[tuple[Any, Any]]:
@@ -243,8 +244,9 @@ class _Tasks:
             """The main job, end to end, on the lab: start, release this working copy, verify. Prints the URL and the chain of custody."""
             from pipeline import lab
 
+            self.load("lab", blueprint)  # what is wrong with it is told before anything is installed
             with _story() as say:
-                lab.up(Path.cwd(), say=say)
+                lab.up(self.home(), say=say)
             self.stage(RELEASE, "", 0).body(c, env="lab", blueprint=blueprint)
 
         return task(demo, help={"blueprint": HELP["blueprint"]})
@@ -259,10 +261,10 @@ class _Tasks:
 
             if real:
                 with _story() as say:
-                    lab.up(Path.cwd(), say=say)
+                    lab.up(self.home(), say=say)
             marks = [] if real else ["-m", "not real"]
             for argv in (["ruff", "check", "."], ["mypy"], ["pytest", *marks]):
-                code = subprocess.run([sys.executable, "-m", *argv], check=False).returncode
+                code = subprocess.run([sys.executable, "-m", *argv], cwd=self.home(), check=False).returncode
                 if code:
                     raise Exit(f"{argv[0]} found something, see above", code=code)
 

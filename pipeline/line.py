@@ -1,10 +1,11 @@
-"""A command line that cannot be read is told as every other mistake: what was meant, exit 2, no traceback."""
+"""invoke in this project's words: what it cannot read is told as every other mistake, and it works from any folder below."""
 
 from __future__ import annotations
 
 import functools
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from invoke.exceptions import Exit, ParseError
@@ -22,6 +23,11 @@ def polite(program: Any) -> None:
     for step in STEPS:
         if step not in vars(program):
             setattr(program, step, told(program, getattr(program, step)))
+
+
+def home(program: Any) -> Path:
+    """The folder of the tasks.py that was loaded: inv finds it from any folder below, where there is no config."""
+    return Path(getattr(program.collection, "loaded_from", None) or ".").absolute()
 
 
 def told(program: Any, step: Callable[[], None]) -> Callable[[], None]:

@@ -81,3 +81,21 @@ def test_with_json_an_early_error_is_a_json_line_too(copy: Path) -> None:
     assert told["what"] == "failed"
     assert told["data"]["exit_code"] == 2
     assert told["data"]["mend"]
+
+
+def test_inv_works_from_any_folder_below(copy: Path) -> None:
+    (copy / "src/deep").mkdir(parents=True)
+    done = inv(copy / "src/deep", "history")
+    assert (done.returncode, done.stdout) == (0, "nothing yet\n"), done.stderr
+    assert (copy / ".pipeline").is_dir()
+    assert not (copy / "src/deep/.pipeline").exists()
+    lab = inv(copy / "src/deep", "lab.logs")
+    assert f"there is no lab for {copy}" in lab.stderr
+
+
+def test_demo_reads_the_blueprint_before_it_installs_anything(copy: Path) -> None:
+    (copy / "config/web.lab.yml").write_text("stages: {sync: {hots: builder}}\n")
+    done = inv(copy, "demo")
+    assert done.returncode == 2
+    assert "stages.sync.hots is not known; did you mean 'host'?" in done.stderr
+    assert not (copy / ".pipeline").exists()

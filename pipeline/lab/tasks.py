@@ -15,11 +15,12 @@ def collection(
     polite: Callable[[Callable[..., Any]], Any],
     print_json: Callable[[dict[str, Any]], None],
     story: Callable[[], AbstractContextManager[Callable[[str], None]]],
+    home: Callable[[], Path],
 ) -> Collection:
     """`lab.up`, `lab.status`, `lab.logs`, `lab.down`.
 
     What all tasks share is the face's: `polite` turns errors into sentences and exit codes, `print_json` writes a result, `story`
-    shows what goes on.
+    shows what goes on, `home` is the working copy.
     """
     help_root = {"json": "as JSON on stdout"}
 
@@ -30,7 +31,7 @@ def collection(
         from pipeline import lab
 
         with story() as say:
-            print(lab.up(Path.cwd(), say=say))
+            print(lab.up(home(), say=say))
 
     @task(help=help_root)
     @polite
@@ -42,7 +43,7 @@ def collection(
         from pipeline.errors import VerifyError
         from pipeline.lab.table import table, verdict
 
-        nodes = lab.status(Path.cwd())
+        nodes = lab.status(home())
         if json:
             print_json({"nodes": [dataclasses.asdict(node) for node in nodes]})
         elif nodes:
@@ -57,9 +58,9 @@ def collection(
         from pipeline import lab
 
         if not node:
-            print("\n".join(lab.logged(Path.cwd())))
+            print("\n".join(lab.logged(home())))
             return
-        with lab.logs(Path.cwd(), node).open(errors="replace") as lines:
+        with lab.logs(home(), node).open(errors="replace") as lines:
             for line in lines:
                 sys.stdout.write(line)
 
@@ -70,6 +71,6 @@ def collection(
         from pipeline import lab
 
         with story() as say:
-            lab.down(Path.cwd(), say=say)
+            lab.down(home(), say=say)
 
     return Collection("lab", up, status, logs, down)
