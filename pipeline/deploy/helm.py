@@ -25,6 +25,10 @@ def find(spec: Helm, images: Images, site: Site) -> Finding:
     newest = revisions[0] if revisions else None
     now = history.deployments(kube, spec.namespace, spec.release) if newest else []
     why = differences(newest, now, want, images, spec.release)
+    if newest and not why and any(each.get("spec", {}).get("replicas") == 0 for each in now):
+        from pipeline.deploy import idle
+
+        why = idle.idle(kube, spec.namespace, spec.release, newest.number, now)
     if why or newest is None:
         return Finding(None, "; ".join(why[:3]))
     return Finding(release_of(spec, images, newest.number, want.inputs), f"revision {newest.number} is live")

@@ -173,7 +173,7 @@ def _given_up(release: Release, look: Look, public: str, seconds: float) -> Pipe
 def _mend(failed: Sequence[Check], public: str) -> str:
     evidence = " ".join(check.evidence for check in failed)
     if any(check.name == pods.NAME for check in failed):
-        return "the pods are not what was released: `inv status` shows them, `inv deploy` puts the release back"
+        return "the pods are not what was released: `inv plan` says what was changed, `inv deploy` puts the release back"
     if "another version answers" in evidence:
         return f"the pods are right, so {public} leads to something else: look for a second ingress rule with this host"
     if "status 404" in evidence or "status 502" in evidence or "status 503" in evidence:

@@ -143,6 +143,21 @@ def test_d14_a_scaled_deployment_is_no_drift(lab_world: World) -> None:
     assert finding.artifact is not None, finding.why
 
 
+def test_d14_a_deployment_scaled_to_nothing_is_put_back(lab_world: World) -> None:
+    """It was "live" for deploy while nobody was served: verify said to deploy again, and deploy found nothing to do."""
+    images, spec = lab_world.image(), lab_world.spec()
+    made = make(spec, images, lab_world.site)
+    kubectl(lab_world, "scale", "deployment", APP, "--replicas=0")
+    end = time.monotonic() + 20
+    while lab_world.pods() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert find(spec, images, lab_world.site).why == f"Deployment {APP} was scaled to 0, its chart says 1"
+    again = make(spec, images, lab_world.site)
+    assert again.revision == made.revision + 1
+    assert len(lab_world.pods()) == 1
+    assert find(spec, images, lab_world.site).artifact == again
+
+
 def test_d01_a_helm_that_was_killed_is_repaired(lab_world: World, events: list[Event]) -> None:
     first, second, spec = lab_world.image(), lab_world.image(), lab_world.spec()
     make(spec, first, lab_world.site)
