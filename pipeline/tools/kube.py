@@ -88,7 +88,8 @@ class Kube:
         """The list at `target`, narrowed by selectors; `metadata` asks for nothing but each object's metadata."""
         query = {"labelSelector": labels, "fieldSelector": fields}
         answer = self._ask("list", target, query, accept=METADATA if metadata else "")
-        return {"items": []} if answer is None else read_json(answer)
+        found = {} if answer is None else read_json(answer)
+        return {**found, "items": found.get("items") or []}  # an empty list of metadata has null there
 
     def create(self, target: str, value: Object) -> Object:
         """Make `value` in the collection at `target`."""

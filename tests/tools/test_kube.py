@@ -267,3 +267,9 @@ def test_a_missing_kubeconfig_says_where_it_comes_from(tmp_path: Path) -> None:
 def test_a_request_for_no_object_is_named_by_its_path() -> None:
     assert str(asked("get", "/version", "api.test:6443")) == "get /version"
     assert str(asked("list", "/apis/apps/v1/namespaces/shop/deployments", "api.test:6443")) == "list deployments.apps in namespace shop"
+
+
+def test_an_empty_list_of_metadata_has_items(kube: Kube, fake: FakeKube) -> None:
+    """Kubernetes 1.34 answers an empty PartialObjectMetadataList with `"items": null`, as a fresh cluster showed."""
+    fake.fault = lambda _method, _path: (200, {"kind": "PartialObjectMetadataList", "items": None}, {})
+    assert kube.list(CONFIG, metadata=True)["items"] == []
