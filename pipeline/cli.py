@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +12,8 @@ from typing import Any
 from invoke import Collection, Context, Exit, task
 
 from pipeline.chain import RELEASE, Chain
-from pipeline.errors import Cancelled, PipelineError, explain
+from pipeline.ending import cli
+from pipeline.errors import PipelineError
 from pipeline.lab.tasks import collection as lab_tasks
 from pipeline.line import home, polite
 from pipeline.operate import tasks as operator_tasks
@@ -54,41 +53,6 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
         found.add_task(operators)
     found.add_collection(lab_tasks(cli, _print_json, _story, tasks.home))
     return found
-
-
-def cli(body: Callable[..., Any]) -> Any:
-    """An error becomes its sentence and its exit code; a signal becomes Cancelled. No traceback for what a user can cause."""
-
-    @functools.wraps(body)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with contextlib.suppress(ValueError):  # not the main thread: a library's business
-            signal.signal(signal.SIGTERM, _terminated)
-        try:
-            return body(*args, **kwargs)
-        except PipelineError as error:
-            raise Exit(_as_line(error) if kwargs.get("json") else explain(error), code=error.exit_code) from error
-        except KeyboardInterrupt as error:
-            raise Exit("stopped  [CANCELLED, exit 130]\n  mend   run it again: what was done is found, not done twice", code=130) from error
-        except BrokenPipeError:
-            sys.stderr.close()
-            raise Exit(code=141) from None
-
-    return wrapped
-
-
-def _as_line(error: PipelineError) -> str:
-    """The error as the JSON line that a run would have told it with."""
-    import time
-
-    from pipeline.events import Event, What
-    from pipeline.report.jsonl import dumps
-    from pipeline.runner.walk import facts
-
-    return dumps(Event(What.FAILED, error.stage, error.what, time.time(), facts(error)))
-
-
-def _terminated(number: int, _frame: Any) -> None:
-    raise Cancelled("stopped by SIGTERM", signal=number)
 
 
 class _Tasks:

@@ -159,7 +159,7 @@ class Cancelled(PipelineError):
     kind = "CANCELLED"
 
     def __init__(self, what: str, *, signal: int = 2) -> None:
-        super().__init__(what)
+        super().__init__(what, mend="run it again: what was done is found, not done twice")
         self.exit_code = 128 + signal  # type: ignore[misc]  # the one error whose code depends on its cause
 
 

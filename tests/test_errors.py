@@ -67,7 +67,10 @@ def test_explain_says_everything_that_is_known() -> None:
 
 def test_explain_leaves_out_what_is_not_known() -> None:
     assert explain(Transient("refused")) == "refused  [TRANSIENT, exit 10]"
-    assert explain(Cancelled("stopped", signal=15)) == "stopped  [CANCELLED, exit 143]"
+    assert explain(Cancelled("stopped", signal=15)).splitlines() == [
+        "stopped  [CANCELLED, exit 143]",
+        "  mend   run it again: what was done is found, not done twice",
+    ]
 
 
 def test_explain_keeps_the_end_of_a_long_cause() -> None:

@@ -23,7 +23,7 @@ LAYERS = (
     ("sync", "build", "push", "deploy", "verify", "drivers"),
     ("plan",),
     ("chain", "line", "report", "lab", "doctor"),
-    ("operate",),
+    ("operate", "ending"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

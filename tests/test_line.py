@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,22 @@ ROOT = Path(__file__).parents[1]
 BLUEPRINT = """app: web
 stages:
   sync: {driver: git, host: builder}
+"""
+
+WAITS = """import time
+from invoke import task
+from pipeline import collection
+from pipeline.ending import cli
+ns = collection("config")
+@task
+@cli
+def waits(c):
+    try:
+        print("waiting", flush=True)
+        time.sleep(60)
+    finally:
+        print("tidied up", flush=True)
+ns.add_task(waits)
 """
 
 
@@ -99,3 +116,60 @@ def test_demo_reads_the_blueprint_before_it_installs_anything(copy: Path) -> Non
     assert done.returncode == 2
     assert "stages.sync.hots is not known; did you mean 'host'?" in done.stderr
     assert not (copy / ".pipeline").exists()
+
+
+def test_a_result_that_cannot_be_written_is_told(copy: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", "history"], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 19, done.stderr
+    assert done.stderr.splitlines()[0] == "the result could not be written  [RESOURCE, exit 19]"
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_reader_that_has_gone_is_no_error_to_talk_about(copy: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", "schema"], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGHUP", 129), ("SIGTERM", 143), ("SIGINT", 130)])
+def test_d19_a_signal_ends_it_in_order(tmp_path: Path, name: str, code: int) -> None:
+    """A closed terminal killed it on the spot: helm went on alone, and the lock was held until it expired."""
+    (tmp_path / "tasks.py").write_text(WAITS)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "invoke", "waits"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(getattr(signal, name))
+    out, told = process.communicate(timeout=30)
+    assert process.returncode == code, told
+    assert out == "tidied up\n"
+    assert f"exit {code}]" in told
+    assert "run it again" in told
+
+
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text(WAITS)
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "invoke", "waits"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
