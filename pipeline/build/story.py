@@ -48,8 +48,9 @@ class Story:
         if text is not None:
             if self._file is not None:
                 self._file.write(text + "\n")
-            if self._may_tell():
-                self._site.tell(What.LOG, "build", text)
+            for each in text.splitlines():  # nix says some things in several lines
+                if self._may_tell():
+                    self._site.tell(What.LOG, "build", each)
         if (status := self.log.status) != self._status:
             self._status = status
             self._site.tell(What.WAIT, "build", status)
