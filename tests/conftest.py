@@ -1,4 +1,9 @@
-"""What holds for every test: traffic stays on this machine, and Ctrl-C means Ctrl-C."""
+"""What holds for every test: it talks to this machine and its labs, whatever else it dials or looks up is an AssertionError; and Ctrl-C
+means Ctrl-C.
+
+An audit hook of the interpreter sees every connection that Python itself makes, whichever library asks for it. Programs that a test starts
+(git, helm, nix, curl) are processes of their own and are not covered.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +12,53 @@ import signal
 import sys
 from typing import Any
 
-LOCAL = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "0.0.0.0/32", "10.211.0.0/16", "10.212.0.0/30")))
+NETWORKS = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "127.0.0.0/8",
+        "::1/128",
+        "0.0.0.0/32",  # to connect there is to connect to this machine
+        "::/128",
+        "10.211.0.0/16",  # pipeline.lab.layout.POOL
+        "10.212.0.0/30",
+    )
+)
+NAMES = ("localhost", "ip6-localhost")
+RESERVED = (".invalid", ".test", ".example", ".localhost", "example.org", "example.com")  # RFC 2606: nobody is there
+
+
+def allowed(host: object) -> bool:
+    """Whether `host`, as a socket address names it, is this machine or one of its labs."""
+    if host is None or host in ("", b""):
+        return True
+    text = (host.decode(errors="replace") if isinstance(host, bytes) else str(host)).partition("%")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text.lower() in NAMES
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return any(mapped in network for network in NETWORKS if network.version == mapped.version)
+
+
+def refused(event: str, args: tuple[Any, ...]) -> str:
+    """What is wrong with what an audit event tells; "" where nothing is."""
+    if event == "socket.getaddrinfo":
+        host = args[0]
+        reserved = isinstance(host, str) and host.lower().endswith(RESERVED)
+        return "" if allowed(host) or reserved else f"a test looked up {host!r}"
+    if event in ("socket.connect", "socket.sendto"):
+        peer = args[1]
+        # a path is a unix socket, and a number the port id of netlink: both end on this machine
+        if not isinstance(peer, tuple) or isinstance(peer[0], int) or allowed(peer[0]):
+            return ""
+        return f"a test connected to {peer[0]!r}"
+    return ""
 
 
 def guard(event: str, args: tuple[Any, ...]) -> None:
-    """Refuse a connection to anywhere else, from this process; the processes it starts are not covered."""
-    if event != "socket.connect" or not isinstance(args[1], tuple):
-        return
-    try:
-        address = ipaddress.ip_address(args[1][0])
-    except ValueError:
-        return  # a name: its addresses come by here next
-    if not any(address in network for network in LOCAL):
-        raise AssertionError(f"a test tries to reach {address}: only loopback and the lab's own networks are for tests")
+    """The audit hook."""
+    if event.startswith("socket.") and (why := refused(event, args)):
+        raise AssertionError(f"{why}: tests stay on loopback, unix sockets and the labs' networks (tests/conftest.py)")
 
 
 sys.addaudithook(guard)
