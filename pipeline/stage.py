@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.records import Records
 
 T = TypeVar("T")
+STATE = re.compile(r"(/[A-Za-z0-9._+@=,-]+)+")  # what shells, nix and git all take as one word
 VERBS = ("provision", "sync", "build", "push", "deploy", "verify")
 
 
@@ -36,6 +38,13 @@ class HostSpec:
     identity_file: str = ""
     known_hosts: str = ""
     state: str = "/var/lib/pipeline"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a port or a folder that cannot be one."""
+        if not 0 < self.port < 65536:
+            raise ValueError(f"{self.port} is not a port")
+        if not STATE.fullmatch(self.state) or ".." in self.state.split("/"):
+            raise ValueError(f"state {self.state!r} is not a plain folder named from the root, as /var/lib/pipeline is")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.events import Event, What
-from pipeline.stage import Cluster, Registry, Remote, Stage
+from pipeline.stage import Cluster, HostSpec, Registry, Remote, Stage
 from pipeline.testing import FakeClock, FakeHost
 from tests.world import Options, World, site
 
@@ -145,3 +145,17 @@ def test_the_key_names_parent_driver_version_and_options(tmp_path: Path) -> None
     ]
     assert len({key, *others}) == 6
     assert Stage("build", driver, Options()).key("p") == key
+
+
+@pytest.mark.parametrize("state", ["", "relative", "../x", "/var/../etc", "/tmp/$(id)", "/a b", "/a\nb", "-x", "/a/", "/"])
+def test_i01_a_state_folder_is_a_plain_one(state: str) -> None:
+    """A relative one was told as a broken pack, and one with a dollar was found out by nix, after the sync."""
+    with pytest.raises(ValueError, match="not a plain folder named from the root"):
+        HostSpec("h", state=state)
+    assert HostSpec("h", state="/var/lib/pipe-line_1.2").state == "/var/lib/pipe-line_1.2"
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_port_is_one(port: int) -> None:
+    with pytest.raises(ValueError, match="is not a port"):
+        HostSpec("h", port)
