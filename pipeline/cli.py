@@ -90,7 +90,7 @@ class _Tasks:
 
             with self.site(env, blueprint, json) as (found, site):
                 records = run(found.plan, site, until="verify" if verb == RELEASE else verb)
-            _print_result(records, json)
+            _print_result(records, json, _front_door(found.plan, site))
 
         body.__name__ = verb
         body.__doc__ = f"{says}\n\nLooks first, makes only what is missing, and everything it needs before it."
@@ -108,7 +108,7 @@ class _Tasks:
 
             with self.site(env, blueprint, json) as (found, site):
                 record = verify_live(found.plan, site)
-            _print_result([record], json)
+            _print_result([record], json, _front_door(found.plan, site))
 
         verify.stage_order = len(STAGES)
         return task(verify, help=HELP)
@@ -245,7 +245,14 @@ def _print_json(value: dict[str, Any]) -> None:
     print(json.dumps({"schema_version": 1, **value}, indent=2, default=str))
 
 
-def _print_result(records: list[Any], as_json: bool) -> None:
+def _front_door(plan: Any, site: Any) -> str:
+    """The address that verify asks in place of the public name, "" where it asks that name itself."""
+    spec = next((stage.spec for stage in plan if stage.verb == "verify"), None)
+    cluster = "" if getattr(spec, "url", "") else getattr(spec, "cluster", "")
+    return str(site.cluster(cluster).ingress) if cluster else ""
+
+
+def _print_result(records: list[Any], as_json: bool, ingress: str) -> None:
     from pipeline.report.custody import chain, result
     from pipeline.report.status import row
 
@@ -253,4 +260,4 @@ def _print_result(records: list[Any], as_json: bool) -> None:
         _print_json({"records": [row(record) for record in records]})
         return
     last = records[-1]
-    print(chain([record.artifact for record in records]) if last.stage == "verify" else result(last.artifact))
+    print(chain([record.artifact for record in records], ingress) if last.stage == "verify" else result(last.artifact))

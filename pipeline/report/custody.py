@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
 
 from pipeline.artifacts import Artifact, Bundle, Image, Images, Release, Report, Source, Tree
 from pipeline.report.safe import clean
@@ -11,13 +12,15 @@ from pipeline.report.words import volume
 Link = tuple[str, str, str]  # what it is, its name, where it is or what is to be said of it
 
 
-def chain(artifacts: Iterable[Artifact | None]) -> str:
-    """The chain of the artifacts of one run, as aligned text.
+def chain(artifacts: Iterable[Artifact | None], ingress: str = "") -> str:
+    """The chain of the artifacts of one run, as aligned text. Where the public name need not be known here, `ingress` is the address that
+    was asked in its place: how to ask it stands below.
 
     What the run did not touch is taken from what knows of it; a link that nothing knows of (a store path, where the image was in the
     registry already) is left out.
     """
     links = list(_links([artifact for artifact in artifacts if artifact is not None]))
+    links += [("ask", f"curl --connect-to ::{_place(ingress)} {links[-1][1]}/", "")] if ingress and links and links[-1][0] == "url" else []
     widest = max((len(label) for label, _, _ in links), default=0)
     rows = []
     for number, (label, name, note) in enumerate(links):
@@ -73,6 +76,13 @@ def _links(artifacts: list[Artifact]) -> Iterator[Link]:
             yield label, said if check.passed else f"DOES NOT HOLD: {said}", ""
         if report.url:
             yield "url", report.url, ""
+
+
+def _place(address: str) -> str:
+    """host:port of http://host:port."""
+    parts = urlsplit(address)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
 def _source(artifacts: list[Artifact]) -> Source | None:

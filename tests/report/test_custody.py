@@ -67,3 +67,13 @@ def test_the_recorded_cold_run_has_an_unbroken_chain() -> None:
     assert [line.split()[0] for line in text.splitlines()] == [
         "commit", "tree", "store", "config", "image", "digest", "release", "pods", "check", "url",
     ]  # fmt: skip
+
+
+def test_where_the_public_name_is_not_asked_it_says_how_to_ask() -> None:
+    """A newcomer's browser does not know the lab's names."""
+    assert chain([REPORT], "http://10.211.0.2:8000").splitlines()[-2:] == [
+        "url      http://probe.example",
+        "ask      curl --connect-to ::10.211.0.2:8000 http://probe.example/",
+    ]
+    assert chain([REPORT], "http://[fd00::2]").splitlines()[-1].endswith("::[fd00::2]:80 http://probe.example/")
+    assert chain([IMAGES], "http://10.211.0.2:8000") == chain([IMAGES])
