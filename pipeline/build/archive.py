@@ -22,7 +22,10 @@ REASONS = {
     "zstd": ("the archive is compressed with zstd", 'write compressor = "gz" or "none" into the image\'s attributes'),
     "empty": ("the archive is empty", ""),
 }
-REBUILD = "on the host: nix store verify --no-trust PATH; nix store repair PATH; then build again"
+REBUILD = (
+    "does the attribute give a docker-archive, as dockerTools.buildLayeredImage does? Then it is damaged, and on the host:\n"
+    "nix store verify --no-trust PATH; nix store repair PATH; then build again"
+)
 
 
 @dataclass(frozen=True)
