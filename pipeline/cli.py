@@ -123,19 +123,21 @@ class _Tasks:
 
             with self.site(env, blueprint, json) as (found, site):
                 findings = look(found.plan, site)
-                stopped = frozen(found.plan, site)
+                stopped, unasked = frozen(found.plan, site)
             if json:
                 rows = [
                     {"stage": stage.verb, "there": bool(f.artifact), "why": f.why, "artifact": to_json(f.artifact) if f.artifact else None}
                     for stage, f in findings
                 ]
                 _print_json({"plan": rows, "frozen": stopped})
-                return
-            for stage, finding in findings:
-                said = finding.why or (finding.artifact.id if finding.artifact else "")
-                print(f"{stage.verb:<8} {'there' if finding.artifact else 'to do':<6} {said}")
-            for why in stopped:
-                print(f"frozen   {why}: inv deploy is refused until inv unfreeze")
+            else:
+                for stage, finding in findings:
+                    said = finding.why or (finding.artifact.id if finding.artifact else "")
+                    print(f"{stage.verb:<8} {'there' if finding.artifact else 'to do':<6} {said}")
+                for why in stopped:
+                    print(f"frozen   {why}: inv deploy is refused until inv unfreeze")
+            if unasked:
+                raise unasked  # what was found stands above all the same
 
         return task(plan, help=HELP)
 
@@ -168,6 +170,8 @@ class _Tasks:
                 _print_json(facts)
             else:
                 print(show(facts))
+            if failed := facts["unasked"]:
+                raise Exit(None if json else failed["explained"], code=failed["exit_code"])
 
         return task(status, help=HELP)
 

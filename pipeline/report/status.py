@@ -6,9 +6,11 @@ import datetime
 from collections.abc import Iterable
 from typing import Any
 
-from pipeline.artifacts import Release, Report, to_json
+from pipeline.artifacts import Artifact, Release, Report, to_json
+from pipeline.errors import PipelineError, explain
 from pipeline.plan import Blueprint
 from pipeline.records import FAILED, MADE, Record, Records
+from pipeline.runner.walk import facts as failure_of
 from pipeline.source import snapshot
 from pipeline.stage import Plan, Site, Stage, Standing
 
@@ -17,10 +19,15 @@ def gather(blueprint: Blueprint, site: Site, *, whole: bool = False) -> dict[str
     """The facts: the working copy, the live release of each stage that can tell and how it stands, unfinished intents, the newest
     records; `whole` asks the registries, too, for the provenance of what is live.
 
-    Raises the PipelineError of a cluster that cannot be asked.
+    A cluster that cannot be asked is said in `unasked`: what is live is unknown then, what was done here is known all the same.
     """
     source = snapshot(site.root)
-    found = [(stage.driver.live(stage.spec, site), _standing(stage, site)) for stage in blueprint.plan if stage.driver.live]
+    unasked: PipelineError | None = None
+    found: list[tuple[Artifact | None, Standing]] = []
+    try:
+        found = [(stage.driver.live(stage.spec, site), _standing(stage, site)) for stage in blueprint.plan if stage.driver.live]
+    except PipelineError as error:
+        unasked = error
     live = [(release, standing) for release, standing in found if isinstance(release, Release)]
     return {
         "app": blueprint.app,
@@ -29,15 +36,19 @@ def gather(blueprint: Blueprint, site: Site, *, whole: bool = False) -> dict[str
         "source": {"label": source.label, "commit": source.commit, "tree": source.tree, "dirty": source.dirty},
         "live": [_release(release, standing, site, whole) for release, standing in live],
         "frozen": [str(standing.frozen) for _, standing in found if standing.frozen],
+        "unasked": None if unasked is None else {**failure_of(unasked), "explained": explain(unasked)},
         "current": source.id in {release.source.id for release, standing in live if standing.ours},
         "unfinished": [row(record) for record in site.records.unfinished()],
         "records": [row(record) for record in site.records.history(8)],
     }
 
 
-def frozen(plan: Plan, site: Site) -> list[str]:
-    """Why nothing may be deployed, by whom and since when; nothing where it may."""
-    return [str(found) for stage in plan if (found := _standing(stage, site).frozen)]
+def frozen(plan: Plan, site: Site) -> tuple[list[str], PipelineError | None]:
+    """Why nothing may be deployed, by whom and since when, nothing where it may; and why that could not be asked."""
+    try:
+        return [str(found) for stage in plan if (found := _standing(stage, site).frozen)], None
+    except PipelineError as error:
+        return [], error
 
 
 def show(facts: dict[str, Any]) -> str:
@@ -52,11 +63,13 @@ def show(facts: dict[str, Any]) -> str:
         lines += [f"         {release['verified']['text']}"]
         lines += [f"remark   {remark}" for remark in release["remarks"]]
         lines += [f"at work  {release['holder']}"] if release["holder"] else []
-    if not facts["live"]:
+    if facts["unasked"]:
+        lines.append(f"live     unknown: {facts['unasked']['error']}")
+    elif not facts["live"]:
         lines.append("live     nothing yet: inv release")
     lines += [f"frozen   {said}; inv unfreeze lifts it" for said in facts["frozen"]]
     state = "is what is live" if facts["current"] else "is not what is live: inv plan says what a release would do"
-    lines.append(f"here     {facts['source']['label']}  {state}")
+    lines.append(f"here     {facts['source']['label']}" + ("" if facts["unasked"] else f"  {state}"))
     for record in facts["unfinished"]:
         begun = f"{record['stage']} of run {record['run']} was begun {_when(record['started_at'])} and never ended"
         lines.append(f"unknown  {begun}: inv reconcile asks what became of it")

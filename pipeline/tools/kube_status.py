@@ -97,7 +97,8 @@ def unreachable(asked: Asked, error: Exception, *, sent: bool) -> PipelineError:
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if sent and asked.writes:
         return Ambiguous(f"the connection to {asked.server} was lost, whether it did {asked} is unknown", cause=text)
-    return Transient(f"the Kubernetes API at {asked.server} does not answer ({asked})", cause=text)
+    mend = "look whether it is up and reachable from here, then run again"
+    return Transient(f"the Kubernetes API at {asked.server} does not answer ({asked})", cause=text, mend=mend)
 
 
 def _unverified(asked: Asked, error: ssl.SSLCertVerificationError) -> ConfigError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.artifacts import Check, Image, Release, Report, Source
+from pipeline.errors import Transient
 from pipeline.records import FAILED, MADE, Records
 from pipeline.report import status
 from pipeline.report.status import frozen, gather, show, verified
@@ -112,7 +114,7 @@ def test_everything_that_is_to_be_known_is_said(monkeypatch: pytest.MonkeyPatch,
         "at work  bob since 5", "here     ccccccc  is what is live",
     ):  # fmt: skip
         assert words in text
-    assert frozen(blueprint.plan, site) == [str(stopped)]
+    assert frozen(blueprint.plan, site) == ([str(stopped)], None)
     assert "provenance" not in gather(blueprint, site)["live"][0]
     assert gather(blueprint, site, whole=True)["live"][0]["provenance"] == []
 
@@ -124,3 +126,29 @@ def test_where_nothing_is_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     assert facts["live"] == []
     assert "nothing yet: inv release" in show(facts)
     assert facts["current"] is False
+
+
+def test_d08_while_the_cluster_is_down_the_rest_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, records: Records) -> None:
+    """It was one line about the API: nothing of what was done here, in the very hour in which one asks."""
+    monkeypatch.setattr(status, "snapshot", lambda _root: CLEAN)
+    blueprint: Any = Blueprint(release(), Standing())
+
+    def down(*_: Any) -> Any:
+        raise Transient("the API does not answer", mend="is it up?")
+
+    blueprint.plan = tuple(
+        dataclasses.replace(stage, driver=dataclasses.replace(stage.driver, live=down, standing=down)) for stage in blueprint.plan
+    )
+    wrote(records, "deploy", MADE, release())
+    site = Site("web", tmp_path, {}, {}, {}, {}, {}, {}, records)
+    facts = gather(blueprint, site)
+    text = show(facts)
+    assert "live     unknown: the API does not answer" in text
+    assert "nothing yet" not in text
+    assert "is what is live" not in text
+    assert "is not what is live" not in text
+    assert "deploy  made" in text
+    assert facts["unasked"]["exit_code"] == 10
+    assert "  mend   is it up?" in facts["unasked"]["explained"]
+    stopped, unasked = frozen(blueprint.plan, site)
+    assert (stopped, str(unasked)) == ([], "the API does not answer")
