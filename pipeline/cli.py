@@ -119,6 +119,7 @@ class _Tasks:
             """What a release would do and why, without touching anything."""
             from pipeline.artifacts import to_json
             from pipeline.report.status import frozen
+            from pipeline.report.words import told
             from pipeline.runner import look
 
             with self.site(env, blueprint, json) as (found, site):
@@ -132,7 +133,7 @@ class _Tasks:
                 _print_json({"plan": rows, "frozen": stopped})
             else:
                 for stage, finding in findings:
-                    said = finding.why or (finding.artifact.id if finding.artifact else "")
+                    said = finding.why or (told(finding.artifact) if finding.artifact else "")
                     print(f"{stage.verb:<8} {'there' if finding.artifact else 'to do':<6} {said}")
                 for why in stopped:
                     print(f"frozen   {why}: inv deploy is refused until inv unfreeze")

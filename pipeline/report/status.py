@@ -10,6 +10,7 @@ from pipeline.artifacts import Artifact, Release, Report, to_json
 from pipeline.errors import PipelineError, explain
 from pipeline.plan import Blueprint
 from pipeline.records import FAILED, MADE, Record, Records
+from pipeline.report.words import told
 from pipeline.runner.walk import facts as failure_of
 from pipeline.source import snapshot
 from pipeline.stage import Plan, Site, Stage, Standing
@@ -58,7 +59,7 @@ def show(facts: dict[str, Any]) -> str:
         where = f"{release['cluster']}/{release['namespace']}/{release['name']}"
         lines.append(f"live     {release['label']}{'' if release['ours'] else '?'}  revision {release['revision']}  {where}")
         lines += [f"         {image['repository']}@{image['digest']}" for image in release["images"]]
-        said = [release["since"] and f"since {release['since']}", release["by"] and f"by {release['by']}"]
+        said = [release["since"] and f"since {_local(release['since'])}", release["by"] and f"by {release['by']}"]
         lines += [f"         {' '.join(filter(None, said))}"] if any(said) else []
         lines += [f"         {release['verified']['text']}"]
         lines += [f"remark   {remark}" for remark in release["remarks"]]
@@ -126,6 +127,7 @@ def row(record: Record) -> dict[str, Any]:
         "state": record.state,
         "artifact": None if record.artifact is None else to_json(record.artifact),
         "id": None if record.artifact is None else record.artifact.id,
+        "text": str(record.detail.get("error") or record.detail.get("why", "")) if record.artifact is None else _short(record.artifact),
         "detail": record.detail,
         "actor": record.actor,
         "started_at": record.started_at,
@@ -138,12 +140,27 @@ def rows(records: Iterable[Record]) -> list[str]:
     return _table([row(record) for record in records])
 
 
+def _short(artifact: Artifact) -> str:
+    """The artifact in a few words, with the commit it came from."""
+    source = getattr(getattr(artifact, "release", artifact), "source", None)
+    text = told(artifact)
+    return text if source is None or text.startswith(source.label) else f"{source.label}  {text}"
+
+
 def _table(records: list[dict[str, Any]]) -> list[str]:
     return [
         f"{_when(record['started_at'])}  {record['stage']:<7} {record['state']:<7}"
-        f" {record['seconds']:>6.1f} s  {record['id'] or record['detail'].get('error') or record['detail'].get('why', '')}"
+        f" {record['seconds']:>6.1f} s  {record['text']}"
         for record in records
     ]
+
+
+def _local(at: str) -> str:
+    """ISO 8601 as the other times stand here; as it is where it is something else."""
+    try:
+        return _when(datetime.datetime.fromisoformat(at).timestamp())
+    except ValueError:
+        return at
 
 
 def _when(at: float) -> str:

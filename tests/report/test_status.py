@@ -109,7 +109,7 @@ def test_everything_that_is_to_be_known_is_said(monkeypatch: pytest.MonkeyPatch,
     site = Site("web", tmp_path, {}, {}, {}, {}, {}, {}, records)
     text = show(gather(blueprint, site))
     for words in (
-        "live     ccccccc  revision 3  lab/ns/web", "since 2026-01-01T00:00:00Z by eve@there", "unverified",
+        "live     ccccccc  revision 3  lab/ns/web", f"since {status._local('2026-01-01T00:00:00Z')} by eve@there", "unverified",
         "revision 4 above it is failed", "frozen   no deploys until Monday (anna@here, since 2026-01-02T03:04:05Z); inv unfreeze",
         "at work  bob since 5", "here     ccccccc  is what is live",
     ):  # fmt: skip
@@ -152,3 +152,11 @@ def test_d08_while_the_cluster_is_down_the_rest_is_told(monkeypatch: pytest.Monk
     assert "  mend   is it up?" in facts["unasked"]["explained"]
     stopped, unasked = frozen(blueprint.plan, site)
     assert (stopped, str(unasked)) == ([], "the API does not answer")
+
+
+def test_records_are_told_in_words_with_their_commit(records: Records) -> None:
+    wrote(records, "deploy", MADE, release())
+    wrote(records, "verify", FAILED, error="nobody answers")
+    failed, deployed = status.rows(records.history())
+    assert failed.endswith("nobody answers")
+    assert deployed.endswith("ccccccc  revision 3 of web in ns")
