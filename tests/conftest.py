@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 import signal
+import socket
 import sys
 from typing import Any
+
+from pipeline.lab.gitea import REALM_HOST
 
 NETWORKS = tuple(
     ipaddress.ip_network(text)
@@ -57,6 +60,8 @@ def refused(event: str, args: tuple[Any, ...]) -> str:
 
 def guard(event: str, args: tuple[Any, ...]) -> None:
     """The audit hook."""
+    if event == "socket.getaddrinfo" and args[0] == REALM_HOST:
+        raise socket.gaierror(socket.EAI_NONAME, "the registry's realm is a name that does not answer, here as everywhere")
     if event.startswith("socket.") and (why := refused(event, args)):
         raise AssertionError(f"{why}: tests stay on loopback, unix sockets and the labs' networks (tests/conftest.py)")
 
