@@ -63,7 +63,8 @@ class Push:
             raise ConfigError(
                 f"branch {branch} of {self._where} has another history",
                 cause=f"here {self._source.commit[:12]}, there {tip[:12]}",
-                mend=f"git pull --rebase {self._url} {branch}, then run again; nothing is ever forced",
+                mend=f"nothing is ever forced; take in what is there: {git.by_hand(self._remote)}git pull --rebase {self._url} {branch}\n"
+                "or, where you rewrote it on purpose (amend, rebase), give it another name: git switch --create NAME; then run again",
             )
         self._site.tell(What.WARN, "sync", f"branch {branch} of {self._where} is ahead: this releases an older commit")
 

@@ -88,6 +88,11 @@ def ssh_command(remote: Remote) -> str:
     return shlex.join(words)
 
 
+def by_hand(remote: Remote) -> str:
+    """What a person has to write before `git` to reach `remote` as it is reached here, "" where their own settings do."""
+    return f"GIT_SSH_COMMAND={shlex.quote(ssh_command(remote))} " if remote.identity_file or remote.known_hosts else ""
+
+
 def environment(remote: Remote) -> dict[str, str]:
     """What git needs to speak to `remote` and to nothing else."""
     return {"GIT_SSH_COMMAND": ssh_command(remote), "GIT_SSH_VARIANT": "ssh", "GIT_ALLOW_PROTOCOL": PROTOCOLS}

@@ -103,6 +103,7 @@ def test_another_history_is_never_overwritten(work: Worktree, site: Site, bare: 
     with pytest.raises(ConfigError, match="has another history") as caught:
         git.make(SPEC, snapshot(work.path), site)
     assert "git pull --rebase" in caught.value.mend
+    assert "git switch --create" in caught.value.mend
     assert tip(bare) == theirs
     assert git.find(SPEC, snapshot(work.path), site).artifact is None
 

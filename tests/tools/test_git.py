@@ -164,3 +164,11 @@ def test_what_the_hosts_script_means(code: int, text: str, kind: type[PipelineEr
     with pytest.raises(kind, match=what) as caught:
         raise git.receive_error(code, text, "haskelseed", "1234567890ab")
     assert "space " not in caught.value.cause.replace("No space left", "")
+
+
+def test_what_a_person_types_reaches_the_remote_as_we_do() -> None:
+    """In the lab the mend was a git pull that the user's own ssh settings refuse."""
+    assert git.by_hand(Remote("ssh://git@h/x.git")) == ""
+    words = shlex.split(git.by_hand(Remote("ssh://git@h/x.git", "/keys/id", "/keys/known hosts")) + "git pull")
+    assert words[1:] == ["git", "pull"]
+    assert 'IdentityFile="/keys/id"' in shlex.split(words[0].removeprefix("GIT_SSH_COMMAND="))
