@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import functools
 import os
 import subprocess
 import threading
