@@ -377,7 +377,7 @@ from pipeline.records import Records
 records = Records(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
-for number in range(25):
+for number in range(12):
     started = records.intend(sys.argv[2], "push", f"{sys.argv[2]}-{number}", "p", "x")
     records.outcome(sys.argv[2], "push", f"{sys.argv[2]}-{number}", "p", "failed", None, started, {})
 records.close()
@@ -406,7 +406,7 @@ def test_r05_processes_that_start_and_write_at_once_lose_nothing(records: Record
     errors = [writer.communicate(timeout=60)[1] for writer in writers]
     assert [writer.returncode for writer in writers] == [0] * 4, errors
     history = records.history(1000)
-    assert sorted(record.key for record in history) == sorted(f"w{writer}-{number}" for writer in range(4) for number in range(25))
+    assert sorted(record.key for record in history) == sorted(f"w{writer}-{number}" for writer in range(4) for number in range(12))
     assert records.unfinished() == []
 
 

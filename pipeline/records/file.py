@@ -36,7 +36,7 @@ create index if not exists record_by_key on record (key, state, id);
 create index if not exists record_by_stage on record (stage, state, id);
 create table if not exists hint (name text primary key, value text not null);
 """
-PATIENCE = 10.0  # seconds to wait for another process that is writing
+PATIENCE = 30.0  # seconds to wait for others that are writing: sqlite has no queue, and on a slow disk each commit of theirs lasts 0.1 s
 NEEDED = 1 << 18  # bytes of free space without which an input/output error is one of space: the log and its index grow by pieces
 
 
