@@ -50,8 +50,6 @@ facts() {
 	size=$(stat -L -c %s "$archive") || return
 	printf 'out %s\narchive %s\nsize %s\n' "$out" "$archive" "$size"
 	chunks built "$work/build.json"
-	nix --extra-experimental-features 'nix-command flakes' path-info --json "$out" >"$work/info.json" 2>/dev/null || return
-	chunks info "$work/info.json"
 
 	tar=$archive
 	case $(start <"$archive") in
@@ -82,6 +80,7 @@ facts() {
 	[ "$(wc -c <"$work/config")" -le 1048576 ] || bad "the config is larger than 1 MiB" || return
 	chunks config "$work/config"
 
+	nix --extra-experimental-features 'nix-command flakes' path-info --json "$out" >"$work/info.json" 2>/dev/null & # beside the hashing
 	count=0
 	while IFS= read -r name; do
 		case $name in
@@ -93,6 +92,8 @@ facts() {
 		[ $((count % 4)) -ne 0 ] || wait
 	done <"$work/names"
 	wait
+	[ -s "$work/info.json" ] || return
+	chunks info "$work/info.json"
 
 	count=0
 	while IFS= read -r name; do

@@ -20,7 +20,7 @@ from pipeline.verify.parallel import at_once
 from pipeline.verify.web import Answer, Ask, Unreachable, get
 
 REQUEST = 5.0  # seconds for one page, redirects included
-FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0  # seconds between two looks, doubling: what is late by 20 s is seen within a second
+FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.05, 1.0, 1.5  # seconds between two looks, growing: what is late by 0.4 s is seen a moment later
 SHORTEST = 0.2  # seconds: with less than that left, one more look could only time out and hide what the look before saw
 HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?", re.IGNORECASE)
 
@@ -98,7 +98,7 @@ def make(spec: Http, release: Release, site: Site) -> Report:
             site.tell(What.WAIT, "verify", text)
             told = text
         clock.sleep(wait)
-        pause = min(LAST_PAUSE, pause * 2)
+        pause = min(LAST_PAUSE, pause * GROWTH)
 
 
 def _look(
