@@ -129,7 +129,7 @@ def test_v01_the_old_version_behind_the_front_door_fails_and_both_commits_are_na
             make(spec(), RELEASE, found)
     error = caught.value
     assert error.exit_code == 18
-    assert error.what == "1 of 3 checks of coulomb/probe revision 3 (b2b2b2b) do not hold after 60 s"
+    assert error.what == "1 of 3 checks of coulomb/probe revision 3 (b2b2b2b) do not hold after 59 s"
     lines = error.cause.splitlines()
     assert [line.split(":")[0] for line in lines] == ["passed  pods", "passed  GET /", "failed  GET /healthz"]
     assert f'another version answers: commit is "{OLD}", "{COMMIT}" was released' in lines[2]
@@ -156,7 +156,8 @@ def test_v03_a_late_front_door_is_asked_with_growing_pauses_and_seen_within_a_se
         found, events = site(tmp_path, server.url, FakeKube([pod()]), clock)
         assert make(spec(), RELEASE, found).passed
     assert 20 <= clock.monotonic() < 21
-    assert clock.slept[:6] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0]
+    assert clock.slept[:3] == pytest.approx([0.05, 0.075, 0.1125])
+    assert max(clock.slept) == 1
     assert [(event.what, event.stage) for event in events] == [(What.WAIT, "verify")], "the same wait is told once"
     assert events[0].text.startswith("2 of 3 checks not yet: GET /healthz: status 404, expected 200")
 
