@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,14 @@ from pipeline.deploy.spec import Helm, SecretSpec
 from pipeline.errors import ConfigError
 from pipeline.secrets import SOURCES
 from pipeline.stage import Site
+from pipeline.yamlfile import keys_like
 
 WORD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 SCHEMES = tuple(source.partition(":")[0] for source in SOURCES)
 ROUNDS = 10_000  # makes a guess at a short secret from its fingerprint costly, at 3 ms a look
 DEPTH = 50
+OF_THE_SOURCE = ("app", "commit", "short")
+OF_AN_IMAGE = ("repository", "digest", "tag", "reference")  # bare where there is one image, else behind the image's name and a dot
 LENGTH = 40  # of `inputs`: a label's value may have 63 characters
 
 
@@ -56,16 +59,41 @@ def wanted(spec: Helm, images: Images, chart: Chart, site: Site) -> Wanted:
 
 
 def placeholders(images: Images, app: str) -> dict[str, str]:
-    """What may stand in braces. Where a build gave several images, each is named: {web.digest}."""
+    """What may stand in braces: {app}, {commit}, {short}, and of each image {web.repository}, {web.digest}, {web.tag}, {web.reference}
+    (by digest), `web` being the last word of its repository, or its whole path where two end alike. Of a single image the name may be
+    left out."""
     source = images.source
     words = {"app": app, "commit": source.commit, "short": source.label}
-    for image in images.images:
-        name = image.repository.rpartition("/")[2]
-        facts = {"repository": image.repository, "digest": image.digest, "tag": image.tag}
+    lasts = [image.repository.rpartition("/")[2] for image in images.images]
+    for image, last in zip(images.images, lasts, strict=True):
+        name = last if lasts.count(last) == 1 else image.repository.partition("/")[2]
+        facts = dict(zip(OF_AN_IMAGE, (image.repository, image.digest, image.tag, image.reference), strict=True))
         words |= {f"{name}.{key}": value for key, value in facts.items()}
         if len(images.images) == 1:
             words |= facts
     return words
+
+
+def check_words(value: Any, path: str, others: tuple[str, ...] = ()) -> None:
+    """Raise ConfigError for a placeholder in `value` that no image could fill, with its place below `path`, before any image is known.
+    `others` are known to the caller alone, as {secret} is to helm's driver."""
+    known = (*OF_THE_SOURCE, *OF_AN_IMAGE, *others)
+    for name, text in flat(value, path):
+        for found in WORD.finditer(text) if isinstance(text, str) else ():
+            word = found[1]
+            if word is None or word in known or (word.rpartition(".")[0] and word.rpartition(".")[2] in OF_AN_IMAGE):
+                continue  # {{ and }} are the braces themselves
+            raise unknown(name, word, known)
+
+
+def unknown(path: str, word: str, known: Iterable[str]) -> ConfigError:
+    """The error of a {word} that is not `known`, with the near one."""
+    near = keys_like(word, list(known))
+    name, dot, fact = word.rpartition(".")
+    if not near and dot:
+        near = keys_like(fact, list(OF_AN_IMAGE)).replace("'", f"'{name}.", 1)
+    words = ", ".join("{" + each + "}" for each in sorted(known))
+    return ConfigError(f"{path}: {{{word}}} is not known{near}", mend=f"known are {words}; a brace itself is written {{{{ or }}}}")
 
 
 def render(value: Any, words: Mapping[str, str], path: str = "values", depth: int = 0) -> Any:
@@ -83,8 +111,7 @@ def render(value: Any, words: Mapping[str, str], path: str = "values", depth: in
         if match[0] in ("{{", "}}"):
             return match[0][0]
         if match[1] not in words:
-            known = ", ".join("{" + word + "}" for word in sorted(words))
-            raise ConfigError(f"{path}: {{{match[1]}}} is not known", mend=f"known are {known}; a brace itself is written {{{{ or }}}}")
+            raise unknown(path, match[1], words)
         return words[match[1]]
 
     return WORD.sub(replaced, value)

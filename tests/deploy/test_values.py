@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.artifacts import Image, Images, Source
 from pipeline.deploy import chart
 from pipeline.deploy.spec import Helm, SecretSpec
-from pipeline.deploy.values import Wanted, changes, flat, placeholders, render, secret_data, wanted
+from pipeline.deploy.values import Wanted, changes, check_words, flat, placeholders, render, secret_data, wanted
 from pipeline.errors import AuthError, ConfigError
 from pipeline.records import Records
 from pipeline.secrets import Secrets
@@ -63,6 +63,38 @@ def test_of_several_images_each_is_named() -> None:
     assert render("{db.digest}", placeholders(both, "web")) == "sha256:" + "b2" * 32
     with pytest.raises(ConfigError):
         render("{digest}", placeholders(both, "web"))
+
+
+def test_of_two_that_end_alike_the_whole_path_is_the_name() -> None:
+    other = Image("reg:5000/other/web", "sha256:" + "b2" * 32, "t")
+    words = placeholders(dataclasses.replace(IMAGES, images=(*IMAGES.images, other)), "web")
+    assert words["other/web.digest"] == other.digest
+    assert words["team/web.reference"] == IMAGES.images[0].reference
+    assert "web.digest" not in words
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [
+        ("digset", "'digest'"),
+        ("web.digset", "'web.digest'"),
+        ("wbe.digest", "'web.digest'"),
+        ("comit", "'commit'"),
+        ("nothing like it", ""),
+    ],
+)
+def test_an_unknown_word_is_told_with_the_near_one(word: str, near: str) -> None:
+    with pytest.raises(ConfigError, match=r"values\.x: \{") as caught:
+        render({"x": "{" + word + "}"}, placeholders(IMAGES, "web"))
+    assert caught.value.what.endswith(f"; did you mean {near}?" if near else "is not known")
+
+
+def test_words_are_checked_before_there_is_an_image() -> None:
+    check_words({"a": ["{web.digest} {token.place.reference} {{x}} {short}", 3], "b": "{secret}"}, "values", ("secret",))
+    for text, near in (("{relay.digst}", "'relay.digest'"), ("{tga}", "'tag'"), ("{secret}", ""), ("{.digest}", "'digest'")):
+        with pytest.raises(ConfigError, match=r"manifests\.a\.b: \{") as caught:
+            check_words({"a": {"b": text}}, "manifests")
+        assert near in caught.value.what
 
 
 @given(st.text().filter(lambda text: "{" not in text and "}" not in text))
