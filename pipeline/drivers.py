@@ -16,7 +16,7 @@ DRIVERS = {
     ("build", "nix"): "pipeline.build.nix",
     ("push", "skopeo"): "pipeline.push.skopeo",
     ("deploy", "helm"): "pipeline.deploy.helm",
-    ("verify", "http"): "pipeline.verify.http",
+    ("verify", "checks"): "pipeline.verify.checks",
 }
 
 

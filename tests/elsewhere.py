@@ -32,7 +32,7 @@ stages:
       secretName: {app}
       env: {{baseUrl: "http://{app}.lab.test"}}
   verify:
-    driver: http
+    driver: checks
     cluster: cluster
     host: {app}.lab.test
     checks:

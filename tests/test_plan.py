@@ -358,7 +358,7 @@ def test_both_schemas_refuse_the_same(config: Path, changes: list[tuple[tuple[st
 def test_the_main_blueprint_is_whole(env: str) -> None:
     found = load(ROOT / "config", "ihp-railiance-probe", env)
     assert [(stage.verb, stage.driver.name) for stage in found.plan] == [
-        ("sync", "git"), ("build", "nix"), ("push", "skopeo"), ("deploy", "helm"), ("verify", "http"),
+        ("sync", "git"), ("build", "nix"), ("push", "skopeo"), ("deploy", "helm"), ("verify", "checks"),
     ]  # fmt: skip
     assert [stage.driver.takes for stage in found.plan] == [Source, Tree, Bundle, Images, Release]
     assert found.plan[-1].driver.gives is Report

@@ -218,11 +218,11 @@ def test_places_are_where_things_stand() -> None:
 
 def test_an_overlay_merges_key_by_key() -> None:
     low = parse("app: x\nstages:\n  push: {driver: skopeo, tag: a, list: [1, 2, 3]}\n  deploy:\n    values: {a: 1}\n", "low.yml")
-    high = parse("stages:\n  push:\n    tag: b\n    list: [9]\n  verify: {driver: http}\n", "high.yml")
+    high = parse("stages:\n  push:\n    tag: b\n    list: [9]\n  verify: {driver: checks}\n", "high.yml")
     document = low.under(high)
     assert document.data == {
         "app": "x",
-        "stages": {"push": {"driver": "skopeo", "tag": "b", "list": [9]}, "deploy": {"values": {"a": 1}}, "verify": {"driver": "http"}},
+        "stages": {"push": {"driver": "skopeo", "tag": "b", "list": [9]}, "deploy": {"values": {"a": 1}}, "verify": {"driver": "checks"}},
     }
     places = {path: str(document.place(path)) for path in [("app",), ("stages", "push", "driver"), ("stages", "push", "tag")]}
     assert places == {("app",): "low.yml:1", ("stages", "push", "driver"): "low.yml:3", ("stages", "push", "tag"): "high.yml:3"}

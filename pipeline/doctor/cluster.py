@@ -20,7 +20,7 @@ from pipeline.tools import kube_status, kubeconfig
 from pipeline.tools.kube import Kube, connect, path
 from pipeline.tools.kube_objects import condition
 from pipeline.tools.kube_objects import name as name_of
-from pipeline.verify.http import Http
+from pipeline.verify.checks import Checks
 from pipeline.verify.web import Ask, get
 
 PRESSURE = ("MemoryPressure", "DiskPressure", "PIDPressure")
@@ -30,7 +30,7 @@ SOON = 30  # days before the end of a client certificate
 PAGE = 5.0  # seconds for the ingress
 
 
-def look(name: str, releases: Sequence[Helm], pages: Sequence[Http], site: Site) -> Iterator[Verdict]:
+def look(name: str, releases: Sequence[Helm], pages: Sequence[Checks], site: Site) -> Iterator[Verdict]:
     """Every verdict on the cluster. Raises what the client raises where the API does not answer."""
     where, spec = f"{name} (cluster)", site.cluster(name)
     access = kubeconfig.load(str(site.root / Path(spec.kubeconfig).expanduser()), spec.context)
@@ -156,7 +156,7 @@ def _lock(where: str, release: Helm, kube: Kube) -> Iterator[Verdict]:
         yield ok(where, "lock", "nobody is deploying, nothing is frozen")
 
 
-def _ingress(where: str, cluster: str, page: Http, site: Site) -> Iterator[Verdict]:
+def _ingress(where: str, cluster: str, page: Checks, site: Site) -> Iterator[Verdict]:
     """Whether the front door answers at all: any status will do, verify asks for more."""
     url = page.url or site.cluster(cluster).ingress
     if not url:

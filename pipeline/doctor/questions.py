@@ -13,7 +13,7 @@ from pipeline.plan import Blueprint
 from pipeline.push.skopeo import Spec as Skopeo
 from pipeline.stage import Plan, Site
 from pipeline.sync.git import Git
-from pipeline.verify.http import Http
+from pipeline.verify.checks import Checks
 
 SSH = 12.0  # seconds: a machine that takes no connection says why itself after ten
 
@@ -43,7 +43,7 @@ def checks(plan: Plan, site: Site) -> list[Check]:
                 builds[host] = spec
             case Skopeo(registry=name, repository=repository):
                 registries.setdefault(name, []).append(repository)
-            case Helm() | Http():
+            case Helm() | Checks():
                 pass  # their cluster is looked at below, once the registries are known
             case _:
                 where = f"{stage.verb} ({stage.driver.name})"
@@ -57,7 +57,7 @@ def checks(plan: Plan, site: Site) -> list[Check]:
 
 def _clusters(plan: Plan, site: Site, registries: list[str]) -> list[Check]:
     helms = [stage.spec for stage in plan if isinstance(stage.spec, Helm)]
-    pages = [stage.spec for stage in plan if isinstance(stage.spec, Http)]
+    pages = [stage.spec for stage in plan if isinstance(stage.spec, Checks)]
     names = dict.fromkeys([spec.cluster for spec in helms] + [spec.cluster for spec in pages])
     found = []
     for name in names:

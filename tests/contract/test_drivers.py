@@ -30,8 +30,8 @@ from pipeline.sync.git import Git
 from pipeline.testing import FakeHost
 from pipeline.testing.contract import World, check_declaration, check_driver
 from pipeline.testing.registry import FakeRegistry
+from pipeline.verify.checks import Checks
 from pipeline.verify.expect import Page
-from pipeline.verify.http import Http
 from tests.build.conftest import NIX
 from tests.build.images import Image as Archived
 from tests.deploy.cluster import NAMESPACE, RELEASE
@@ -55,7 +55,7 @@ SPECS: dict[tuple[str, str], Any] = {
         secret=SecretSpec("web", {"KEY": "env:KEY"}),
         deadline=10.0,
     ),
-    ("verify", "http"): Http("railiance01", "probe.example", checks=(Page("/healthz", json={"commit": "{commit}"}),)),
+    ("verify", "checks"): Checks("railiance01", "probe.example", checks=(Page("/healthz", json={"commit": "{commit}"}),)),
 }
 
 
@@ -153,7 +153,7 @@ WORLDS: dict[tuple[str, str], Callable[[Path, pytest.MonkeyPatch], AbstractConte
     ("build", "nix"): build,
     ("push", "skopeo"): push,
     ("deploy", "helm"): deploy,
-    ("verify", "http"): verify,
+    ("verify", "checks"): verify,
 }
 
 

@@ -15,7 +15,7 @@ from pipeline.doctor.verdict import Check, Verdict, ask_all
 from pipeline.stage import Cluster
 from pipeline.testing.kube import FakeKube, Fault
 from pipeline.tools.kubeconfig import load
-from pipeline.verify.http import Http
+from pipeline.verify.checks import Checks
 
 from .parts import by_name, site
 
@@ -52,7 +52,7 @@ def look(fake: FakeKube, tmp_path: Path) -> Look:
     kubeconfig = fake.kubeconfig()
     ca = f"sha256:{load(str(kubeconfig)).identities[0]}"
 
-    def asked(helm: Helm | None = HELM, *, identity: str = ca, pages: tuple[Http, ...] = ()) -> dict[str, Verdict]:
+    def asked(helm: Helm | None = HELM, *, identity: str = ca, pages: tuple[Checks, ...] = ()) -> dict[str, Verdict]:
         with site(tmp_path, clusters={"k3s": Cluster(str(kubeconfig), identity=identity)}) as there:
             releases = [helm] if helm else []
             return by_name(ask_all([Check("k3s (cluster)", "kubeconfig", lambda: cluster.look("k3s", releases, pages, there))]))
@@ -169,7 +169,7 @@ def test_who_holds_the_lock_and_what_is_frozen(fake: FakeKube, look: Look) -> No
 
 
 def test_a_cluster_that_is_only_verified_needs_no_release(fake: FakeKube, look: Look) -> None:
-    found = look(None, pages=(Http("k3s", "web.example", "http://127.0.0.1:1"),))
+    found = look(None, pages=(Checks("k3s", "web.example", "http://127.0.0.1:1"),))
     assert (found["ingress"].status, found["ingress"].code) == ("fail", 10)
     assert "permissions" not in found
 

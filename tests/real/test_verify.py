@@ -22,8 +22,8 @@ from pipeline.errors import Ambiguous, AuthError, Transient, VerifyError
 from pipeline.events import Event, What
 from pipeline.stage import Site
 from pipeline.tools.kube import Kube, connect, path
+from pipeline.verify.checks import Checks, make
 from pipeline.verify.expect import Page
-from pipeline.verify.http import Http, make
 from pipeline.verify.pods import digest_of
 from pipeline.verify.web import Ask, get
 from tests.verify.servers import Handler, Server, answer, saying, serving
@@ -147,8 +147,8 @@ def reachable(lab: Site, host: str) -> float:
     raise AssertionError(f"Traefik has no route for {host}")
 
 
-def spec(host: str, **options: Any) -> Http:
-    return Http(**{"cluster": CLUSTER, "host": host, "checks": CHECK, "deadline": 20.0, **options})
+def spec(host: str, **options: Any) -> Checks:
+    return Checks(**{"cluster": CLUSTER, "host": host, "checks": CHECK, "deadline": 20.0, **options})
 
 
 def test_pods_and_pages_hold_in_two_requests(lab: Site, kube: Kube, release: Release) -> None:

@@ -26,7 +26,7 @@ HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?", re.IGNO
 
 
 @dataclass(frozen=True)
-class Http:
+class Checks:
     """Options of the stage.
 
     `cluster` is where the pods are looked at; `host` the public name; `url` the address that is really connected to, by default the
@@ -67,12 +67,12 @@ class Look:
         return all(check.passed for check in self.checks)
 
 
-def find(_spec: Http, _release: Release, _site: Site) -> Finding:
+def find(_spec: Checks, _release: Release, _site: Site) -> Finding:
     """Nothing is ever found: what was true an hour ago is no evidence."""
     return Finding(None, "always fresh")
 
 
-def make(spec: Http, release: Release, site: Site) -> Report:
+def make(spec: Checks, release: Release, site: Site) -> Report:
     """The report of a release that passes every check in one and the same look.
 
     Raises VerifyError with the evidence of every check where the deadline comes first, Expired where all that is wrong by then is that
@@ -102,7 +102,7 @@ def make(spec: Http, release: Release, site: Site) -> Report:
 
 
 def _look(
-    spec: Http,
+    spec: Checks,
     release: Release,
     pages: Sequence[Page],
     base: str,
@@ -181,7 +181,7 @@ def _mend(failed: Sequence[Check], public: str) -> str:
     return f"open {public} yourself, correct the application or the check, then run `inv verify`"
 
 
-def _address(spec: Http, site: Site) -> str:
+def _address(spec: Checks, site: Site) -> str:
     url = spec.url or site.cluster(spec.cluster).ingress
     try:
         return _base(url)
@@ -201,11 +201,11 @@ def _base(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def check(spec: Http, site: Site) -> None:
+def check(spec: Checks, site: Site) -> None:
     """Whether there is an address to ask, and a cluster to look for pods in. Raises ConfigError."""
     _address(spec, site)
     if spec.pods:
         access_of(site, spec.cluster)
 
 
-DRIVER = Driver(verb="verify", name="http", takes=Release, gives=Report, spec=Http, find=find, make=make, fresh=True, check=check)
+DRIVER = Driver(verb="verify", name="checks", takes=Release, gives=Report, spec=Checks, find=find, make=make, fresh=True, check=check)

@@ -17,8 +17,8 @@ from pipeline.events import Event, What
 from pipeline.records import Records
 from pipeline.stage import Cluster, Site
 from pipeline.testing import FakeClock
+from pipeline.verify.checks import DRIVER, Checks, find, make
 from pipeline.verify.expect import Page
-from pipeline.verify.http import DRIVER, Http, find, make
 from tests.verify.releases import COMMIT, OLD, OTHER, RELEASE, REPOSITORY, pod
 from tests.verify.servers import Server, answer, saying, serving
 
@@ -62,8 +62,8 @@ def site(root: Path, ingress: str, kube: FakeKube, clock: Clock | None = None) -
     return found, events
 
 
-def spec(**options: Any) -> Http:
-    return Http(**{"cluster": "railiance01", "host": HOST, "checks": CHECKS, **options})
+def spec(**options: Any) -> Checks:
+    return Checks(**{"cluster": "railiance01", "host": HOST, "checks": CHECKS, **options})
 
 
 @contextlib.contextmanager
@@ -76,7 +76,7 @@ def probe(health: bytes = HEALTHY) -> Iterator[Server]:
 
 
 def test_the_driver_takes_a_release_gives_a_report_and_is_always_fresh(tmp_path: Path) -> None:
-    assert (DRIVER.verb, DRIVER.name, DRIVER.fresh) == ("verify", "http", True)
+    assert (DRIVER.verb, DRIVER.name, DRIVER.fresh) == ("verify", "checks", True)
     found, _ = site(tmp_path, "", FakeKube([pod()]))
     assert find(spec(), RELEASE, found).artifact is None
 
