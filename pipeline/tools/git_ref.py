@@ -1,0 +1,47 @@
+"""Which ref is built: what git says of a commit, or GitHub Actions where this very commit is what it runs for."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.artifacts import Source
+from pipeline.source.repository import Repository
+from pipeline.tools.tags import Ref
+
+# one process for time, branch and tags; no setting of the user's hides a ref or adds a line
+LOG = ("log", "-1", "--no-show-signature", "--decorate=full", "--format=%ct %D")
+DECORATED = ("--decorate-refs=HEAD", "--decorate-refs=refs/heads/*", "--decorate-refs=refs/tags/*")
+PULL = re.compile(r"refs/pull/([0-9]+)/(?:merge|head)")
+
+
+def ref_of(source: Source, program: str = "git", env: Mapping[str, str] | None = None) -> Ref:
+    """The ref of `source`, as its working copy and the environment (`env`, else this process's) tell it. Raises ConfigError as git does.
+
+    GITHUB_REF holds only where GITHUB_SHA is the source's commit: a job may check out something else. Source of the variables:
+    https://docs.github.com/actions/reference/workflows-and-actions/variables
+    """
+    said = Repository(Path(source.path), program).run(*LOG, *DECORATED, source.commit, "--").decode(errors="replace")
+    found = read(said, source)
+    env = os.environ if env is None else env
+    here = env.get("GITHUB_ACTIONS") == "true" and env.get("GITHUB_SHA") == source.commit
+    return in_actions(found, env.get("GITHUB_REF", "")) if here else found
+
+
+def read(said: str, source: Source) -> Ref:
+    """The answer of `git log` as LOG asks it: no ref's name has a blank in it (git-check-ref-format), so `, ` parts them."""
+    time, _, rest = said.strip().partition(" ")
+    names = rest.split(", ") if rest else []
+    branch = next((name.removeprefix("HEAD -> refs/heads/") for name in names if name.startswith("HEAD -> refs/heads/")), "")
+    tags = tuple(sorted(name.removeprefix("tag: refs/tags/") for name in names if name.startswith("tag: refs/tags/")))
+    return Ref(source.commit, branch, tags, 0, int(time), source.label if source.dirty else "")
+
+
+def in_actions(found: Ref, name: str) -> Ref:
+    """The same commit as a workflow sees it: one ref alone, the one that the run was started for."""
+    pull = PULL.fullmatch(name)
+    branch = name.removeprefix("refs/heads/") if name.startswith("refs/heads/") else ""
+    tags = (name.removeprefix("refs/tags/"),) if name.startswith("refs/tags/") else ()
+    return Ref(found.commit, branch, tags, int(pull[1]) if pull else 0, found.time, found.dirty)
