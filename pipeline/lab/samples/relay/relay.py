@@ -21,6 +21,7 @@ from .repository import REPOSITORY, Daemon, create
 from .settings import Settings, Wrong, settings
 
 PATIENCE = 10.0  # seconds for what is under way at the end: below the 30 s that Kubernetes gives
+LOOK = 0.1  # seconds between two looks at the signals
 PEER = 5.0  # seconds for a peer to send its request
 
 
@@ -87,16 +88,16 @@ def say(text: str) -> None:
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT. 0 after an end in order, 1 where git daemon ended by itself, 2 for a wrong setting."""
-    ended = threading.Event()
+    ended: list[int] = []  # a handler must not take a lock that the program may hold at this moment, so no Event
     for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: ended.set())
+        signal.signal(each, lambda number, _frame: ended.append(number))
     daemon = None
     try:
         found = settings(os.environ)
         create(found.data)
         daemon = Daemon(found)
         if not daemon.answers(5):
-            raise Wrong(f"git daemon does not listen on {found.host} port {found.git_port}: is the port taken?")
+            raise Wrong(f"git daemon does not listen on {found.host} port {found.git_port}: it says why above")
         server = _listening(found, daemon)
     except Wrong as error:
         say(f"relay: {error}")
@@ -105,9 +106,9 @@ def main() -> int:
         return 2
     threading.Thread(target=server.serve_forever, args=(0.05,)).start()
     say(f"relay {found.version} ({found.commit}): http on {found.host}:{found.port}, git on {found.host}:{found.git_port}")
-    while daemon.alive() and not ended.wait(0.2):
-        pass
-    fell = daemon.alive() is False
+    while daemon.alive() and not ended:
+        time.sleep(LOOK)
+    fell = not daemon.alive()
     if fell:
         say(f"relay: git daemon ended with {daemon.process.returncode}")
     else:

@@ -52,9 +52,17 @@ def create(data: Path) -> Path:
 
 
 class Daemon:
-    """`git daemon` over the folder, read-only; with the children that serve its peers it is one process group."""
+    """`git daemon` over the folder, read-only; with the children that serve its peers it is one process group.
+
+    Raises Wrong where its port is taken: a peer that connects could not tell who answers there.
+    """
 
     def __init__(self, found: Settings) -> None:
+        family = socket.AF_INET6 if ":" in found.host else socket.AF_INET
+        try:
+            socket.create_server((found.host, found.git_port), family=family).close()
+        except OSError as error:
+            raise Wrong(f"git cannot listen on {found.host} port {found.git_port}: {error.strerror}") from error
         self.found = found
         argv = [
             "git", "daemon", "--export-all", f"--base-path={found.data}", "--reuseaddr", "--informative-errors", "--timeout=30",

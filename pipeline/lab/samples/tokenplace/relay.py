@@ -21,6 +21,7 @@ from typing import Any
 from .settings import KEY, Settings, Wrong, settings
 
 LARGEST = 1 << 20  # bytes of one request
+LOOK = 0.1  # seconds between two looks at the signals
 PEER = 5.0  # seconds for a peer to send its request
 NODES = 10_000  # more than that are not remembered
 PAGE = Path(__file__).with_name("index.html")
@@ -187,9 +188,9 @@ def say(text: str) -> None:
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT. 0 after an end in order, 2 for a wrong setting."""
-    ended = threading.Event()
+    ended: list[int] = []  # a handler must not take a lock that the program may hold at this moment, so no Event
     for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: ended.set())
+        signal.signal(each, lambda number, _frame: ended.append(number))
     try:
         found = settings(os.environ)
         server = _listening(found)
@@ -199,7 +200,8 @@ def main() -> int:
     threading.Thread(target=server.serve_forever, args=(0.05,)).start()
     public = found.public_url or "no public address"
     say(f"relay {found.version} ({found.commit}, {found.environment}) on {found.host}:{found.port}, {public}")
-    ended.wait()
+    while not ended:
+        time.sleep(LOOK)
     say(f"relay: draining for {found.drain:g} s")
     server.draining.set()
     time.sleep(found.drain)
