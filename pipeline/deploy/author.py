@@ -29,7 +29,7 @@ def claim(work: Work, number: int) -> None:
     the rest tells of somebody else's work.
     """
     labels = {**marks(work), "rollout": history.STARTED}
-    work.kube.merge(history.where(work.spec.namespace, work.spec.release, number), {"metadata": {"labels": labels}})
+    work.kube.merge(work.secret(number), {"metadata": {"labels": labels}})
 
 
 def word(text: str) -> str:

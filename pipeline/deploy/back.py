@@ -10,19 +10,18 @@ from pipeline.artifacts import Release
 from pipeline.deploy import author, history, rollback, stored
 from pipeline.deploy.compare import live_release, release_at
 from pipeline.deploy.history import Revision
-from pipeline.deploy.spec import Helm
-from pipeline.deploy.upgrade import explained
+from pipeline.deploy.settle import explained
+from pipeline.deploy.spec import Spec
 from pipeline.deploy.work import STAGE, Work, at_work
 from pipeline.errors import ConfigError, IntegrityError, NotRolledBack, PipelineError, Transient
 from pipeline.events import What
 from pipeline.stage import Return, Site
-from pipeline.tools import helm
 
 NAME = re.compile(r"[0-9]+|[0-9a-f]{4,40}")
 
 
 @contextlib.contextmanager
-def back(spec: Helm, to: str, despite_freeze: bool, site: Site) -> Iterator[Return]:
+def back(spec: Spec, to: str, despite_freeze: bool, site: Site) -> Iterator[Return]:
     """The way back to revision or commit `to`, to the newest good revision before what is live where `to` is "", under the lock.
 
     What was gone back to already is not "before" what is live: a second rollback goes further back, never forth again. Raises
@@ -72,13 +71,13 @@ def chosen(revisions: Sequence[Revision], origin: int, to: str) -> Revision:
         raise ConfigError(f"several commits begin with {to}", cause=_known(revisions), mend="write more of it")
     whole = [one for one in named if one.status in ("deployed", "superseded") and one.rollout != history.BAD]
     if not whole:
-        what = f"{_called(named[0])} never came up" if named else f"helm keeps no revision {to} of {revisions[0].labels.get('name', 'it')}"
+        what = f"{_called(named[0])} never came up" if named else f"there is no revision {to} any more"
         raise ConfigError(what, cause=_known(revisions), mend="name one of these; or release that commit again: inv release")
     return next((one for one in whole if one.rollout == history.GOOD), whole[0])
 
 
 def _go(work: Work, newest: Revision, goal: Revision, repeated: bool) -> Release:
-    """Let helm go back, unless it has, and wait until it serves; what was live comes back where it does not."""
+    """Let the engine go back, unless it has, and wait until it serves; what was live comes back where it does not."""
     spec = work.spec
     if not repeated:
         _call(work, newest, goal)
@@ -93,13 +92,13 @@ def _go(work: Work, newest: Revision, goal: Revision, repeated: bool) -> Release
         raise rollback.taken_back(work, number, error)
     raise NotRolledBack(
         f"{_called(goal)} does not come up either", cause=error.cause, log=error.log,
-        mend=f"{error.mend}\nname another one: inv rollback --to REVISION (helm history {spec.release} -n {spec.namespace})".strip(),
+        mend=f"{error.mend}\nname another one: inv rollback --to REVISION ({work.engine.listing})".strip(),
     )  # fmt: skip
 
 
 def _call(work: Work, newest: Revision, goal: Revision) -> None:
     try:
-        work.call(helm.rollback(work.target, goal.number, int(rollback.LIMIT)), rollback.LIMIT)
+        work.go_back(goal.number)
     except Transient:
         raise  # the next attempt looks first what came of it
     except PipelineError as error:
@@ -124,7 +123,7 @@ def _settled(work: Work) -> list[Revision]:
 
 def _origin(work: Work, number: int) -> int:
     """The revision that made what revision `number` repeats: itself, unless it came of a rollback."""
-    while before := stored.repeats(stored.read(work.kube, work.spec.namespace, work.spec.release, number)):
+    while before := stored.repeats(work.stored(number)):
         if before >= number:
             break
         number = before
@@ -133,7 +132,7 @@ def _origin(work: Work, number: int) -> int:
 
 def _proved(work: Work, goal: Revision) -> list[str]:
     """The goal's images, by reference. X01: what is gone to must be whole before anything is changed."""
-    found = stored.images(stored.read(work.kube, work.spec.namespace, work.spec.release, goal.number))
+    found = stored.images(work.stored(goal.number))
     if not found:
         work.site.tell(What.WARN, STAGE, f"{_called(goal)} names no image by digest: whether the registry has it cannot be asked")
     commit = goal.labels.get("commit", "")

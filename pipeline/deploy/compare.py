@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.artifacts import Image, Images, Release, Source
 from pipeline.deploy.history import Revision
-from pipeline.deploy.spec import Helm
+from pipeline.deploy.spec import Spec
 from pipeline.deploy.values import Wanted, changes
 from pipeline.tools.kube_objects import edits, name, pending, selector, template_images
 
@@ -56,17 +56,17 @@ def drift(newest: Revision, deployments: Iterable[Object]) -> list[str]:
     return found
 
 
-def release_of(spec: Helm, images: Images, revision: int, inputs: str) -> Release:
+def release_of(spec: Spec, images: Images, revision: int, inputs: str) -> Release:
     return Release(images.source, images.images, spec.cluster, spec.namespace, spec.release, revision, inputs)
 
 
-def live_release(spec: Helm, newest: Revision, deployments: Sequence[Object]) -> Release:
+def live_release(spec: Spec, newest: Revision, deployments: Sequence[Object]) -> Release:
     """What runs, from the labels its deploy left and the images its Deployments name."""
     references = {image for deployment in deployments for _, image in template_images(deployment) if "@sha256:" in image}
     return release_at(spec, newest, references)
 
 
-def release_at(spec: Helm, revision: Revision, references: Iterable[str]) -> Release:
+def release_at(spec: Spec, revision: Revision, references: Iterable[str]) -> Release:
     """A revision's release, from its labels and the images it runs."""
     labels = revision.labels
     source = Source(labels.get("tree", ""), labels.get("commit", ""), labels.get("dirty") == "true", "")

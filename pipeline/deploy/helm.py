@@ -67,9 +67,9 @@ def warm(spec: Helm, site: Site) -> None:
 
 def undo(spec: Helm, release: Release, site: Site, why: str) -> None:
     """Take back a release of this run, since `why`. Always raises: RolledBack or NotRolledBack."""
-    from pipeline.deploy import upgrade
+    from pipeline.deploy import settle
 
-    upgrade.undo(spec, release, site, why)
+    settle.undo(spec, release, site, why)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,13 @@
-"""The revisions Helm keeps of a release, read from its Secrets' metadata: what is live, what was good, what was left half-done."""
+"""The revisions that are kept of a release, read from its Secrets' metadata: what is live, what was good, what was left half-done."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.deploy.spec import HELM, Keeper
 from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_objects import labels, name, notes, selector
 
@@ -16,7 +17,8 @@ GOOD, STARTED, BAD = "complete", "started", "failed"  # values of the label `rol
 
 @dataclass(frozen=True)
 class Revision:
-    """One revision: Helm's `status` of it, our `labels`, and the note: `parts` it was made from, each Deployment's generation then.
+    """One revision: its keeper's `status` of it, our `labels`, and the note: `parts` it was made from, each Deployment's generation then,
+    and the state of each other object (`stamps`, by path) where those are followed too.
 
     `since` is when it was made (ISO 8601), `noted` whether there is a note: `helm upgrade` and `helm rollback` hand labels on, not notes.
     """
@@ -28,6 +30,7 @@ class Revision:
     generations: Mapping[str, int]
     since: str = ""
     noted: bool = True
+    stamps: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def inputs(self) -> str:
@@ -47,12 +50,12 @@ class Revision:
         return self.status.startswith("pending-") or self.status == "uninstalling"
 
 
-def read(kube: Kube, namespace: str, release: str) -> list[Revision]:
-    """Every revision Helm keeps, newest first: one request for metadata only.
+def read(kube: Kube, namespace: str, release: str, keeper: Keeper = HELM) -> list[Revision]:
+    """Every revision that is kept, newest first: one request for metadata only.
 
     Source of the labels: helm.sh/helm/v4/pkg/storage/driver/secrets.go, the same since Helm 3.0.
     """
-    listed = kube.list(path("v1", "secrets", namespace), f"owner=helm,name={release}", metadata=True)
+    listed = kube.list(path("v1", "secrets", namespace), f"owner={keeper.owner},name={release}", metadata=True)
     return sorted((_revision(item) for item in listed.get("items") or []), key=lambda revision: -revision.number)
 
 
@@ -67,17 +70,21 @@ def good(revisions: Sequence[Revision], before: int | None = None) -> Revision |
 
 
 def write_down(
-    kube: Kube, namespace: str, release: str, number: int, parts: Mapping[str, Any], deployments: Iterable[Mapping[str, Any]]
+    kube: Kube, target: str, parts: Mapping[str, Any], deployments: Iterable[Mapping[str, Any]], stamps: Mapping[str, str]
 ) -> None:
-    """Note on a revision's Secret that its rollout was complete, what it was made from, and each Deployment's generation then."""
+    """Note on a revision's Secret, at `target`, that its rollout was complete, what it was made from, each Deployment's generation then,
+    and the state of other objects."""
     generations = {name(deployment): deployment["metadata"].get("generation") for deployment in deployments}
-    note = json.dumps({"parts": parts, "generations": generations}, sort_keys=True)
-    kube.merge(where(namespace, release, number), {"metadata": {"labels": {"rollout": GOOD}, "annotations": {NOTE: note}}})
+    said: dict[str, Any] = {"parts": parts, "generations": generations}
+    if stamps:
+        said["stamps"] = stamps
+    note = json.dumps(said, sort_keys=True)
+    kube.merge(target, {"metadata": {"labels": {"rollout": GOOD}, "annotations": {NOTE: note}}})
 
 
-def mark(kube: Kube, namespace: str, release: str, number: int, rollout: str) -> None:
-    """Note on a revision's Secret what became of its rollout."""
-    kube.merge(where(namespace, release, number), {"metadata": {"labels": {"rollout": rollout}}})
+def mark(kube: Kube, target: str, rollout: str) -> None:
+    """Note on a revision's Secret, at `target`, what became of its rollout."""
+    kube.merge(target, {"metadata": {"labels": {"rollout": rollout}}})
 
 
 def deployments(kube: Kube, namespace: str, release: str) -> list[dict[str, Any]]:
@@ -85,8 +92,8 @@ def deployments(kube: Kube, namespace: str, release: str) -> list[dict[str, Any]
     return list(kube.list(path("apps/v1", "deployments", namespace), selector(release))["items"])
 
 
-def where(namespace: str, release: str, number: int) -> str:
-    return path("v1", "secrets", namespace, f"sh.helm.release.v1.{release}.v{number}")
+def where(namespace: str, release: str, number: int, keeper: Keeper = HELM) -> str:
+    return path("v1", "secrets", namespace, f"{keeper.prefix}.{release}.v{number}")
 
 
 def _revision(item: Mapping[str, Any]) -> Revision:
@@ -106,4 +113,5 @@ def _revision(item: Mapping[str, Any]) -> Revision:
         generations=note.get("generations") or {},
         since=str(item["metadata"].get("creationTimestamp") or ""),
         noted=bool(note),
+        stamps=note.get("stamps") or {},
     )

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.artifacts import Image, Images
 from pipeline.deploy.diagnosis import PULL, Evidence, cause
 from pipeline.deploy.sideload import side_load, told
-from pipeline.deploy.spec import Helm
+from pipeline.deploy.spec import Spec
 from pipeline.errors import PipelineError, Transient
 from pipeline.events import What
 from pipeline.host import Cmd
@@ -22,7 +22,7 @@ PATIENCE = 300.0  # seconds one pull may take
 STAGE = "deploy"
 
 
-def prove(spec: Helm, images: Images, values: Any, kube: Kube, site: Site) -> None:
+def prove(spec: Spec, images: Images, values: Any, kube: Kube, site: Site) -> None:
     """Raise the error that says why an image cannot be pulled, and what to write on the node so that it can."""
     cluster = site.cluster(spec.cluster)
     if spec.pull == "skip":
@@ -69,7 +69,7 @@ def _pulled_or_carried(image: Image, cluster: Cluster, name: str, site: Site) ->
         side_load(image, cluster, site)
 
 
-def _by_pod(image: Image, spec: Helm, values: Any, kube: Kube, site: Site) -> None:
+def _by_pod(image: Image, spec: Spec, values: Any, kube: Kube, site: Site) -> None:
     """A pod whose command does not exist: whether its image came is told by its status, and nothing of it ever runs."""
     name = f"{spec.release}-pull-{uuid.uuid4().hex[:6]}"
     collection = path("v1", "pods", spec.namespace)
@@ -101,7 +101,7 @@ def _by_pod(image: Image, spec: Helm, values: Any, kube: Kube, site: Site) -> No
     raise Transient(f"a pod that pulls {image.reference} got no answer in {PATIENCE:.0f} s")
 
 
-def _pulled(pod: dict[str, Any], image: Image, kube: Kube, spec: Helm, site: Site) -> bool:
+def _pulled(pod: dict[str, Any], image: Image, kube: Kube, spec: Spec, site: Site) -> bool:
     for container in containers(pod):
         if container.state == "waiting" and container.reason in PULL:
             events = kube.list(path("v1", "events", spec.namespace), fields=f"involvedObject.name={pod['metadata']['name']}")["items"]

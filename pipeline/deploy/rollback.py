@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pipeline.deploy import author, history, secret, stored
 from pipeline.deploy.history import Revision
-from pipeline.deploy.spec import Helm
-from pipeline.deploy.work import STAGE, Work
+from pipeline.deploy.spec import Spec
+from pipeline.deploy.work import LIMIT, STAGE, Work
 from pipeline.errors import IntegrityError, NotRolledBack, PipelineError, RolledBack
 from pipeline.events import What
 from pipeline.stage import Site
-from pipeline.tools import helm
 from pipeline.tools.registry import client_of
 
-LIMIT = 120.0  # seconds helm itself may take, and the old pods to be available
 SETTLE = 3.0  # seconds an orphaned helm is given to finish what it writes
 
 
@@ -30,9 +28,9 @@ def repair(work: Work) -> list[Revision]:
     goal = f"back to revision {good.number}" if good else "it is uninstalled, since none was good before"
     work.site.tell(What.WARN, STAGE, f"{left}: {goal}")
     if good is None:
-        work.call(helm.uninstall(work.target, int(LIMIT)), LIMIT)
+        work.remove()
     else:
-        work.call(helm.rollback(work.target, good.number, int(LIMIT)), LIMIT)
+        work.go_back(good.number)
     return work.revisions()
 
 
@@ -41,7 +39,7 @@ def check_way_back(work: Work, good: Revision | None) -> None:
     spec, site = work.spec, work.site
     if good is None or spec.rollback == "never":
         return
-    for reference in stored.images(stored.read(work.kube, spec.namespace, spec.release, good.number)):
+    for reference in stored.images(work.stored(good.number)):
         if is_gone(site, reference):
             raise IntegrityError(
                 f"a failed deploy would go back to revision {good.number}, but its image {reference} is gone from the registry",
@@ -63,19 +61,21 @@ def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
     """
     spec, site = work.spec, work.site
     good = history.good(work.revisions(), failed)
-    argv = helm.rollback(work.target, good.number, int(LIMIT)) if good else helm.uninstall(work.target, int(LIMIT))
+    words = work.engine.words(good.number if good else None)
     mend = f"{why.mend}\n" if why.mend else ""
     if spec.rollback == "never":
         what = f"{why.what}; revision {failed} is left as it is (rollback: never)"
-        return NotRolledBack(what, cause=why.cause, mend=f"{mend}to go back: {' '.join(argv)}", log=why.log)
+        return NotRolledBack(what, cause=why.cause, mend=f"{mend}to go back: {words}", log=why.log)
     goal = f"revision {good.number}" if good else "nothing, as before"
     site.tell(What.WARN, STAGE, f"{why.what}: {why.cause or 'see above'}; back to {goal}")
     try:
         work.mark(failed, history.BAD)
         work.lease.assert_held()
         _restore_secret(work)
-        work.call(argv, LIMIT)
-        if good is not None:
+        if good is None:
+            work.remove()
+        else:
+            work.go_back(good.number)
             author.claim(work, work.revisions()[0].number)
             _serving(work, good)
     except (PipelineError, KeyboardInterrupt) as error:
@@ -83,7 +83,7 @@ def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
         return NotRolledBack(
             f"{why.what}, and going back to {goal} failed: {seen.what}",
             cause="\n".join(filter(None, (why.cause, seen.cause))),
-            mend=f"{mend}look: kubectl get pods -n {spec.namespace}; then: {' '.join(argv)}",
+            mend=f"{mend}look: kubectl get pods -n {spec.namespace}; then: {words}",
             log=why.log,
         )
     done = f"revision {good.number} serves again" if good else "nothing was live before, and nothing is left"
@@ -104,6 +104,6 @@ def _restore_secret(work: Work) -> None:
         secret.put_back(work.kube, spec.namespace, spec.secret.name, spec.secret.data, work.site.shared.pop(key))
 
 
-def secret_key(spec: Helm) -> str:
+def secret_key(spec: Spec) -> str:
     """Where the Secret's content from before this run is kept, in memory only."""
     return f"secret before: {spec.cluster}/{spec.namespace}/{spec.release}"

@@ -1,15 +1,27 @@
-"""What a blueprint says about a Helm release."""
+"""What a blueprint says about a release: of Helm's chart here, and what every deploy driver says alike."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")  # RFC 1123, what Kubernetes demands of a namespace
 KEY = re.compile(r"[A-Za-z0-9._-]+")
 RELEASE_LENGTH = 53  # Helm keeps ten characters of the 63 for what charts append
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Who keeps a release's revisions, one Secret each: the Secrets' label `owner`, and how their names begin."""
+
+    owner: str
+    prefix: str
+
+
+HELM = Keeper("helm", "sh.helm.release.v1")
+OURS = Keeper("pipeline", "pipeline.release.v1")  # of manifests: laid out as Helm's are, so that all that reads those reads these
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,33 @@ class SecretSpec:
                 raise ValueError(f"{key!r} is not a key of a Secret: letters, digits, '.', '_' and '-'")
 
 
+class Spec(Protocol):
+    """What every deploy driver's options say: what locks, follows, diagnoses and goes back needs no more. `engine` is the module whose
+    `engine(spec, site, kube)` gives what only this driver's own tool can do (see `pipeline.deploy.work.Engine`)."""
+
+    engine: ClassVar[str]
+    keeper: ClassVar[Keeper]
+
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def release(self) -> str: ...
+    @property
+    def secret(self) -> SecretSpec | None: ...
+    @property
+    def rollback(self) -> Literal["previous", "never"]: ...
+    @property
+    def deadline(self) -> float: ...
+    @property
+    def restarts(self) -> int: ...
+    @property
+    def pull(self) -> Literal["prove", "skip", "side-load"]: ...
+    @property
+    def create_namespace(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class Helm:
     """A Helm release. `chart` is a folder relative to the working copy, or PACKAGE:FOLDER of an installed package (pipeline:chart is the
@@ -35,6 +74,9 @@ class Helm:
     `rollback` says what happens to a release that does not come up, `deadline` (seconds) and `restarts` (per container) when that is
     decided, `pull` whether a node has to prove first that it can pull the image, `create_namespace` that a missing one is made.
     """
+
+    engine: ClassVar[str] = "pipeline.deploy.by_helm"
+    keeper: ClassVar[Keeper] = HELM
 
     cluster: str
     namespace: str

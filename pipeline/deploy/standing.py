@@ -8,16 +8,16 @@ from pipeline.deploy import author, history, work
 from pipeline.deploy import freeze as ice
 from pipeline.deploy.compare import UNNOTED
 from pipeline.deploy.history import Revision
-from pipeline.deploy.spec import Helm
+from pipeline.deploy.spec import Spec
 from pipeline.stage import Site, Standing
 from pipeline.tools.kube import connect
 
 
-def standing(spec: Helm, site: Site) -> Standing:
+def standing(spec: Spec, site: Site) -> Standing:
     """The facts, of the newest revision that helm calls deployed and of those above it. Raises what the cluster's client raises."""
     kube = connect(site, spec.cluster)
     lease = ice.look(kube, spec.namespace, spec.release)
-    revisions = history.read(kube, spec.namespace, spec.release)
+    revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
     live = next((one for one in revisions if one.status == "deployed"), None)
     return Standing(
         since=live.since if live else "",
@@ -29,7 +29,7 @@ def standing(spec: Helm, site: Site) -> Standing:
     )
 
 
-def freeze(spec: Helm, message: str, site: Site) -> None:
+def freeze(spec: Spec, message: str, site: Site) -> None:
     """Write the freeze on the release's lease, or take it off. Raises ConfigError where the namespace is missing."""
     kube = connect(site, spec.cluster)
     if message:

@@ -1,4 +1,4 @@
-"""A revision as Helm itself stored it: the images its manifest names, and the revision that it went back to."""
+"""A revision as its keeper stored it: the images its manifest names, and the revision that it went back to."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.deploy.history import where
+from pipeline.deploy.spec import HELM, Keeper
 from pipeline.tools.kube import Kube
 
 IMAGE = re.compile(r"""^\s*-?\s*image:\s*["']?([^\s"']+@sha256:[0-9a-f]{64})""", re.MULTILINE)
@@ -18,9 +19,9 @@ ROLLBACK = re.compile(r"Rollback to (\d+)")
 UNPACKED = 64 << 20  # bytes a stored release may unpack to
 
 
-def read(kube: Kube, namespace: str, release: str, number: int) -> Mapping[str, Any]:
+def read(kube: Kube, namespace: str, release: str, number: int, keeper: Keeper = HELM) -> Mapping[str, Any]:
     """The release object (`manifest`, `info`, …); {} where it is gone or cannot be read."""
-    secret = kube.get(where(namespace, release, number))
+    secret = kube.get(where(namespace, release, number, keeper))
     if secret is None:
         return {}
     try:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import author, capture, chart, history, pull, rollback, secret, values
-from pipeline.deploy.compare import differences, other_images, release_of
-from pipeline.deploy.diagnosis import cause
+from pipeline.deploy import by_helm, chart, history, process, pull, rollback, settle, values
+from pipeline.deploy.compare import differences
 from pipeline.deploy.history import Revision
-from pipeline.deploy.rollout import View
 from pipeline.deploy.spec import Helm
 from pipeline.deploy.values import Wanted
 from pipeline.deploy.work import STAGE, Work, at_work
@@ -20,7 +17,6 @@ from pipeline.events import What
 from pipeline.failpoint import failpoint
 from pipeline.stage import Site
 from pipeline.tools import helm
-from pipeline.tools.kube_objects import pending
 
 RUN = 120.0  # seconds helm may take beyond the chart's hooks
 
@@ -38,48 +34,33 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
         revisions = rollback.repair(work)
         newest = revisions[0] if revisions else None
         now = work.deployments() if newest else []
-        if newest and _adopted(newest, want, images, now):
+        if newest and settle.adopted(newest, want, images, now):
             site.tell(What.LOG, STAGE, f"revision {newest.number} holds this already; its rollout is waited for")
-            return _settle(work, images, want, newest.number)
-        if newest and newest.status == "deployed" and newest.rollout != history.GOOD and now and not any(map(pending, now)):
-            work.mark(newest.number, history.GOOD)  # nobody saw it come up, but it serves
-            revisions = work.revisions()
+            return settle.settle(work, images, want, newest.number)
+        revisions = settle.seen_good(work, revisions, now)
         rollback.check_way_back(work, history.good(revisions))
         pull.prove(spec, images, want.values, work.kube, site)
         if newest is not None and newest.inputs == want.inputs:
             for text in differences(newest, now, want, images, spec.release):
                 site.tell(What.WARN, STAGE, f"{text}; the blueprint wins")
         failpoint("deploy.proven")
-        if spec.secret is not None:
-            work.lease.assert_held()
-            changed, before = secret.keep(work.kube, spec.namespace, spec.secret.name, want.data)
-            site.shared.pop(rollback.secret_key(spec), None)
-            if changed:
-                site.shared[rollback.secret_key(spec)] = before
+        settle.keep_secret(work, want)
         failpoint("deploy.secret")
-        number = _upgrade(work, images, want, newest.number if newest else 0)
+        number = _upgrade(work, spec, images, want, newest)
         failpoint("deploy.upgraded")
-        return _settle(work, images, want, number)
+        return settle.settle(work, images, want, number)
 
 
-def undo(spec: Helm, release: Release, site: Site, why: str) -> None:
-    """Take back a release that this run made, since `why`. Raises RolledBack or NotRolledBack, always."""
-    with at_work(spec, site) as work:
-        revisions = work.revisions()
-        if not revisions or revisions[0].number != release.revision:
-            newest = f"revision {revisions[0].number}" if revisions else "nothing"
-            raise NotRolledBack(f"{why}; {newest} is live by now, which is left alone", mend="inv status")
-        raise rollback.taken_back(work, release.revision, NotRolledBack(why))
-
-
-def _upgrade(work: Work, images: Images, want: Wanted, before: int) -> int:
-    """Call helm; gives the new revision's number, which is above `before`."""
-    spec, site = work.spec, work.site
+def _upgrade(work: Work, spec: Helm, images: Images, want: Wanted, newest: Revision | None) -> int:
+    """Call helm; gives the new revision's number, which is above that of `newest`."""
+    site, before = work.site, newest.number if newest else 0
     file = _values_file(spec, site, want)
-    labels = _labels(images, want, work)
-    argv = helm.upgrade(work.target, str(chart.place(site.root, spec.chart)[1]), file, labels, max(1, int(spec.deadline)))
+    labels = settle.labels(images, want, work)
+    place, seconds = str(chart.place(site.root, spec.chart)[1]), max(1, int(spec.deadline))
+    argv = helm.upgrade(by_helm.target_of(work), place, file, labels, seconds, validate=not _shaped_alike(newest, want))
     try:
-        work.call(argv, spec.deadline + RUN)
+        work.lease.assert_held()
+        process.call(site, argv, spec.deadline + RUN, work.lease.check)
     except (NotRolledBack, ConfigError) as error:
         now = work.revisions()
         if not now or now[0].number == before:
@@ -91,40 +72,12 @@ def _upgrade(work: Work, images: Images, want: Wanted, before: int) -> int:
     return now[0].number
 
 
-def _settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
-    """Wait for the rollout of revision `number`, note that it was complete, or take it back."""
-    failure, view = work.follow(work.spec.deadline)
-    if failure is None:
-        work.note_good(number, want.parts, view)
-        return release_of(work.spec, images, number, want.inputs)
-    raise rollback.taken_back(work, number, explained(work, view, failure.why))
-
-
-def explained(work: Work, view: View, why: str) -> NotRolledBack:
-    """The evidence, kept and judged before anything is taken back."""
-    spec, site, kube = work.spec, work.site, work.kube
-    evidence = capture.capture(kube, spec.namespace, spec.release, view.new_pods, list(view.deployments.values()))
-    found = cause(evidence)
-    sentence = found.sentence if found.rank < 90 else f"{found.sentence}; {why}"
-    log = capture.write(site.root, spec.release, found, evidence, site.clock, site.secrets.mask)
-    return NotRolledBack(f"{spec.release} did not come up", cause=sentence, mend=found.mend, log=log)
-
-
-def _adopted(newest: Revision, want: Wanted, images: Images, deployments: list[dict[str, Any]]) -> bool:
-    """Whether helm has done its part already: another run was stopped while it waited."""
-    same = newest.status == "deployed" and newest.inputs == want.inputs and bool(deployments)
-    return same and newest.rollout == history.STARTED and not other_images(deployments, images)
-
-
-def _labels(images: Images, want: Wanted, work: Work) -> dict[str, str]:
-    """What the release says of itself to whoever asks the cluster."""
-    source = images.source
-    found = {
-        "inputs": want.inputs, "commit": source.commit, "tree": source.tree, "dirty": str(source.dirty).lower(),
-        "run": work.lease.holder.run, "rollout": history.STARTED, "tag": author.word(images.images[0].tag if images.images else ""),
-        **author.marks(work),
-    }  # fmt: skip
-    return {key: value for key, value in found.items() if value}
+def _shaped_alike(newest: Revision | None, want: Wanted) -> bool:
+    """Whether helm has let these field names through before: the same chart, given values of the same names."""
+    if newest is None or newest.rollout != history.GOOD or not newest.parts:
+        return False
+    then, now = newest.parts, want.parts
+    return then.get("chart") == now["chart"] and set(then.get("values") or ()) == set(now["values"])
 
 
 def _values_file(spec: Helm, site: Site, want: Wanted) -> str:

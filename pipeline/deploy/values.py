@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.artifacts import Images, content_hash
 from pipeline.deploy.chart import Chart
-from pipeline.deploy.spec import Helm, SecretSpec
+from pipeline.deploy.spec import Helm, SecretSpec, Spec
 from pipeline.errors import ConfigError
 from pipeline.secrets import SOURCES
 from pipeline.stage import Site
@@ -165,7 +165,7 @@ def secret_data(spec: SecretSpec | None, site: Site) -> dict[str, str]:
     return data
 
 
-def fingerprint(spec: Helm, data: Mapping[str, str]) -> str:
+def fingerprint(spec: Spec, data: Mapping[str, str]) -> str:
     """Names the Secret's content without giving it away, "" where there is none."""
     if spec.secret is None:
         return ""

@@ -1,49 +1,80 @@
-"""One release being changed: its options, the cluster, the lock that is held, and the helm that is called."""
+"""One release being changed: its options, the cluster, the lock that is held, and the engine that changes it."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator
+import importlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.artifacts import Images
-from pipeline.deploy import history, process
+from pipeline.deploy import history, stored
 from pipeline.deploy.history import Revision
 from pipeline.deploy.lease import Lease
 from pipeline.deploy.rollout import Failure, View, follow
-from pipeline.deploy.spec import Helm
+from pipeline.deploy.spec import Spec
 from pipeline.errors import ConfigError
 from pipeline.events import What
 from pipeline.stage import Site
-from pipeline.tools import helm
 from pipeline.tools.kube import Kube, connect, path
 from pipeline.tools.kube_status import terminating
 
 STAGE = "deploy"
+LIMIT = 120.0  # seconds that going back may take the engine, and the old pods to be available
+
+
+class Engine(Protocol):
+    """What only the driver's own tool can do. Each is called under the lock, right after that was renewed."""
+
+    def go_back(self, work: Work, number: int) -> None:
+        """Make what revision `number` holds live again, as a new revision."""
+
+    def remove(self, work: Work) -> None:
+        """Take away the whole release, its revisions too."""
+
+    def words(self, number: int | None) -> str:
+        """The command by which a person goes back to revision `number`, or takes the release away."""
+
+    def stamps(self, work: Work, number: int) -> Mapping[str, str]:
+        """The state of each object of revision `number` that is no Deployment, by path; {} where the engine follows none."""
+
+    @property
+    def listing(self) -> str:
+        """The command that lists the revisions to a person."""
 
 
 @dataclass(frozen=True)
 class Work:
     """What every step of a deploy needs."""
 
-    spec: Helm
+    spec: Spec
     site: Site
     kube: Kube
     lease: Lease
-    target: helm.Target
+    engine: Engine
 
     def revisions(self) -> list[Revision]:
-        return history.read(self.kube, self.spec.namespace, self.spec.release)
+        return history.read(self.kube, self.spec.namespace, self.spec.release, self.spec.keeper)
 
     def deployments(self) -> list[dict[str, Any]]:
         return history.deployments(self.kube, self.spec.namespace, self.spec.release)
 
-    def call(self, argv: helm.Argv, seconds: float) -> str:
-        """Run helm under the lock: renewed right before, watched while helm runs."""
+    def go_back(self, number: int) -> None:
         self.lease.assert_held()
-        return process.call(self.site, argv, seconds, self.lease.check)
+        self.engine.go_back(self, number)
+
+    def remove(self) -> None:
+        self.lease.assert_held()
+        self.engine.remove(self)
+
+    def secret(self, number: int) -> str:
+        """Where the keeper keeps revision `number`."""
+        return history.where(self.spec.namespace, self.spec.release, number, self.spec.keeper)
+
+    def stored(self, number: int) -> Mapping[str, Any]:
+        """Revision `number` as its keeper stored it."""
+        return stored.read(self.kube, self.spec.namespace, self.spec.release, number, self.spec.keeper)
 
     def follow(self, deadline: float, before: str = "") -> tuple[Failure | None, View]:
         """Follow the rollout; `before` stands before each line that is told."""
@@ -60,16 +91,16 @@ class Work:
         )
 
     def note_good(self, number: int, parts: Any, view: View) -> None:
-        """Write on the revision's Secret that it came up, what it was made from, and each Deployment's generation then."""
+        """Write on the revision's Secret that it came up, what it was made from, and in which state each object was then."""
         self.site.shared[_begun_key(self.spec)] = number
-        history.write_down(self.kube, self.spec.namespace, self.spec.release, number, parts, view.deployments.values())
+        history.write_down(self.kube, self.secret(number), parts, view.deployments.values(), self.engine.stamps(self, number))
 
     def mark(self, number: int, rollout: str) -> None:
-        history.mark(self.kube, self.spec.namespace, self.spec.release, number, rollout)
+        history.mark(self.kube, self.secret(number), rollout)
 
 
 @contextlib.contextmanager
-def exclusive(spec: Helm, _images: Images | None, site: Site, despite_freeze: bool = False) -> Iterator[None]:
+def exclusive(spec: Spec, _images: Images | None, site: Site, despite_freeze: bool = False) -> Iterator[None]:
     """Hold the release's lock. Raises Locked where somebody else is at work, or deploys are frozen: a freeze stops who begins, not who
     has to take back what this process deployed before it."""
     kube = connect(site, spec.cluster)
@@ -86,43 +117,24 @@ def exclusive(spec: Helm, _images: Images | None, site: Site, despite_freeze: bo
 
 
 @contextlib.contextmanager
-def at_work(spec: Helm, site: Site, despite_freeze: bool = False) -> Iterator[Work]:
+def at_work(spec: Spec, site: Site, despite_freeze: bool = False) -> Iterator[Work]:
     """The work on a release, under the lock the runner holds for it, else under one of our own."""
     with contextlib.ExitStack() as stack:
         if _lease_key(spec) not in site.shared:
             stack.enter_context(exclusive(spec, None, site, despite_freeze))
         kube = connect(site, spec.cluster)
-        yield Work(spec, site, kube, site.shared[_lease_key(spec)], _target(spec, site, kube))
+        yield Work(spec, site, kube, site.shared[_lease_key(spec)], importlib.import_module(spec.engine).engine(spec, site, kube))
 
 
-def _target(spec: Helm, site: Site, kube: Kube) -> helm.Target:
-    """The helm to call, its version asked once and remembered by the program's size and time."""
-    program = site.tool("helm")
-    stamp = ""
-    with contextlib.suppress(OSError):
-        facts = os.stat(program)  # noqa: PTH116  # a name without a folder is found on PATH by the system
-        stamp = f"helm {program} {facts.st_size} {facts.st_mtime_ns}"
-    known = site.records.hint(stamp) if stamp else None
-    version = helm.read_version(known or process.call(site, helm.version(program), 30.0))
-    if stamp and not known:
-        site.records.remember(stamp, f"v{version[0]}.{version[1]}")
-    access = kube.access
-    tunnel = bool(site.cluster(spec.cluster).tunnel)
-    return helm.Target(
-        program, version, spec.release, spec.namespace, access.path, access.context,
-        f"https://{kube.address}{access.prefix}" if tunnel else "", access.server_name if tunnel else "",
-    )  # fmt: skip
-
-
-def _begun_key(spec: Helm) -> str:
+def _begun_key(spec: Spec) -> str:
     return f"begun: {spec.cluster}/{spec.namespace}/{spec.release}"
 
 
-def _lease_key(spec: Helm) -> str:
+def _lease_key(spec: Spec) -> str:
     return f"lease of {spec.cluster}/{spec.namespace}/{spec.release}"
 
 
-def ensure_namespace(kube: Kube, spec: Helm, site: Site) -> None:
+def ensure_namespace(kube: Kube, spec: Spec, site: Site) -> None:
     found = kube.get(path("v1", "namespaces", name=spec.namespace))
     if found is None and spec.create_namespace:
         site.tell(What.LOG, STAGE, f"namespace {spec.namespace} is made")

@@ -1,0 +1,86 @@
+"""What every way of deploying does around its tool: the marks on a revision, the wait for its rollout, the evidence, and taking back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.artifacts import Images, Release
+from pipeline.deploy import author, capture, history, rollback, secret
+from pipeline.deploy.compare import other_images, release_of
+from pipeline.deploy.diagnosis import cause
+from pipeline.deploy.history import Revision
+from pipeline.deploy.rollout import View
+from pipeline.deploy.spec import Spec
+from pipeline.deploy.values import Wanted
+from pipeline.deploy.work import Work, at_work
+from pipeline.errors import NotRolledBack
+from pipeline.stage import Site
+from pipeline.tools.kube_objects import pending
+
+
+def undo(spec: Spec, release: Release, site: Site, why: str) -> None:
+    """Take back a release that this run made, since `why`. Raises RolledBack or NotRolledBack, always."""
+    with at_work(spec, site) as work:
+        revisions = work.revisions()
+        if not revisions or revisions[0].number != release.revision:
+            newest = f"revision {revisions[0].number}" if revisions else "nothing"
+            raise NotRolledBack(f"{why}; {newest} is live by now, which is left alone", mend="inv status")
+        raise rollback.taken_back(work, release.revision, NotRolledBack(why))
+
+
+def settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
+    """Wait for the rollout of revision `number`, note that it was complete, or take it back."""
+    failure, view = work.follow(work.spec.deadline)
+    if failure is None:
+        work.note_good(number, want.parts, view)
+        return release_of(work.spec, images, number, want.inputs)
+    raise rollback.taken_back(work, number, explained(work, view, failure.why))
+
+
+def explained(work: Work, view: View, why: str) -> NotRolledBack:
+    """The evidence, kept and judged before anything is taken back."""
+    spec, site, kube = work.spec, work.site, work.kube
+    evidence = capture.capture(kube, spec.namespace, spec.release, view.new_pods, list(view.deployments.values()))
+    found = cause(evidence)
+    sentence = found.sentence if found.rank < 90 else f"{found.sentence}; {why}"
+    log = capture.write(site.root, spec.release, found, evidence, site.clock, site.secrets.mask)
+    return NotRolledBack(f"{spec.release} did not come up", cause=sentence, mend=found.mend, log=log)
+
+
+def adopted(newest: Revision, want: Wanted, images: Images, deployments: list[dict[str, Any]]) -> bool:
+    """Whether helm has done its part already: another run was stopped while it waited."""
+    same = newest.status == "deployed" and newest.inputs == want.inputs and bool(deployments)
+    return same and newest.rollout == history.STARTED and not other_images(deployments, images)
+
+
+def seen_good(work: Work, revisions: list[Revision], deployments: Sequence[dict[str, Any]]) -> list[Revision]:
+    """The revisions, the newest marked as good where nobody saw it come up, but it serves."""
+    newest = revisions[0] if revisions else None
+    if newest and newest.status == "deployed" and newest.rollout != history.GOOD and deployments and not any(map(pending, deployments)):
+        work.mark(newest.number, history.GOOD)
+        return work.revisions()
+    return revisions
+
+
+def keep_secret(work: Work, want: Wanted) -> None:
+    """Bring the stage's Secret in step; what it held before is kept, in memory, for `rollback`."""
+    spec, site = work.spec, work.site
+    if spec.secret is None:
+        return
+    work.lease.assert_held()
+    changed, before = secret.keep(work.kube, spec.namespace, spec.secret.name, want.data)
+    site.shared.pop(rollback.secret_key(spec), None)
+    if changed:
+        site.shared[rollback.secret_key(spec)] = before
+
+
+def labels(images: Images, want: Wanted, work: Work) -> dict[str, str]:
+    """What the release says of itself to whoever asks the cluster."""
+    source = images.source
+    found = {
+        "inputs": want.inputs, "commit": source.commit, "tree": source.tree, "dirty": str(source.dirty).lower(),
+        "run": work.lease.holder.run, "rollout": history.STARTED, "tag": author.word(images.images[0].tag if images.images else ""),
+        **author.marks(work),
+    }  # fmt: skip
+    return {key: value for key, value in found.items() if value}
