@@ -101,12 +101,25 @@ class Image(Artifact):
 
 
 @dataclass(frozen=True)
+class Moved:
+    """A tag that was put on an image, and the digest it stood for before ("" where it was new)."""
+
+    repository: str
+    tag: str
+    before: str
+
+
+@dataclass(frozen=True)
 class Images(Artifact):
-    """What one build gave, complete: a set is deployed whole or not at all. `images` maps the image's name to it."""
+    """What one build gave, complete: a set is deployed whole or not at all. `images` maps the image's name to it.
+
+    `moved` is what making it did to tags: news for the record, no part of what the set is.
+    """
 
     kind: ClassVar[str] = "images"
     source: Source
     images: tuple[Image, ...]
+    moved: tuple[Moved, ...] = dataclasses.field(default=(), compare=False)
 
     @property
     def id(self) -> str:
@@ -161,7 +174,7 @@ class Report(Artifact):
 KINDS: dict[str, type[Artifact]] = {cls.kind: cls for cls in (Source, Tree, Bundle, Image, Images, Release, Report)}
 
 
-PARTS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Source, Image, Release, Check)}
+PARTS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Source, Image, Moved, Release, Check)}
 PLAIN: dict[str, type[Any]] = {"str": str, "bool": bool, "int": int}
 
 

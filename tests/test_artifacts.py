@@ -17,6 +17,7 @@ from pipeline.artifacts import (
     Check,
     Image,
     Images,
+    Moved,
     Release,
     Report,
     Source,
@@ -37,7 +38,7 @@ BY_KIND: dict[str, st.SearchStrategy[Artifact]] = {
     "tree": st.builds(Tree, SOURCES, TEXT, TEXT),
     "bundle": st.builds(Bundle, SOURCES, TEXT, TEXT, TEXT, TEXT, TEXT, NUMBER),
     "image": st.builds(Image, TEXT, TEXT, TEXT, TEXT),
-    "images": st.builds(Images, SOURCES, IMAGES),
+    "images": st.builds(Images, SOURCES, IMAGES, st.lists(st.builds(Moved, TEXT, TEXT, TEXT), max_size=2).map(tuple)),
     "release": RELEASES,
     "report": st.builds(Report, RELEASES, CHECKS, TEXT),
 }
@@ -158,3 +159,12 @@ def test_content_hash_does_not_depend_on_order_or_space() -> None:
     assert content_hash({"a": 1}) != content_hash({"a": "1"})
     assert content_hash(["ab"]) != content_hash(["a", "b"])
     assert content_hash([]) == "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
+
+
+def test_what_tags_were_moved_comes_back_but_is_no_part_of_the_set() -> None:
+    bare, told = Images(SOURCE, (IMAGE,)), Images(SOURCE, (IMAGE,), (Moved("registry:5000/app", "main", "sha256:" + "a" * 64),))
+    assert told.id == bare.id
+    assert told == bare
+    assert from_json(to_json(told)).moved == told.moved  # type: ignore[attr-defined]
+    old = {name: value for name, value in to_json(bare).items() if name != "moved"}
+    assert from_json(old) == bare, "a record from before tags were moved"
