@@ -67,6 +67,17 @@ def test_the_release_says_who_made_it_and_with_which_fence(site: Site, cluster: 
     assert labels["fence"] == "2"
 
 
+def test_names_of_fields_are_checked_where_chart_or_values_took_another_shape_and_once(site: Site, cluster: Cluster) -> None:
+    unchecked = "--disable-openapi-validation"
+    make(spec(), images(), site)
+    make(spec(), images("b"), site)
+    other = dataclasses.replace(spec(), values={**spec().values, "debug": "yes"})
+    make(other, images("c"), site)
+    (site.root / "chart" / "Chart.yaml").write_text("apiVersion: v2\nname: web\nversion: 1.0.1\n")
+    make(other, images("d"), site)
+    assert [unchecked in argv for argv in cluster.calls("upgrade")] == [False, True, False, False]
+
+
 def test_d04_what_crashes_is_explained_and_taken_back(site: Site, cluster: Cluster) -> None:
     make(spec(), images(), site)
     cluster.behaviour["sha256:" + "b" * 64] = "crash"
