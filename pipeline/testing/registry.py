@@ -70,6 +70,7 @@ class FakeRegistry:
         self.lifetime = 3600.0
         self.says_lifetime = False
         self.never_accepts = False
+        self.page = 1000  # tags in one answer
         self.lists_referrers = False  # as the OCI specification 1.1 has it; Gitea and distribution do not
         self.token_answer: tuple[bytes, str] | None = None
         self.blobs: dict[str, bytes] = {}

@@ -120,11 +120,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return 200 if path == "/v2/" else 404, {}, b"{}"
         repository, kind, name = unquote(match["repository"]), match["kind"], match["name"]
         if kind == "tags":
-            names = [tag for where, tag in registry.tags if where == repository]
-            return 200, {}, json.dumps({"name": repository, "tags": names}).encode()
+            return self._tags(repository)
         if kind == "referrers":
             return self._referrers(repository, name)
         return self._manifest(repository, name, body) if kind == "manifests" else self._blob(repository, name, body)
+
+    def _tags(self, repository: str) -> tuple[int, dict[str, str], bytes]:
+        query = parse_qs(urlsplit(self.path).query)
+        names = sorted(tag for where, tag in self.registry.tags if where == repository and tag > query.get("last", [""])[0])
+        page = names[: self.registry.page]
+        link = {"Link": f'</v2/{repository}/tags/list?last={page[-1]}&n=1000>; rel="next"'} if len(names) > len(page) else {}
+        return 200, link, json.dumps({"name": repository, "tags": page}).encode()
 
     def _token(self) -> tuple[int, dict[str, str], bytes]:
         registry = self.registry

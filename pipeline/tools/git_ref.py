@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.artifacts import Source
@@ -14,6 +14,7 @@ from pipeline.tools.tags import Ref
 # one process for time, branch and tags; no setting of the user's hides a ref or adds a line
 LOG = ("log", "-1", "--no-show-signature", "--decorate=full", "--format=%ct %D")
 DECORATED = ("--decorate-refs=HEAD", "--decorate-refs=refs/heads/*", "--decorate-refs=refs/tags/*")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 PULL = re.compile(r"refs/pull/([0-9]+)/(?:merge|head)")
 
 
@@ -45,3 +46,17 @@ def in_actions(found: Ref, name: str) -> Ref:
     branch = name.removeprefix("refs/heads/") if name.startswith("refs/heads/") else ""
     tags = (name.removeprefix("refs/tags/"),) if name.startswith("refs/tags/") else ()
     return Ref(found.commit, branch, tags, int(pull[1]) if pull else 0, found.time, found.dirty)
+
+
+def is_ancestor(source: Source, program: str = "git") -> Callable[[str, str], bool | None]:
+    """Whether a first commit is in the history of a second, as the working copy of `source` knows it; None where it does not know one
+    of them (a shallow clone, another repository)."""
+
+    def asked(older: str, newer: str) -> bool | None:
+        if not (COMMIT.fullmatch(older) and COMMIT.fullmatch(newer)):
+            return None
+        process = Repository(Path(source.path), program).start("merge-base", "--is-ancestor", older, newer)
+        process.communicate()
+        return {0: True, 1: False}.get(process.returncode)
+
+    return asked

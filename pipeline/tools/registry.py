@@ -7,6 +7,7 @@ the registry itself. Retries are the runner's. Source: OCI distribution specific
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ TYPES = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.oci.image.index.v1+json",
 )
+PAGES = 20  # of tags
+NEXT = re.compile(r"<([^<>\s]*)>\s*;[^,]*\brel=\"?next\b", re.IGNORECASE)  # RFC 8288, as the specification has it for tags
 ACCEPT = {"Accept": ", ".join(TYPES)}
 
 
@@ -164,13 +167,22 @@ class Client:
         return None if answer.status == 404 else answer.body
 
     def tags(self, repository: str) -> tuple[str, ...]:
-        """The repository's tags, at most the first 1000; none where there is no such repository."""
-        answer = self._ask("GET", repository, "tags/list?n=1000", {}, cap=MANIFEST_CAP)
-        try:
-            names = [] if answer.status == 404 else json.loads(answer.body).get("tags") or []
-        except (ValueError, AttributeError) as error:
-            raise IntegrityError(f"{self.origin} gave no list of tags for {repository}", cause=str(error)) from error
-        return tuple(name for name in names if isinstance(name, str) and references.TAG.fullmatch(name))
+        """The repository's tags, page by page, at most the first PAGES times 1000; none where there is no such repository."""
+        names: list[str] = []
+        path = "tags/list?n=1000"
+        for _ in range(PAGES):
+            answer = self._ask("GET", repository, path, {}, cap=MANIFEST_CAP)
+            try:
+                page = [] if answer.status == 404 else json.loads(answer.body).get("tags") or []
+            except (ValueError, AttributeError) as error:
+                raise IntegrityError(f"{self.origin} gave no list of tags for {repository}", cause=str(error)) from error
+            names += [name for name in page if isinstance(name, str) and references.TAG.fullmatch(name)]
+            # of the next page's address only its query is taken: the place is known
+            more = NEXT.search(answer.headers.get("link", ""))
+            if not more or not page:
+                break
+            path = f"tags/list?{urlsplit(more[1]).query}"
+        return tuple(dict.fromkeys(names))
 
     def close(self) -> None:
         self.origin.close()

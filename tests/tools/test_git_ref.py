@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.artifacts import Source
 from pipeline.source.look import snapshot
-from pipeline.tools.git_ref import ref_of
+from pipeline.tools.git_ref import is_ancestor, ref_of
 from pipeline.tools.tags import Ref
 
 WHEN = {"GIT_AUTHOR_DATE": "1700000000 +0200", "GIT_COMMITTER_DATE": "1700000123 +0200"}
@@ -81,3 +81,17 @@ def test_in_actions_the_run_s_own_ref_counts(source: Source, name: str, ref: dic
 def test_in_actions_another_commit_than_the_run_s_is_asked_of_git(source: Source) -> None:
     env = {"GITHUB_ACTIONS": "true", "GITHUB_SHA": "0" * 40, "GITHUB_REF": "refs/tags/v1.2.3"}
     assert ref_of(source, env=env) == Ref(source.commit, "main", time=1700000123)
+
+
+def test_ancestors_by_git_s_history(source: Source) -> None:
+    root, known = Path(source.path), is_ancestor(source)
+    git(root, "commit", "--quiet", "--allow-empty", "--message=b")
+    newer = git(root, "rev-parse", "HEAD")
+    git(root, "checkout", "--quiet", "-b", "other", source.commit)
+    git(root, "commit", "--quiet", "--allow-empty", "--message=c")
+    aside = git(root, "rev-parse", "HEAD")
+    assert known(source.commit, newer) is True
+    assert known(newer, source.commit) is False
+    assert known(newer, aside) is False
+    assert known(source.commit, "0" * 40) is None
+    assert known(source.commit, "--all") is None

@@ -335,3 +335,21 @@ def test_p03_p04_a_5xx_is_transient_and_for_a_write_ambiguous() -> None:
         with pytest.raises(Ambiguous):
             asking.put_manifest(REPOSITORY, "v2", manifest)
         assert asking.head(REPOSITORY, "v2") == manifest.digest
+
+
+def test_all_pages_of_the_tags_are_read() -> None:
+    with FakeRegistry() as registry:
+        for number in range(7):
+            registry.put(REPOSITORY, f"v{number}")
+        registry.page = 3
+        assert client(registry).tags(REPOSITORY) == tuple(f"v{number}" for number in range(7))
+        assert len(registry.seen("GET", "tags/list")) == 3
+
+
+def test_n02_a_next_page_elsewhere_is_looked_for_at_home() -> None:
+    with FakeRegistry() as registry:
+        registry.put(REPOSITORY, "v1")
+        link = {"Link": '<http://169.254.169.254/steal?last=v1&n=5>; rel="next"'}
+        registry.fault("GET", "tags/list", status=200, headers=link, body=b'{"tags": ["v0"]}')
+        assert client(registry).tags(REPOSITORY) == ("v0",)
+        assert [asked.path for asked in registry.seen("GET", "tags/list")][-1] == f"/v2/{REPOSITORY}/tags/list?last=v1&n=5"
