@@ -14,6 +14,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.drivers import driver, drivers
 from pipeline.errors import ConfigError
 from pipeline.events import Sink
+from pipeline.places import Builder, Docker
 from pipeline.records import Records
 from pipeline.stage import VERBS, Cluster, Driver, HostSpec, Plan, Registry, Remote, Site, Stage
 from pipeline.yamlfile import Document, keys_like, read
@@ -35,6 +36,8 @@ class SiteFile:
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
+    builders: Mapping[str, Builder] = field(default_factory=dict)
+    dockers: Mapping[str, Docker] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class Blueprint:
             clusters=found.clusters,
             tools=found.tools,
             values=found.values,
+            builders=found.builders,
+            dockers=found.dockers,
             records=Records(self.records_path, clock),
             clock=clock,
             sink=sink,

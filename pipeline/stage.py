@@ -17,6 +17,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.errors import ConfigError
 from pipeline.events import Event, Sink, What
 from pipeline.failpoint import failpoint
+from pipeline.places import Builder, Docker
 from pipeline.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Site:
     secrets: Secrets = field(default_factory=Secrets)
     clock: Clock = field(default_factory=SystemClock)
     sink: Sink = lambda _event: None
+    builders: Mapping[str, Builder] = field(default_factory=dict)
+    dockers: Mapping[str, Docker] = field(default_factory=dict)
     shared: dict[str, Any] = field(default_factory=dict)  # connections that stages of one process share, by name
     _making: dict[str, threading.RLock] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -123,6 +126,12 @@ class Site:
 
     def cluster(self, name: str) -> Cluster:
         return _named("cluster", name, self.clusters)
+
+    def builder(self, name: str) -> Builder:
+        return _named("builder", name, self.builders)
+
+    def docker(self, name: str) -> Docker:
+        return _named("docker", name, self.dockers)
 
     def tool(self, name: str) -> str:
         """The program to call for `name`: the site's own path, or the name itself, found on PATH."""

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pipeline"
 LAYERS = (
-    ("errors", "artifacts", "clock", "events", "failpoint"),
+    ("errors", "artifacts", "clock", "events", "failpoint", "places"),
     ("yamlfile", "records", "secrets", "retry", "host", "source"),
     ("schema", "stage"),
     ("testing", "tools"),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 BASE = Path("/sys/fs/cgroup")
 PARENT = "k8s.io"  # containerd's name for what the kubelet asks of it; shared with any other containerd of this machine
+OWN = "pipeline-lab-{}"  # of what BuildKit and Docker run
 
 
 def containers(lab: Lab) -> set[str]:
@@ -28,6 +29,7 @@ def folders(lab: Lab) -> list[Path]:
     """Their cgroups in every hierarchy: one on cgroup v2, one per controller on v1; the innermost first."""
     parents = [path / PARENT for path in (BASE, *BASE.glob("*/")) if (path / PARENT).is_dir()]
     tops = [parent / name for parent in parents for name in containers(lab) if (parent / name).is_dir()]
+    tops += [path / OWN.format(lab.id) for path in (BASE, *BASE.glob("*/")) if (path / OWN.format(lab.id)).is_dir()]
     return [path for top in tops for path in (*sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts)), top)]
 
 

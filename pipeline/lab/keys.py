@@ -88,6 +88,16 @@ def certificates(lab: Lab) -> None:
     (folder / "complete").touch()
 
 
+def signing_key(path: Path) -> None:
+    """A key and its own certificate at `path`.key and `path`.crt, made where there is none."""
+    if path.with_name(path.name + ".crt").exists():
+        return
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    _store(path, key, _sign("pipeline-lab tokens", "", key, None, None, ()))
+
+
 def ca_identity(lab: Lab) -> str:
     """The cluster's identity: `sha256:` and the hash of its authority's certificate (DER)."""
     body = "".join(line for line in (lab.state / "pki" / "ca.crt").read_text().splitlines() if not line.startswith("-----"))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HOME = Path("/var/lib/pipeline-lab")  # short: the paths of unix sockets end at 107 bytes
 POOL = ipaddress.ip_network("10.211.0.0/16")  # each lab takes one /30 of it
-PREFERRED = {"ssh": 2201, "git": 30022, "registry": 32166, "database": 5432}
+PREFERRED = {"ssh": 2201, "git": 30022, "registry": 32166, "database": 5432, "ghcr": 32170, "hub": 32171, "tokens": 32172}
 NODE_SSH, API, INGRESS, INGRESS_PING = 2202, 6443, 8000, 8001  # on the node's own address: nobody else listens there
 NODE = "railiance01"
 APP_OWNER, APP = "coulomb", "ihp-railiance-probe"
@@ -39,6 +39,9 @@ class Lab:
     git: int
     registry: int
     database: int
+    ghcr: int = PREFERRED["ghcr"]
+    hub: int = PREFERRED["hub"]
+    tokens: int = PREFERRED["tokens"]
 
     @property
     def state(self) -> Path:
@@ -59,6 +62,14 @@ class Lab:
     @property
     def registry_address(self) -> str:
         return f"{self.host}:{self.registry}"
+
+    @property
+    def ghcr_address(self) -> str:
+        return f"{self.host}:{self.ghcr}"
+
+    @property
+    def hub_address(self) -> str:
+        return f"{self.host}:{self.hub}"
 
     @property
     def site(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
-from pipeline.lab import NodeStatus, gitea, kubeapi, layout, traefik
+from pipeline.lab import NodeStatus, engine, gitea, hub, kubeapi, layout, traefik
 from pipeline.lab.layout import API, INGRESS, NODE_SSH
 from pipeline.lab.machine import recorded
 from pipeline.lab.process import answers_ssh, answers_tcp
@@ -72,5 +72,10 @@ def _programs(lab: Lab) -> dict[str, tuple[str, str, Callable[[], str]]]:
         "containerd": ("container runtime", "on the node", alive),
         "kubelet": ("kubelet", f"{node}:10250", lambda: kubeapi.node_ready(lab)),
         "kube-proxy": ("services", "on the node", alive),
+        "hub": ("registries with tokens (ghcr, hub)", f"{lab.ghcr_address}, {lab.hub_address}", lambda: hub.healthy(lab)),
+        "registry-ghcr": ("what ghcr stores", "behind hub", alive),
+        "registry-hub": ("what hub stores", "behind hub", alive),
+        "buildkitd": ("BuildKit", str(engine.buildkit_socket(lab)), lambda: engine.buildkit_answers(lab)),
+        "dockerd": ("Docker on the node", str(engine.docker_socket(lab)), lambda: engine.docker_answers(lab)),
         "traefik": ("ingress", f"http://{node}:{INGRESS}", lambda: traefik.healthy(lab)),
     }

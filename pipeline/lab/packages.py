@@ -20,6 +20,8 @@ NEEDED = {
     "registry": ("git", "gcc", "libc6-dev"),
     "cluster": ("containerd", "runc", "containernetworking-plugins", "iptables", "conntrack", "busybox-static", "openssh-server", "mount"),
     "database": ("postgresql",),
+    "hub": ("docker-registry", "skopeo", "debootstrap", "dpkg"),
+    "docker": ("docker.io", "runc", "iptables"),
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/pipeline-lab.conf")

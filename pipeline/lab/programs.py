@@ -91,6 +91,9 @@ RECIPES = {
             extras=(("templates", "static/templates"), ("options", "static/options"), ("public", "static/public")), cflags="-O1",
         ),
         Recipe("helm", 80, "helm.sh/helm/v4", "v4.3.1", "helm.sh/helm/v4/cmd/helm"),
+        Recipe("buildkitd", 110, "github.com/moby/buildkit", "v0.27.1", "github.com/moby/buildkit/cmd/buildkitd"),
+        Recipe("buildx", 80, "github.com/docker/buildx", "v0.30.1", "github.com/docker/buildx/cmd/buildx"),
+        Recipe("hub", 15),
         Recipe("helm3", 70, "helm.sh/helm/v3", "v3.22.0", "helm.sh/helm/v3/cmd/helm"),
         Recipe(
             "traefik", 110, "github.com/traefik/traefik/v3", "v3.6.7", "github.com/traefik/traefik/v3/cmd/traefik",

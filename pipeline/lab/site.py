@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pipeline.lab import engine, hub
 from pipeline.lab.layout import APP_OWNER, INGRESS, NODE, NODE_SSH, Lab
 
 if TYPE_CHECKING:
@@ -38,6 +39,17 @@ def site(lab: Lab, parts: AbstractSet[str], ca: str = "") -> dict[str, Any]:
             }
         }  # fmt: skip
         result["tools"] = {"helm": lab.bin("helm"), "kubectl": lab.bin("kubectl")}
+    if "hub" in parts:
+        for face in hub.SERVICES:
+            result.setdefault("registries", {})[face] = {
+                "address": lab.ghcr_address if face == "ghcr" else lab.hub_address, "scheme": "http",
+                "realm": "follow" if face == "ghcr" else hub.realm(lab, face),
+                "username": "lab", "password": f"file:{state}/{hub.password_file('lab')}",
+            }  # fmt: skip
+    if "docker" in parts:
+        result.setdefault("tools", {})["buildx"] = lab.bin("buildx")
+        result["builders"] = {"lab": {"address": f"unix://{engine.buildkit_socket(lab)}", "platforms": ["linux/amd64", "linux/arm64"]}}
+        result["dockers"] = {NODE: {"address": f"unix://{engine.docker_socket(lab)}", "host": lab.address}}
     values = {"session_secret": f"file:{state}/session-secret"}
     if "database" in parts:
         values["database_url"] = f"file:{state}/database-url"

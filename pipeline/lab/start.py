@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.lab import (
+    base,
     cgroups,
     cluster,
     database,
+    engine,
     gitea,
+    hub,
     keys,
     layout,
     network,
@@ -29,21 +32,25 @@ from pipeline.lab import (
     traefik,
 )
 from pipeline.lab.layout import Lab, write
-from pipeline.lab.machine import machines
+from pipeline.lab.machine import Machine, machines
 from pipeline.lab.process import answers_ssh
 from pipeline.lab.site import site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PROGRAMS = {"host": (), "database": (), "registry": ("gitea",), "cluster": ("kubelab", "traefik", "helm")}
+PROGRAMS = {
+    "host": (), "database": (), "registry": ("gitea",), "cluster": ("kubelab", "traefik", "helm"), "hub": ("hub",),
+    "docker": ("buildkitd", "buildx"),
+}  # fmt: skip
+BUILT_FIRST = ("cluster", "registry", "docker", "hub")
 LINKS = {"kubelab": ("kubectl", "crictl")}
 
 
 def up(root: Path, parts: frozenset[str], say: Callable[[str], None], mend: bool) -> Path:
     """See `pipeline.lab.up`."""
     begun = time.monotonic()
-    wanted = [name for part in ("cluster", "registry") if part in parts for name in PROGRAMS[part]]
+    wanted = _wanted(parts)
     cold = [name for name in wanted if not any((toolchain.cache() / "programs").glob(f"{name}-*/{name}"))]
     preflight.check(preflight.gather(toolchain.cache(), bool(cold)))
     lab = layout.choose(root)
@@ -70,7 +77,7 @@ class Start:
 
     def run(self) -> None:
         """Start what `parts` name. Raises the first error; builds that it makes pointless end with it."""
-        wanted = [name for part in ("cluster", "registry") if part in self.parts for name in PROGRAMS[part]]
+        wanted = _wanted(self.parts)
         # two builds at a time: while one links on a single core, or waits for a download, the other compiles
         with ThreadPoolExecutor(2, "build") as builders, ThreadPoolExecutor(8, "start") as starters:
             try:
@@ -103,7 +110,22 @@ class Start:
             jobs.append(starters.submit(lambda: gitea.start(lab, shared, built["gitea"].result())))
         if "cluster" in self.parts:
             jobs.append(starters.submit(self._cluster, built))
+        if "hub" in self.parts:
+            jobs.append(starters.submit(self._hub, built, shared))
+        if "docker" in self.parts:
+            jobs.append(starters.submit(self._buildkit, built, build))
+            jobs.append(starters.submit(engine.start_docker, lab, kube))
         return jobs
+
+    def _buildkit(self, built: dict[str, Future[Path]], machine: Machine) -> None:
+        built["buildkitd"].result()
+        engine.start_buildkit(self.lab, machine)
+
+    def _hub(self, built: dict[str, Future[Path]], machine: Machine) -> None:
+        layout = base.ensure(say=self.say, env=self.lab.mark())
+        built["hub"].result()
+        hub.start(self.lab, machine)
+        hub.seed(self.lab, layout)
 
     def _program(self, name: str) -> Path:
         home = programs.ensure(name, say=self.say, env=self.lab.mark(), stop=self.stop)
@@ -133,6 +155,11 @@ class Start:
             node.start(lab, machine)
             ingress.result()
         server.until(lambda: answers_ssh(lab.address, layout.NODE_SSH), 15)
+
+
+def _wanted(parts: frozenset[str]) -> list[str]:
+    """The programs of these parts, in the order in which they are built."""
+    return [name for part in BUILT_FIRST if part in parts for name in PROGRAMS[part]]
 
 
 def install(lab: Lab, program: Path, name: str) -> None:

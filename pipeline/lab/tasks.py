@@ -24,14 +24,15 @@ def collection(
     """
     help_root = {"json": "as JSON on stdout"}
 
-    @task
+    @task(help={"with": "parts beside those of the main system, with commas between them: docker,hub"})
     @polite
-    def up(_c: Context) -> None:
+    def up(_c: Context, with_: str = "") -> None:
         """Start every node of the blueprint, real, on this machine; prints the site file. Installs and builds what is missing first."""
         from pipeline import lab
 
+        more = frozenset(word.strip() for word in with_.split(",") if word.strip())
         with story() as say:
-            print(lab.up(home(), say=say))
+            print(lab.up(home(), parts=lab.ALL | more, say=say))
 
     @task(help=help_root)
     @polite

@@ -1,0 +1,3 @@
+module lab/hub
+
+go 1.26
