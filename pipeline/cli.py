@@ -16,6 +16,8 @@ from pipeline.ending import cli
 from pipeline.errors import PipelineError
 from pipeline.lab.tasks import collection as lab_tasks
 from pipeline.line import home, polite
+from pipeline.menu import announce
+from pipeline.menu import task_for as blueprints_task
 from pipeline.operate import tasks as operator_tasks
 
 HELP = {
@@ -51,7 +53,9 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
         found.add_task(each())
     for operators in operator_tasks(cli, tasks.site, _print_json, HELP):
         found.add_task(operators)
+    found.add_task(blueprints_task(cli, _print_json, lambda: tasks.home() / config, blueprint))
     found.add_collection(lab_tasks(cli, _print_json, _story, tasks.home))
+    announce(program, found, lambda: tasks.home() / config, blueprint)
     return found
 
 

@@ -22,7 +22,7 @@ LAYERS = (
     ("runner",),
     ("sync", "build", "push", "deploy", "verify", "drivers"),
     ("plan",),
-    ("chain", "line", "report", "lab", "doctor"),
+    ("chain", "line", "menu", "report", "lab", "doctor"),
     ("operate", "ending"),
     ("cli",),
 )
