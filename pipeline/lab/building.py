@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from pipeline.lab.programs import Recipe
 
-HERE = Path(__file__).parent
-
 
 @dataclass(frozen=True)
 class Builder:
@@ -67,7 +65,7 @@ class Builder:
         """Fill `source` with the module that is built; gives the folder of the module it stands on."""
         recipe = self.recipe
         if not recipe.module:
-            shutil.copytree(HERE / recipe.name, self.source)
+            shutil.copytree(recipe.source, self.source)
             return self.source
         self.source.mkdir()
         info = json.loads(self._go("mod", "download", "-json", f"{recipe.module}@{recipe.version}"))

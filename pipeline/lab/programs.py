@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import content_hash
 from pipeline.errors import ConfigError
-from pipeline.lab import toolchain
+from pipeline.lab import hollow_tofu, toolchain
 from pipeline.lab.building import Builder
 from pipeline.lab.layout import flocked
 
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Recipe:
-    """A program from a Go module, or (without `module`) from the folder `name` beside this file.
+    """A program from a Go module, or (without `module`) from the folder `name` beside this file, or from `folder`.
 
     `usual` is how long a cold build takes on two cores, in seconds; `link` are words for the linker, `extras` are paths of the
     module that travel with the program. Each of `hollow` is (module, file, text): that module is built with that file replaced.
@@ -43,6 +43,12 @@ class Recipe:
     flags: tuple[str, ...] = ("-gcflags=all=-l -dwarf=false",)
     cflags: str = ""
     extras: tuple[tuple[str, str], ...] = ()
+    folder: str = ""
+
+    @property
+    def source(self) -> Path:
+        """Where the files of a program without `module` are."""
+        return Path(self.folder) if self.folder else HERE / self.name
 
 
 # Traefik can ask 170 DNS providers for certificates. Their clients are half of what it compiles, and the lab has no certificates.
@@ -91,9 +97,14 @@ RECIPES = {
             extras=(("templates", "static/templates"), ("options", "static/options"), ("public", "static/public")), cflags="-O1",
         ),
         Recipe("helm", 80, "helm.sh/helm/v4", "v4.3.1", "helm.sh/helm/v4/cmd/helm"),
+        Recipe("kubecfg", 70, "github.com/kubecfg/kubecfg", "v0.34.3", "github.com/kubecfg/kubecfg", link="-X main.version=v0.34.3"),
         Recipe("buildkitd", 110, "github.com/moby/buildkit", "v0.27.1", "github.com/moby/buildkit/cmd/buildkitd"),
         Recipe("buildx", 80, "github.com/docker/buildx", "v0.30.1", "github.com/docker/buildx/cmd/buildx"),
         Recipe("hub", 15),
+        Recipe(
+            "tofu", 75, hollow_tofu.MODULE, "v1.12.6", "github.com/opentofu/opentofu/cmd/tofu", hollow=hollow_tofu.HOLLOW,
+            link="-X github.com/opentofu/opentofu/version.dev=no",
+        ),
         Recipe("helm3", 70, "helm.sh/helm/v3", "v3.22.0", "helm.sh/helm/v3/cmd/helm"),
         Recipe(
             "traefik", 110, "github.com/traefik/traefik/v3", "v3.6.7", "github.com/traefik/traefik/v3/cmd/traefik",
@@ -111,35 +122,40 @@ RECIPES = {
 
 def key(recipe: Recipe, go_version: str, source: str = "") -> str:
     """The name of one build: equal keys, equal programs."""
-    known = {name: value for name, value in recipe.__dict__.items() if value and name != "usual"}
+    known = {name: value for name, value in recipe.__dict__.items() if value and name not in ("usual", "folder")}
     return content_hash([known, go_version, source])[:16]
 
 
 def find(name: str, go_version: str) -> Path:
     """The folder where the program lies, or will lie once it is built."""
-    recipe = RECIPES[name]
-    return toolchain.cache() / "programs" / f"{name}-{key(recipe, go_version, _own_source(recipe))}"
+    return _home(RECIPES[name], go_version)
+
+
+def _home(recipe: Recipe, go_version: str) -> Path:
+    return toolchain.cache() / "programs" / f"{recipe.name}-{key(recipe, go_version, _own_source(recipe))}"
 
 
 def ensure(
-    name: str, *, say: Callable[[str], None] = print, env: Mapping[str, str] | None = None, stop: threading.Event | None = None
+    name: str | Recipe, *, say: Callable[[str], None] = print, env: Mapping[str, str] | None = None, stop: threading.Event | None = None
 ) -> Path:
-    """The folder that holds program `name` (and its extras), built if it is not in the cache.
+    """The folder that holds program `name` (and its extras), or that of a recipe of the caller's own, built if it is not in the cache.
 
     Two callers never build the same program twice. `env` is the environment of the build, `stop` ends it early.
     Raises ConfigError, BuildError, Cancelled.
     """
-    if name not in RECIPES:
+    if isinstance(name, str) and name not in RECIPES:
         raise ConfigError(f"the lab has no program {name!r}", mend="it has " + ", ".join(sorted(RECIPES)))
+    recipe = RECIPES[name] if isinstance(name, str) else name
+    name = recipe.name
     compiler, version = toolchain.go(say)
-    home = find(name, version)
+    home = _home(recipe, version)
     if (home / name).exists():
         return home
     lock = toolchain.cache() / "building" / name
     lock.mkdir(parents=True, exist_ok=True)
     with flocked(lock, wait=3600, waiting=lambda: say(f"{name}: another lab is building it, waiting")):
         if not (home / name).exists():
-            builder = Builder(RECIPES[name], compiler, lock, dict(os.environ if env is None else env), say, stop or threading.Event())
+            builder = Builder(recipe, compiler, lock, dict(os.environ if env is None else env), say, stop or threading.Event())
             builder.build(home)
             _prune(name, home.parent)
     return home
@@ -155,5 +171,5 @@ def _prune(name: str, programs: Path, keep: int = 3) -> None:
 def _own_source(recipe: Recipe) -> str:
     if recipe.module:
         return ""
-    files = sorted(path for path in (HERE / recipe.name).iterdir() if path.is_file())
+    files = sorted(path for path in recipe.source.iterdir() if path.is_file())
     return hashlib.sha256(b"\0".join(path.name.encode() + b"\0" + path.read_bytes() for path in files)).hexdigest()
