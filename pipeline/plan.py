@@ -14,6 +14,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.drivers import driver, drivers
 from pipeline.errors import ConfigError
 from pipeline.events import Sink
+from pipeline.generate.spec import Ci
 from pipeline.places import Builder, Docker
 from pipeline.records import Records
 from pipeline.stage import VERBS, Cluster, Driver, HostSpec, Plan, Registry, Remote, Site, Stage
@@ -45,7 +46,8 @@ class BlueprintFile:
     """An application's way to its release: `app` names it, `stages` are its steps by verb, `environment` is the overlay taken where
     none is named.
 
-    `site` is the site file, relative to the working copy; `protected` environments are only used when they are named.
+    `site` is the site file, relative to the working copy; `protected` environments are only used when they are named. `ci` is the
+    workflow that publishes the images.
     """
 
     app: str
@@ -53,6 +55,7 @@ class BlueprintFile:
     environment: str = ""
     site: str = "config/site.yml"
     protected: bool = False
+    ci: Ci | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,23 @@ def load(config: Path | str, name: str = "", env: str = "") -> Blueprint:
     plan = tuple(_stage(document, verb) for verb in found.stages)
     _check_order(document, plan)
     return Blueprint(name, chosen, found.app, folder.parent, plan, folder.parent / found.site, document)
+
+
+def ci_of(config: Path | str, name: str) -> tuple[Ci, Any] | None:
+    """The section `ci` of a blueprint and the options of its build stage (or None), with the overlay that the section names and no other.
+
+    None where the blueprint has no such section. Raises ConfigError as `load` does.
+    """
+    folder = Path(config).absolute()
+    document = read(folder / f"{_file_name('blueprint', name)}.yml")
+    if not isinstance(document.data, dict) or not document.data.get("ci"):
+        return None
+    ci: Ci = schema.build(Ci, document, ("ci",))
+    if ci.overlay:
+        document = document.under(read(folder / f"{name}.{_file_name('environment', ci.overlay)}.yml"))
+        ci = schema.build(Ci, document, ("ci",))
+    stages = document.data.get("stages")
+    return ci, _stage(document, "build").spec if isinstance(stages, dict) and "build" in stages else None
 
 
 def blueprints(folder: Path) -> list[str]:

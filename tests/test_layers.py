@@ -20,9 +20,9 @@ LAYERS = (
     ("schema", "stage"),
     ("testing", "tools"),
     ("runner",),
-    ("sync", "build", "push", "deploy", "verify", "drivers"),
+    ("sync", "build", "push", "deploy", "verify", "drivers", "generate"),
     ("plan",),
-    ("chain", "line", "menu", "report", "lab", "doctor"),
+    ("chain", "line", "menu", "report", "lab", "doctor", "ci"),
     ("operate", "ending"),
     ("cli",),
 )
