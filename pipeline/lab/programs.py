@@ -101,6 +101,8 @@ RECIPES = {
         Recipe("buildkitd", 110, "github.com/moby/buildkit", "v0.27.1", "github.com/moby/buildkit/cmd/buildkitd"),
         Recipe("buildx", 80, "github.com/docker/buildx", "v0.30.1", "github.com/docker/buildx/cmd/buildx"),
         Recipe("hub", 15),
+        Recipe("actionlint", 10, "github.com/rhysd/actionlint", "v1.7.12", "github.com/rhysd/actionlint/cmd/actionlint"),
+        Recipe("act", 60, "github.com/nektos/act", "v0.2.89", "github.com/nektos/act"),
         Recipe(
             "tofu", 75, hollow_tofu.MODULE, "v1.12.6", "github.com/opentofu/opentofu/cmd/tofu", hollow=hollow_tofu.HOLLOW,
             link="-X github.com/opentofu/opentofu/version.dev=no",
