@@ -1,4 +1,4 @@
-"""A chart folder, of the working copy or of an installed package: checked before helm reads it, and named by its content."""
+"""A chart, of the working copy, an installed package or a registry: checked before helm reads it, and named by its content."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.deploy.spec import SCHEME, Helm
 from pipeline.errors import ConfigError
+from pipeline.stage import Site
 from pipeline.tools.helm import LIMIT
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -26,12 +28,32 @@ KEPT_OUT = (".git", ".DS_Store")
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart on disk: its folder, its files (relative name and content), and `digest` over all of them."""
+    """A chart: `folder` is where it lies, the folder itself or an archive, and what helm is given. Its files by relative name and content;
+    `digest` names all of them, of a chart in a registry with the version before it: 1.2.3@sha256:…"""
 
     folder: Path
     name: str
+    version: str
     files: tuple[tuple[str, bytes], ...]
     digest: str
+
+
+def identity(spec: Helm, site: Site) -> str:
+    """What names the chart's content: see `Chart.digest`. Of a chart in a registry nothing is pulled. Raises as `read` and `oci.named`."""
+    if not spec.chart.startswith(SCHEME):
+        return read(site.root, spec.chart).digest
+    from pipeline.deploy import oci  # a chart in a folder, the usual case, asks no registry
+
+    return str(oci.named(spec, site))
+
+
+def whole(spec: Helm, site: Site) -> Chart:
+    """The chart with its files. Raises as `read` and `oci.pulled`."""
+    if not spec.chart.startswith(SCHEME):
+        return read(site.root, spec.chart)
+    from pipeline.deploy import oci
+
+    return oci.pulled(spec, site)
 
 
 def place(root: Path, folder: str) -> tuple[Path, Path]:
@@ -78,7 +100,7 @@ def read(root: Path, folder: str) -> Chart:
     digest = hashlib.sha256()
     for name, content in files:
         digest.update(f"{len(name)} {name} {len(content)} ".encode() + content)
-    return Chart(path, _metadata(files, folder), tuple(files), digest.hexdigest()[:LENGTH])
+    return Chart(path, *metadata(tuple(files), folder), tuple(files), digest.hexdigest()[:LENGTH])
 
 
 def check_size(chart: Chart, values: Mapping[str, Any]) -> None:
@@ -100,19 +122,26 @@ def check_size(chart: Chart, values: Mapping[str, Any]) -> None:
     )
 
 
-def _metadata(files: list[tuple[str, bytes]], folder: str) -> str:
+def metadata(files: tuple[tuple[str, bytes], ...], where: str) -> tuple[str, str]:
+    """(name, version) of a chart; `where` is how errors call it. Raises ConfigError as `read` says."""
+    about = description(files, f"{where}/Chart.yaml")
+    return str(about["name"]), str(about["version"])
+
+
+def description(files: tuple[tuple[str, bytes], ...], where: str) -> dict[str, Any]:
+    """What Chart.yaml says; `where` is how errors call it. Raises ConfigError where it is none, or name or version are not safe."""
     import yaml
 
     text = dict(files)["Chart.yaml"]
     try:
         loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if len(text) < SUSPECT else None  # noqa: S506
     except yaml.YAMLError as error:
-        raise ConfigError(f"{folder}/Chart.yaml is not YAML", cause=str(error), mend="correct it") from error
+        raise ConfigError(f"{where} is not YAML", cause=str(error), mend="correct it") from error
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{folder}/Chart.yaml is not a chart's description", mend="it holds apiVersion, name and version")
+        raise ConfigError(f"{where} is not a chart's description", mend="it holds apiVersion, name and version")
     name, version = str(loaded.get("name", "")), str(loaded.get("version", ""))
     if not NAME.fullmatch(name):
-        raise ConfigError(f"{folder}/Chart.yaml: name {name!r} is not a chart's name", mend="lower-case letters, digits and '-'")
+        raise ConfigError(f"{where}: name {name!r} is not a chart's name", mend="lower-case letters, digits and '-'")
     if not VERSION.fullmatch(version):
-        raise ConfigError(f"{folder}/Chart.yaml: version {version!r} is not a version", mend="write it as 1.2.3 (semver.org)")
-    return name
+        raise ConfigError(f"{where}: version {version!r} is not a version", mend="write it as 1.2.3 (semver.org)")
+    return loaded

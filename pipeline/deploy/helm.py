@@ -20,7 +20,7 @@ from pipeline.tools.kube import connect
 def find(spec: Helm, images: Images, site: Site) -> Finding:
     """Whether the release is live as it is wanted: two requests on one connection."""
     kube = connect(site, spec.cluster)
-    want = values.wanted(spec, images, chart.read(site.root, spec.chart), site)
+    want = values.wanted(spec, images, chart.identity(spec, site), site)
     revisions = history.read(kube, spec.namespace, spec.release)
     newest = revisions[0] if revisions else None
     now = history.deployments(kube, spec.namespace, spec.release) if newest else []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-from pipeline.deploy import chart, values
-from pipeline.deploy.spec import Helm
+from pipeline.deploy import chart, layers, typos, values
+from pipeline.deploy.spec import SCHEME, Helm
 from pipeline.errors import ConfigError
 from pipeline.stage import Site
 from pipeline.tools.kubeconfig import access_of
@@ -17,9 +17,28 @@ def check(spec: Helm, site: Site) -> None:
     access_of(site, spec.cluster)
     for host in filter(None, (cluster.tunnel, cluster.node)):
         site.host(host)
-    chart.read(site.root, spec.chart)
-    values.check_words(spec.values, "values", ("secret",))
+    _chart(spec, site)
     values.secret_data(spec.secret, site)
     helm = site.tool("helm")
     if shutil.which(helm) is None:
         raise ConfigError(f"{helm} cannot be run: it is not there", mend="install Helm 3.13 or later, or name it in the site's tools")
+
+
+def _chart(spec: Helm, site: Site) -> None:
+    """The chart where it lies here, and all that is said of its values."""
+    here = spec.chart
+    if spec.chart.startswith(SCHEME):
+        from pipeline.deploy import oci
+
+        oci.place(spec.chart, site)
+        here = spec.source
+    found = layers.read(site.root, spec.values_files, spec.values)
+    merged = found.merged(_checked)
+    made = chart.read(site.root, here) if here else None
+    if made and not spec.version:
+        typos.check(made, merged, found)
+
+
+def _checked(text: str, place: str) -> str:
+    values.check_words(text, place, ("secret",))
+    return text

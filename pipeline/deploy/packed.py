@@ -1,4 +1,4 @@
-"""A chart as one file: packed so that the same content gives the same bytes, and read without writing anything to disk.
+"""A chart as one file and as a registry has it: the same content gives the same bytes; read without writing anything to disk.
 
 Layout: a gzipped tar whose members all lie in a folder of the chart's name, as helm.sh/helm/v4/pkg/chart/loader/archive reads it.
 """
@@ -8,17 +8,25 @@ from __future__ import annotations
 import fnmatch
 import gzip
 import io
+import json
 import re
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+from pipeline.deploy import chart
 from pipeline.errors import ConfigError, IntegrityError
+from pipeline.tools import references
 
 LARGEST = 32 << 20  # bytes of all files of a chart
 MOST = 5_000  # files of a chart
 IGNORE = ".helmignore"
 APP_VERSION = re.compile(rb"^appVersion:.*\n?", re.MULTILINE)
+# Source of the media types: helm.sh/helm/v4/pkg/registry/constants.go, the same since 3.8
+CONFIG = "application/vnd.cncf.helm.config.v1+json"
+CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 Files = tuple[tuple[str, bytes], ...]
 
 
@@ -31,6 +39,36 @@ def pack(name: str, files: Files) -> bytes:
             entry.size, entry.mode = len(content), 0o644
             tar.addfile(entry, io.BytesIO(content))
     return gzip.compress(raw.getvalue(), compresslevel=9, mtime=0)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A chart as it goes into a registry: the archive, its metadata as JSON, and the manifest of both."""
+
+    archive: bytes
+    config: bytes
+    manifest: bytes
+
+    @property
+    def digest(self) -> str:
+        return references.digest_of(self.manifest)
+
+
+def manifest_of(name: str, files: Files) -> Made:
+    """The same bytes for the same files. Raises ConfigError where Chart.yaml is none."""
+    archive = pack(name, files)
+    about = chart.description(files, "Chart.yaml")
+    about |= {field: str(about[field]) for field in ("version", "appVersion") if field in about}  # 1.0 is text to Helm
+    config = json.dumps(about, sort_keys=True, separators=(",", ":"), default=str).encode()
+    notes = {"title": about["name"], "version": about["version"], "description": about.get("description")}
+    value = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": CONFIG, "digest": references.digest_of(config), "size": len(config)},
+        "layers": [{"mediaType": CONTENT, "digest": references.digest_of(archive), "size": len(archive)}],
+        "annotations": {f"org.opencontainers.image.{key}": str(note) for key, note in notes.items() if note},
+    }
+    return Made(archive, config, json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 
 def unpack(body: bytes, where: str) -> tuple[str, Files]:

@@ -71,7 +71,7 @@ def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
     try:
         work.mark(failed, history.BAD)
         work.lease.assert_held()
-        _restore_secret(work)
+        restore_secret(work)
         if good is None:
             work.remove()
         else:
@@ -98,7 +98,8 @@ def _serving(work: Work, good: Revision) -> None:
     work.note_good(work.revisions()[0].number, good.parts, view)
 
 
-def _restore_secret(work: Work) -> None:
+def restore_secret(work: Work) -> None:
+    """Give the Secret what it held before this run changed it."""
     spec, key = work.spec, secret_key(work.spec)
     if spec.secret is not None and key in work.site.shared:
         secret.put_back(work.kube, spec.namespace, spec.secret.name, spec.secret.data, work.site.shared.pop(key))

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
+from pipeline.tools import semver
+from pipeline.tools.references import DIGEST
+
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")  # RFC 1123, what Kubernetes demands of a namespace
+SCHEME = "oci://"
 KEY = re.compile(r"[A-Za-z0-9._-]+")
 RELEASE_LENGTH = 53  # Helm keeps ten characters of the 63 for what charts append
 
@@ -67,9 +71,14 @@ class Spec(Protocol):
 
 @dataclass(frozen=True)
 class Helm:
-    """A Helm release. `chart` is a folder relative to the working copy, or PACKAGE:FOLDER of an installed package (pipeline:chart is the
-    library's own); strings of `values` may hold {repository}, {digest}, {tag}, {commit}, {short}, {app} and {secret} (a fingerprint that
-    changes with the Secret).
+    """A Helm release. `chart` is a folder relative to the working copy, PACKAGE:FOLDER of an installed package (pipeline:chart is the
+    library's own), or oci://REGISTRY/PATH in a registry of the site or on a host. Of that, `version` says which: one (1.2.3, or
+    1.2.3@sha256:… to pin its content), a range (^1.2), or latest; `pinned` refuses all but one. `source` is the folder that `inv
+    chart.push` publishes there, and its version is the one that is meant where `version` says none.
+
+    `values_files` of the working copy are laid over each other in their order, `values` over all of them. Strings in them may hold
+    {repository}, {digest}, {tag}, {reference}, of several images {name.digest} and so on, {commit}, {short}, {app} and {secret} (a
+    fingerprint that changes with the Secret).
 
     `rollback` says what happens to a release that does not come up, `deadline` (seconds) and `restarts` (per container) when that is
     decided, `pull` whether a node has to prove first that it can pull the image, `create_namespace` that a missing one is made.
@@ -82,6 +91,10 @@ class Helm:
     namespace: str
     release: str
     chart: str = "chart"
+    version: str = ""
+    pinned: bool = False
+    source: str = ""
+    values_files: tuple[str, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
     secret: SecretSpec | None = None
     rollback: Literal["previous", "never"] = "previous"
@@ -93,12 +106,35 @@ class Helm:
     def __post_init__(self) -> None:
         name_of("namespace", self.namespace, 63)
         name_of("release", self.release, RELEASE_LENGTH)
-        if not self.chart or self.chart.startswith(("-", "/")) or ".." in self.chart.split("/") or "\0" in self.chart:
-            raise ValueError(f"chart {self.chart!r} is not a folder inside the working copy")
+        self._check_chart()
+        for file in self.values_files:
+            inside("values file", "file", file)
         if not 1 <= self.deadline <= 86_400:
             raise ValueError("deadline is between 1 and 86400 seconds")
         if self.restarts < 1:
             raise ValueError("restarts is at least 1")
+
+    def _check_chart(self) -> None:
+        if not self.chart.startswith(SCHEME):
+            inside("chart", "folder", self.chart)
+            if said := next((name for name in ("version", "pinned", "source") if getattr(self, name)), ""):
+                raise ValueError(f"{said} is said of a chart in a registry (chart: {SCHEME}REGISTRY/PATH), not of a folder")
+            return
+        if self.source:
+            inside("source", "folder", self.source)
+        if not (self.version or self.source):
+            raise ValueError("a chart in a registry has a version: 1.2.3, a range as ^1.2, or latest; or the source that says it")
+        number, at, digest = self.version.partition("@")
+        if at and not (semver.parse(number) and DIGEST.fullmatch(digest)):
+            raise ValueError(f"version {self.version!r} pins nothing: write 1.2.3@sha256:… with 64 hex digits")
+        if self.pinned and self.version and semver.parse(number) is None:
+            raise ValueError(f"version {self.version!r} may be another chart tomorrow, and the blueprint says pinned: write 1.2.3")
+
+
+def inside(what: str, kind: str, path: str) -> None:
+    """Raises ValueError where `path` does not name a file or folder below the working copy."""
+    if not path or path.startswith(("-", "/")) or ".." in path.split("/") or "\0" in path:
+        raise ValueError(f"{what} {path!r} is not a {kind} inside the working copy")
 
 
 def name_of(what: str, value: str, longest: int) -> None:

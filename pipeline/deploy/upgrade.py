@@ -6,9 +6,11 @@ import json
 import os
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import by_helm, chart, history, process, pull, rollback, settle, values
+from pipeline.deploy import by_helm, chart, history, layers, process, pull, rollback, settle, typos, values
+from pipeline.deploy.chart import Chart
 from pipeline.deploy.compare import differences
 from pipeline.deploy.history import Revision
+from pipeline.deploy.layers import Layers
 from pipeline.deploy.spec import Helm
 from pipeline.deploy.values import Wanted
 from pipeline.deploy.work import STAGE, Work, at_work
@@ -28,8 +30,9 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
     evidence; ConfigError, AuthError, IntegrityError where it cannot be tried; Locked where the lock was lost on the way.
     """
     with at_work(spec, site) as work:
-        made = chart.read(site.root, spec.chart)
-        want = values.wanted(spec, images, made, site)
+        made = chart.whole(spec, site)
+        want = values.wanted(spec, images, made.digest, site)
+        typos.check(made, want.values, layers.read(site.root, spec.values_files, spec.values))
         chart.check_size(made, want.values)
         revisions = rollback.repair(work)
         newest = revisions[0] if revisions else None
@@ -46,25 +49,26 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
         failpoint("deploy.proven")
         settle.keep_secret(work, want)
         failpoint("deploy.secret")
-        number = _upgrade(work, spec, images, want, newest)
+        number = _upgrade(work, spec, images, want, newest, made)
         failpoint("deploy.upgraded")
         return settle.settle(work, images, want, number)
 
 
-def _upgrade(work: Work, spec: Helm, images: Images, want: Wanted, newest: Revision | None) -> int:
+def _upgrade(work: Work, spec: Helm, images: Images, want: Wanted, newest: Revision | None, made: Chart) -> int:
     """Call helm; gives the new revision's number, which is above that of `newest`."""
     site, before = work.site, newest.number if newest else 0
     file = _values_file(spec, site, want)
     labels = settle.labels(images, want, work)
-    place, seconds = str(chart.place(site.root, spec.chart)[1]), max(1, int(spec.deadline))
-    argv = helm.upgrade(by_helm.target_of(work), place, file, labels, seconds, validate=not _shaped_alike(newest, want))
+    seconds = max(1, int(spec.deadline))
+    argv = helm.upgrade(by_helm.target_of(work), str(made.folder), file, labels, seconds, validate=not _shaped_alike(newest, want))
     try:
         work.lease.assert_held()
         process.call(site, argv, spec.deadline + RUN, work.lease.check)
     except (NotRolledBack, ConfigError) as error:
         now = work.revisions()
         if not now or now[0].number == before:
-            raise _untouched(error) from error
+            rollback.restore_secret(work)  # what was not released leaves no trace
+            raise _untouched(error, layers.read(site.root, spec.values_files, spec.values)) from error
         raise rollback.taken_back(work, now[0].number, error) from error
     now = work.revisions()
     if not now or now[0].number == before or now[0].inputs != want.inputs:
@@ -91,8 +95,8 @@ def _values_file(spec: Helm, site: Site, want: Wanted) -> str:
     return str(file)
 
 
-def _untouched(error: PipelineError) -> PipelineError:
-    """helm refused before it changed anything: not a failed deploy, a wrong input."""
+def _untouched(error: PipelineError, layered: Layers) -> PipelineError:
+    """helm refused before it changed anything: not a failed deploy, a wrong input, told with the place where it was written."""
     if isinstance(error, NotRolledBack):
         return ConfigError(error.what, cause=error.cause, mend=error.mend)
-    return error
+    return typos.explained(error, layered)

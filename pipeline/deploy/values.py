@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.artifacts import Images, content_hash
-from pipeline.deploy.chart import Chart
+from pipeline.deploy import layers
 from pipeline.deploy.spec import Helm, SecretSpec, Spec
 from pipeline.errors import ConfigError
 from pipeline.secrets import SOURCES
@@ -42,15 +42,19 @@ class Wanted:
         return f"Wanted({self.inputs})"
 
 
-def wanted(spec: Helm, images: Images, chart: Chart, site: Site) -> Wanted:
-    """Render the release. Raises ConfigError for an unknown placeholder or value, AuthError where a secret cannot be read."""
+def wanted(spec: Helm, images: Images, chart: str, site: Site) -> Wanted:
+    """Render the release; `chart` names the chart's content.
+
+    Raises ConfigError for an unknown placeholder or value or a values file that is wrong, AuthError where a secret cannot be read.
+    """
     data = secret_data(spec.secret, site)
     mark = fingerprint(spec, data)
     words = placeholders(images, site.app) | {"secret": mark}
-    values: dict[str, Any] = render(spec.values, words)
+    layered = layers.read(site.root, spec.values_files, spec.values)
+    values = layered.merged(lambda text, place: render(text, words, place))
     leaves = {name: content_hash(value)[:8] for name, value in flat(values)}
     parts = {
-        "chart": chart.digest,
+        "chart": chart,
         "images": sorted(image.reference for image in images.images),
         "secret": mark,
         "values": leaves,
@@ -141,7 +145,9 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     if names and not (found and all(name.startswith("image.") for name in names)):
         found.append("values changed: " + ", ".join(names[:5]) + (" …" if len(names) > 5 else ""))
     if old.get("chart") != new["chart"]:
-        found.append("the chart changed")
+        was, now = (str(parts.get("chart") or "") for parts in (old, new))
+        both = "@" in was and "@" in now
+        found.append(f"chart {_version(was)} is live, {_version(now)} is wanted" if both else "the chart changed")
     if old.get("secret") != new["secret"]:
         found.append("the secret changed")
     return found
@@ -172,6 +178,11 @@ def fingerprint(spec: Spec, data: Mapping[str, str]) -> str:
     text = json.dumps(sorted(data.items())).encode()
     salt = f"{spec.namespace}/{spec.secret.name}".encode()
     return hashlib.pbkdf2_hmac("sha256", text, salt, ROUNDS).hex()[:16]
+
+
+def _version(chart: str) -> str:
+    version, _, digest = chart.partition("@")
+    return f"{version} ({digest[:19]}…)"
 
 
 def _short(reference: str) -> str:

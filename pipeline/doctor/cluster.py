@@ -113,7 +113,7 @@ def _namespace(where: str, cluster: str, release: Helm, kube: Kube) -> Iterator[
 
 def _kinds(where: str, release: Helm, kube: Kube, site: Site) -> Iterator[Verdict]:
     """Whether the cluster knows the custom kinds that the chart's templates name."""
-    files = chart.read(site.root, release.chart).files
+    files = chart.whole(release, site).files
     versions = sorted({found.decode() for _, content in files for found in CUSTOM.findall(content)})
     custom = [version for version in versions if not version.partition("/")[0].endswith(BUILT_IN)]
     missing = [version for version in custom if kube.get(f"/apis/{version}") is None]

@@ -115,8 +115,8 @@ def _files(site: Site) -> Iterator[Verdict]:
 
 
 def _chart(spec: Helm, site: Site) -> Iterator[Verdict]:
-    found = chart.read(site.root, spec.chart)
-    yield ok(WHERE, "chart", f"{found.name} in {spec.chart}, {len(found.files)} files")
+    found = chart.whole(spec, site)
+    yield ok(WHERE, "chart", f"{found.name} {found.version} in {spec.chart}, {len(found.files)} files")
 
 
 def _secrets(spec: Helm, site: Site) -> Iterator[Verdict]:

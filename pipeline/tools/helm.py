@@ -106,6 +106,10 @@ class Meaning:
     mend: str = ""
 
 
+UNRENDERED = "the chart cannot be rendered"
+TEMPLATE = re.compile(r"([\w.-]+/(?:charts/[\w.-]+/)*templates/[\w./-]+):(\d+)")
+OUTPUT = re.compile(r"YAML parse error on (\S+): .*?line (\d+)")
+
 # The first that fits counts. Recorded outputs: tests/cases/helm/
 MEANINGS = (
     Meaning(
@@ -180,7 +184,7 @@ MEANINGS = (
     Meaning(
         r"parse error at|execution error at|error converting YAML|YAML parse error|error calling|template: |  executing \"",
         ConfigError,
-        "the chart cannot be rendered",
+        UNRENDERED,
         "correct the chart or its values",
     ),
     Meaning(
@@ -194,6 +198,16 @@ MEANINGS = (
 )
 
 
+def _place(meaning: Meaning, text: str) -> str:
+    """`: FILE:LINE` of the template that cannot be rendered, where helm says it."""
+    if meaning.what != UNRENDERED:
+        return ""
+    if found := TEMPLATE.search(text):
+        return f": {found[1]}:{found[2]}"
+    found = OUTPUT.search(text)
+    return f": {found[1]}, line {found[2]} of what it gives" if found else ""
+
+
 def failure(code: int, text: str) -> PipelineError:
     """The error that helm's exit `code` and its output mean. What is not known is Ambiguous: the next look tells what came of it."""
     lines = [line for line in text.splitlines() if not line.startswith(("level=", 'Release "')) and line.strip()]
@@ -202,5 +216,5 @@ def failure(code: int, text: str) -> PipelineError:
         return Ambiguous(f"helm was ended by signal {-code}", cause=evidence)
     for meaning in MEANINGS:
         if re.search(meaning.pattern, text, re.MULTILINE):
-            return meaning.kind(meaning.what, cause=evidence, mend=meaning.mend)
+            return meaning.kind(meaning.what + _place(meaning, text), cause=evidence, mend=meaning.mend)
     return ConfigError(f"helm failed (exit {code})", cause=evidence, mend="see the cause; `helm upgrade … --dry-run=server` shows more")

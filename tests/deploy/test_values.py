@@ -39,7 +39,7 @@ def spec(**options: Any) -> Helm:
 
 
 def want(site: Site, images: Images = IMAGES, **options: Any) -> Wanted:
-    return wanted(spec(**options), images, chart.read(site.root, "chart"), site)
+    return wanted(spec(**options), images, chart.read(site.root, "chart").digest, site)
 
 
 def test_words_are_filled_in_wherever_they_stand() -> None:
