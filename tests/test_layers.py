@@ -165,8 +165,8 @@ def loaded_by(script: str) -> list[str]:
     "script",
     [
         "import pipeline",
-        "import pipeline; blueprint = pipeline.load('config', env='lab'); assert len(blueprint.plan) == 5",
-        "import pipeline; blueprint = pipeline.load('config', env='production'); blueprint.site(); pipeline.run; pipeline.verify_live",
+        "import pipeline; blueprint = pipeline.load('config', 'ihp-railiance-probe', env='lab'); assert len(blueprint.plan) == 5",
+        "import pipeline; pipeline.load('config', 'ihp-railiance-probe', 'production').site(); pipeline.run; pipeline.verify_live",
         "from pipeline.report import sink_for; import sys; sink_for('auto', sys.stderr).close()",
     ],
 )

@@ -369,7 +369,7 @@ def test_the_main_blueprint_is_whole(env: str) -> None:
 
 def test_a_release_does_not_stand_alone() -> None:
     """A no-op asks the registry beside the cluster: a release whose image is gone cannot start a pod on another node."""
-    alone = {stage.verb: stage.driver.stands_alone for stage in load(ROOT / "config", env="lab").plan}
+    alone = {stage.verb: stage.driver.stands_alone for stage in load(ROOT / "config", "ihp-railiance-probe", env="lab").plan}
     assert not alone["deploy"]
     assert alone["push"]
 
@@ -379,7 +379,7 @@ def test_the_site_file_is_whole() -> None:
     jsonschema.validate(read(path).data, schema.json_schema(SiteFile))
     site = read_site(path)
     for env in ("lab", "production"):
-        for stage in load(ROOT / "config", env=env).plan:
+        for stage in load(ROOT / "config", "ihp-railiance-probe", env=env).plan:
             for kind, known in (("host", site.hosts), ("cluster", site.clusters), ("registry", site.registries), ("via", site.remotes)):
                 assert getattr(stage.spec, kind, "") in ("", *known) or stage.verb == "verify"
 
@@ -389,4 +389,4 @@ def test_production_is_only_touched_when_it_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config" / "ihp-railiance-probe.yml"
     path.write_text(path.read_text().replace("environment: lab", "environment: production"))
     with pytest.raises(ConfigError, match="production is protected"):
-        load(tmp_path / "config")
+        load(tmp_path / "config", "ihp-railiance-probe")
