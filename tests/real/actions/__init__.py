@@ -1,0 +1,1 @@
+"""What GitHub's runners would fetch, as far as the lab can stand for it."""
