@@ -4,10 +4,6 @@ resource "spot_cloudspace" "relay" {
   kubernetes_version = var.kubernetes_version
   hacontrol_plane    = false
   wait_until_ready   = true # the kubeconfig below can only be had of a control plane that answers
-
-  timeouts = {
-    create = var.create_timeout
-  }
 }
 
 resource "spot_spotnodepool" "relay" {

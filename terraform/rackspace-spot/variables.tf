@@ -75,14 +75,3 @@ variable "server_count" {
     error_message = "A whole number from 1 to 10."
   }
 }
-
-variable "create_timeout" {
-  description = "How long to wait for the control plane, which usually takes about ten minutes."
-  type        = string
-  default     = "40m"
-
-  validation {
-    condition     = can(regex("^[1-9][0-9]*[smh]$", var.create_timeout))
-    error_message = "A number and s, m or h, as in 40m."
-  }
-}
