@@ -12,6 +12,7 @@ from typing import Any
 from invoke import Collection, Context, Exit, task
 
 from pipeline.chain import RELEASE, Chain
+from pipeline.charts import collection as chart_tasks
 from pipeline.ci.tasks import collection as ci_tasks
 from pipeline.ending import cli
 from pipeline.errors import PipelineError
@@ -56,6 +57,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
         found.add_task(operators)
     found.add_collection(ci_tasks(cli, _print_json, lambda: tasks.home() / config, HELP))
     found.add_task(blueprints_task(cli, _print_json, lambda: tasks.home() / config, blueprint))
+    found.add_collection(chart_tasks(cli, tasks.site, _print_json, HELP))
     found.add_collection(lab_tasks(cli, _print_json, _story, tasks.home))
     announce(program, found, lambda: tasks.home() / config, blueprint)
     return found

@@ -23,7 +23,7 @@ LAYERS = (
     ("sync", "build", "push", "deploy", "verify", "drivers", "generate"),
     ("plan",),
     ("chain", "line", "menu", "report", "lab", "doctor", "ci"),
-    ("operate", "ending"),
+    ("operate", "ending", "charts"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -9,7 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 
-from pipeline.errors import Ambiguous, ConfigError
+from pipeline.errors import Ambiguous, ConfigError, PipelineError
 from pipeline.events import What
 from pipeline.stage import Site
 from pipeline.tools import helm
@@ -19,11 +19,18 @@ TICK = 0.2  # seconds between two looks at the lock
 STAGE = "deploy"
 
 
-def call(site: Site, argv: helm.Argv, seconds: float, check: Callable[[], None] = lambda: None) -> str:
+def call(
+    site: Site,
+    argv: helm.Argv,
+    seconds: float,
+    check: Callable[[], None] = lambda: None,
+    *,
+    meaning: Callable[[int, str], PipelineError] = helm.failure,
+) -> str:
     """What helm printed. `check` is called while it runs and may raise, which ends helm first.
 
-    Raises the error that helm's output means, Ambiguous where it outlived `seconds`, ConfigError where it is not installed. On the
-    first Ctrl-C helm gets SIGINT and is waited for, on the second it is killed; KeyboardInterrupt goes on either way.
+    Raises the error that helm's output has by `meaning`, Ambiguous where it outlived `seconds`, ConfigError where it is not installed. On
+    the first Ctrl-C helm gets SIGINT and is waited for, on the second it is killed; KeyboardInterrupt goes on either way.
     """
     folder = site.root / ".pipeline" / "helm"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -43,7 +50,7 @@ def call(site: Site, argv: helm.Argv, seconds: float, check: Callable[[], None] 
     reader.join(GRACE)
     text = "\n".join(lines)
     if process.returncode:
-        raise helm.failure(process.returncode, text)
+        raise meaning(process.returncode, text)
     return text
 
 

@@ -65,6 +65,10 @@ def uninstall(target: Target, seconds: int) -> Argv:
     return (target.program, "uninstall", *_common(target), "--timeout", f"{seconds}s", "--", target.release)
 
 
+def lint(program: str, chart: str) -> Argv:
+    return (program, "lint", "--", chart)
+
+
 def environment(inherited: Mapping[str, str], folder: str) -> dict[str, str]:
     """The environment helm runs in: what it needs of `inherited`, no HELM_* and no KUBECONFIG of the user's, caches under `folder`."""
     kept = {key: inherited[key] for key in KEPT if key in inherited}
@@ -218,3 +222,20 @@ def failure(code: int, text: str) -> PipelineError:
         if re.search(meaning.pattern, text, re.MULTILINE):
             return meaning.kind(meaning.what + _place(meaning, text), cause=evidence, mend=meaning.mend)
     return ConfigError(f"helm failed (exit {code})", cause=evidence, mend="see the cause; `helm upgrade … --dry-run=server` shows more")
+
+
+def lint_failure(code: int, text: str) -> PipelineError:
+    """The error of `helm lint`: the faults it names, without its hints and warnings."""
+    faults: list[str] = []
+    fault = False
+    for line in text.splitlines():
+        if line.startswith("[") or not line.strip():
+            fault = line.startswith("[ERROR]")
+            faults += [line.removeprefix("[ERROR] ")] if fault else []
+        elif fault and not line.startswith(("Error", "==>")):
+            faults.append(line)
+    if not faults:
+        return failure(code, text)
+    found = TEMPLATE.search("\n".join(faults))
+    where = f": {found[1]}:{found[2]}" if found else ""
+    return ConfigError(f"helm finds fault with the chart{where}", cause="\n".join(faults), mend="correct the chart; nothing was published")
