@@ -228,7 +228,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if old and wanted and wanted != old["metadata"]["resourceVersion"]:
                 return 409, status(409, "Conflict")
             return 200, kube.put(path, body)
-        return 200, kube.put(path, merged(old or {}, body))
+        after = merged(old or {}, body)
+        return 200, after if query.get("dryRun") else kube.put(path, after)
 
     def _watch(self, path: str, query: dict[str, str]) -> None:
         version = int(query.get("resourceVersion") or 0)
