@@ -16,6 +16,8 @@ DRIVERS = {
     ("build", "nix"): "pipeline.build.nix",
     ("push", "skopeo"): "pipeline.push.skopeo",
     ("deploy", "helm"): "pipeline.deploy.helm",
+    ("deploy", "kubecfg"): "pipeline.deploy.kubecfg",
+    ("deploy", "kubectl"): "pipeline.deploy.kubectl",
     ("verify", "checks"): "pipeline.verify.checks",
 }
 

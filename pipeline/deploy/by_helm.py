@@ -31,6 +31,9 @@ class ByHelm:
         argv = helm.uninstall(self.target, int(LIMIT)) if number is None else helm.rollback(self.target, number, int(LIMIT))
         return " ".join(argv)
 
+    def settled(self, _work: Work, _number: int) -> None:
+        """helm has deleted what the chart no longer makes."""
+
     def stamps(self, _work: Work, _number: int) -> Mapping[str, str]:
         return {}  # a chart's objects are not listed one by one: its Deployments are what is followed
 

@@ -1,4 +1,4 @@
-"""Deployments that somebody scaled to nothing although the chart says how many pods they have: live, whole, and serving nobody.
+"""Deployments that somebody scaled to nothing although the manifests say how many pods they have: live, whole, and serving nobody.
 
 An autoscaler that goes down to nothing leaves the number out of its chart, as it has to: there nothing is said.
 """
@@ -9,16 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.deploy import stored
+from pipeline.deploy.spec import HELM, Keeper
 from pipeline.tools.kube import Kube
 from pipeline.tools.kube_objects import name
 
 
-def idle(kube: Kube, namespace: str, release: str, number: int, deployments: Sequence[Mapping[str, Any]]) -> list[str]:
+def idle(
+    kube: Kube, namespace: str, release: str, number: int, deployments: Sequence[Mapping[str, Any]], keeper: Keeper = HELM
+) -> list[str]:
     """Each of them in words. Asks for the stored revision `number` only where a Deployment has no pods wanted."""
     still = [name(each) for each in deployments if each.get("spec", {}).get("replicas") == 0]
     if not still:
         return []
-    wanted = replicas(str(stored.read(kube, namespace, release, number).get("manifest") or ""))
+    wanted = replicas(str(stored.read(kube, namespace, release, number, keeper).get("manifest") or ""))
     return [f"Deployment {each} was scaled to 0, its chart says {wanted[each]}" for each in still if wanted.get(each, 0) > 0]
 
 

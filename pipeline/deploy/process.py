@@ -1,4 +1,4 @@
-"""Runs helm: bounded, its lines shown as they come, ended gently, and never after the release's lock is lost."""
+"""Runs helm, or another tool that deploys: bounded, its lines shown as they come, ended gently, and never after the lock is lost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from pipeline.errors import Ambiguous, ConfigError, PipelineError
 from pipeline.events import What
@@ -19,6 +20,18 @@ TICK = 0.2  # seconds between two looks at the lock
 STAGE = "deploy"
 
 
+@dataclass(frozen=True)
+class Program:
+    """A tool that deploys: how people call it, what to do where it is not there, and the environment it runs in."""
+
+    name: str
+    install: str
+    environment: Callable[[Mapping[str, str], str], dict[str, str]]
+
+
+HELM = Program("helm", "install Helm 3.13 or later, or name it in the site's tools", helm.environment)
+
+
 def call(
     site: Site,
     argv: helm.Argv,
@@ -26,27 +39,27 @@ def call(
     check: Callable[[], None] = lambda: None,
     *,
     meaning: Callable[[int, str], PipelineError] = helm.failure,
+    program: Program = HELM,
 ) -> str:
     """What helm printed. `check` is called while it runs and may raise, which ends helm first.
 
     Raises the error that helm's output has by `meaning`, Ambiguous where it outlived `seconds`, ConfigError where it is not installed. On
     the first Ctrl-C helm gets SIGINT and is waited for, on the second it is killed; KeyboardInterrupt goes on either way.
     """
-    folder = site.root / ".pipeline" / "helm"
+    folder = site.root / ".pipeline" / program.name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=site.root, text=True, errors="replace",
-            env=helm.environment(os.environ, str(folder)), start_new_session=True,
+            env=program.environment(os.environ, str(folder)), start_new_session=True,
         )  # fmt: skip
     except OSError as error:
-        mend = "install Helm 3.13 or later, or name it in the site's tools"
-        raise ConfigError(f"{argv[0]} cannot be run", cause=str(error), mend=mend) from error
+        raise ConfigError(f"{argv[0]} cannot be run", cause=str(error), mend=program.install) from error
     lines: list[str] = []
     reader = threading.Thread(target=_read, args=(site, process, lines), daemon=True)
     reader.start()
-    with _ended(site, process):
-        _wait(site, process, seconds, check)
+    with _ended(site, process, program.name):
+        _wait(site, process, seconds, check, program.name)
     reader.join(GRACE)
     text = "\n".join(lines)
     if process.returncode:
@@ -54,7 +67,7 @@ def call(
     return text
 
 
-def _wait(site: Site, process: subprocess.Popen[str], seconds: float, check: Callable[[], None]) -> None:
+def _wait(site: Site, process: subprocess.Popen[str], seconds: float, check: Callable[[], None], name: str) -> None:
     end = site.clock.monotonic() + seconds
     while True:
         try:
@@ -64,18 +77,18 @@ def _wait(site: Site, process: subprocess.Popen[str], seconds: float, check: Cal
             if site.clock.monotonic() < end:
                 continue
             raise Ambiguous(
-                f"helm was not done after {seconds:.0f} s and was ended", mend="run again: what came of it is looked at first"
+                f"{name} was not done after {seconds:.0f} s and was ended", mend="run again: what came of it is looked at first"
             ) from None
         return
 
 
 @contextlib.contextmanager
-def _ended(site: Site, process: subprocess.Popen[str]) -> Iterator[None]:
-    """Whatever happens inside, helm does not outlive it."""
+def _ended(site: Site, process: subprocess.Popen[str], name: str) -> Iterator[None]:
+    """Whatever happens inside, the tool does not outlive it."""
     try:
         yield
     except KeyboardInterrupt:
-        site.tell(What.WARN, STAGE, "stopping: helm is asked to end; press Ctrl-C again to kill it")
+        site.tell(What.WARN, STAGE, f"stopping: {name} is asked to end; press Ctrl-C again to kill it")
         process.send_signal(signal.SIGINT)
         try:
             process.wait(GRACE)

@@ -22,8 +22,11 @@ UNPACKED = 64 << 20  # bytes a stored release may unpack to
 def read(kube: Kube, namespace: str, release: str, number: int, keeper: Keeper = HELM) -> Mapping[str, Any]:
     """The release object (`manifest`, `info`, …); {} where it is gone or cannot be read."""
     secret = kube.get(where(namespace, release, number, keeper))
-    if secret is None:
-        return {}
+    return {} if secret is None else unpacked(secret)
+
+
+def unpacked(secret: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The release object in its Secret; {} where it cannot be read."""
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:

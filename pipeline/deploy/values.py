@@ -144,7 +144,9 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     names = [name for name in names if name.rpartition(".")[2] not in ("digest", "tag")] or names
     if names and not (found and all(name.startswith("image.") for name in names)):
         found.append("values changed: " + ", ".join(names[:5]) + (" …" if len(names) > 5 else ""))
-    if old.get("chart") != new["chart"]:
+    if old.get("manifests") != new.get("manifests"):
+        found.append("the manifests changed")
+    if old.get("chart") != new.get("chart"):
         was, now = (str(parts.get("chart") or "") for parts in (old, new))
         both = "@" in was and "@" in now
         found.append(f"chart {_version(was)} is live, {_version(now)} is wanted" if both else "the chart changed")

@@ -36,8 +36,11 @@ class Engine(Protocol):
     def words(self, number: int | None) -> str:
         """The command by which a person goes back to revision `number`, or takes the release away."""
 
+    def settled(self, work: Work, number: int) -> None:
+        """Revision `number` is up: put away what it left behind."""
+
     def stamps(self, work: Work, number: int) -> Mapping[str, str]:
-        """The state of each object of revision `number` that is no Deployment, by path; {} where the engine follows none."""
+        """The state of each object of revision `number`, by path; {} where the engine knows of none, and Deployments have to do."""
 
     @property
     def listing(self) -> str:
@@ -93,7 +96,9 @@ class Work:
     def note_good(self, number: int, parts: Any, view: View) -> None:
         """Write on the revision's Secret that it came up, what it was made from, and in which state each object was then."""
         self.site.shared[_begun_key(self.spec)] = number
-        history.write_down(self.kube, self.secret(number), parts, view.deployments.values(), self.engine.stamps(self, number))
+        self.engine.settled(self, number)
+        stamps = self.engine.stamps(self, number)
+        history.write_down(self.kube, self.secret(number), parts, () if stamps else view.deployments.values(), stamps)
 
     def mark(self, number: int, rollout: str) -> None:
         history.mark(self.kube, self.secret(number), rollout)

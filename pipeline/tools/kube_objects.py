@@ -158,19 +158,20 @@ def newest_hash(deployment: Object, replica_sets: Sequence[Object]) -> str:
     return ""
 
 
-def edits(deployment: Object, allowed: Sequence[str] = ("helm", "Helm", "pipeline")) -> list[str]:
-    """Fields of the spec that somebody else set, as "spec.template… by kubectl-edit at 12:00".
+def edits(value: Object, allowed: Sequence[str] = ("helm", "Helm", "pipeline"), since: str = "") -> list[str]:
+    """Fields that somebody else set, as "spec.template… by kubectl-edit at 12:00"; none of its metadata, none of its status.
 
-    What an autoscaler (replicas through the scale subresource) or `kubectl rollout restart` leaves is no edit. Read from
-    managedFields. Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/
+    What an autoscaler (replicas through the scale subresource) or `kubectl rollout restart` leaves is no edit, nor what was set before
+    `since` (ISO 8601). Read from managedFields. Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/
     """
     found = []
-    for entry in deployment.get("metadata", {}).get("managedFields") or []:
-        if entry.get("manager") in allowed or entry.get("subresource"):
+    for entry in value.get("metadata", {}).get("managedFields") or []:
+        if entry.get("manager") in allowed or entry.get("subresource") or (since and str(entry.get("time") or since) <= since):
             continue
         who = f"by {entry.get('manager')} at {entry.get('time', 'an unknown time')}"
-        paths = _leaves(entry.get("fieldsV1", {}).get("f:spec") or {}, "spec")
-        found += [f"{path} {who}" for path in paths if "restartedAt" not in path]
+        for key, fields in (entry.get("fieldsV1") or {}).items():
+            if key.startswith("f:") and key not in ("f:metadata", "f:status"):
+                found += [f"{path} {who}" for path in _leaves(fields or {}, key.removeprefix("f:")) if "restartedAt" not in path]
     return sorted(found)
 
 

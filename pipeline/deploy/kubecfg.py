@@ -1,0 +1,28 @@
+"""Deploys jsonnet manifests with kubecfg: evaluated, compared and applied by it, tried out on the server first, followed as helm's are."""
+
+from __future__ import annotations
+
+from pipeline.artifacts import Images, Release
+from pipeline.deploy.manifest_spec import Kubecfg
+from pipeline.deploy.manifests import check, find, make, warm
+from pipeline.deploy.shared import back, exclusive, freeze, live, standing, undo
+from pipeline.stage import Driver
+
+DRIVER = Driver(
+    verb="deploy",
+    name="kubecfg",
+    takes=Images,
+    gives=Release,
+    spec=Kubecfg,
+    find=find,
+    make=make,
+    stands_alone=False,  # a pod that moves to another node pulls again: the image has to stay in the registry
+    exclusive=exclusive,
+    live=live,
+    undo=undo,
+    warm=warm,
+    back=back,
+    standing=standing,
+    freeze=freeze,
+    check=check,
+)

@@ -1,0 +1,121 @@
+"""The files of a release of manifests: read whole, kept inside the working copy and off the network, and named by their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pipeline.deploy.manifest_spec import Kubecfg, Manifests
+from pipeline.errors import ConfigError
+from pipeline.tools import jsonnet
+
+YAML = (".yaml", ".yml", ".json")
+LARGEST = 4 << 20  # bytes of all files; a release has to fit into a Secret of 1 MiB, packed
+LENGTH = 40  # of the digest
+OWN = "kubecfg.libsonnet"  # kubecfg brings it itself
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that the manifests are made from, by their names in the working copy; `entries` are those that hold objects."""
+
+    entries: tuple[str, ...]
+    content: tuple[tuple[str, bytes], ...]
+    digest: str
+
+    def text(self, name: str) -> str:
+        """Raises ConfigError where the file is no text."""
+        try:
+            return dict(self.content)[name].decode()
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{name} is not UTF-8", cause=str(error), mend="write it as text") from error
+
+
+def read(root: Path, spec: Manifests) -> Files:
+    """The files of `spec.manifests`, for kubecfg with all that lies in their folder and in the libraries: what can be imported counts.
+
+    Raises ConfigError where there are none, where one is a symbolic link or leads out of the working copy, or all are too large; and,
+    with file and line, where jsonnet imports what is none of them.
+    """
+    place = root / spec.manifests
+    if not place.exists():
+        raise ConfigError(f"there is nothing at {spec.manifests}", mend="name the manifests' file or folder: manifests: …")
+    evaluated = isinstance(spec, Kubecfg)
+    folder = place if place.is_dir() else place.parent
+    content = dict(_files(root, [folder, *(root / each for each in spec.libraries)] if isinstance(spec, Kubecfg) else [place]))
+    entries = _entries(root, place, evaluated)
+    if not entries:
+        kinds = ".jsonnet" if evaluated else ", ".join(YAML)
+        raise ConfigError(f"{spec.manifests} holds no manifests", mend=f"{spec.program} takes {kinds} files")
+    if not evaluated:
+        content = {name: content[name] for name in entries}
+    if isinstance(spec, Kubecfg):
+        _check_imports(content, spec)
+    digest = hashlib.sha256()
+    for name, body in sorted(content.items()):
+        digest.update(f"{len(name)} {name} {len(body)} ".encode() + body)
+    return Files(entries, tuple(sorted(content.items())), digest.hexdigest()[:LENGTH])
+
+
+def _entries(root: Path, place: Path, evaluated: bool) -> tuple[str, ...]:
+    if place.is_dir():
+        kinds = (".jsonnet",) if evaluated else YAML
+        return tuple(each.relative_to(root).as_posix() for each in sorted(place.iterdir()) if each.suffix in kinds and each.is_file())
+    kinds = (".jsonnet", ".libsonnet", ".json") if evaluated else YAML
+    return (place.relative_to(root).as_posix(),) if place.suffix in kinds else ()
+
+
+def _files(root: Path, places: list[Path]) -> Iterator[tuple[str, bytes]]:
+    size = 0
+    for place in places:
+        if not place.resolve().is_relative_to(root.resolve()):
+            raise ConfigError(f"{place.relative_to(root)} leads out of the working copy", mend="copy it into the working copy")
+        if not place.exists():
+            raise ConfigError(f"there is no folder {place.relative_to(root)}", mend="correct `libraries`")
+        for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            name = file.relative_to(root)
+            if any(part.startswith(".") for part in name.parts):
+                continue  # .git, editors' own
+            if file.is_symlink():
+                raise ConfigError(f"{name} is a symbolic link", mend="put the file itself there")
+            if file.is_file():
+                size += file.stat().st_size
+                if size > LARGEST:
+                    raise ConfigError(
+                        f"the manifests are larger than {LARGEST >> 20} MiB", cause=str(name), mend="keep them in a folder of their own"
+                    )
+                yield name.as_posix(), file.read_bytes()
+
+
+def _check_imports(content: dict[str, bytes], spec: Kubecfg) -> None:
+    """An import leads to a file that was read, or to kubecfg's own library: never to the network, and never past the hash."""
+    for name, body in sorted(content.items()):
+        if not name.endswith((".jsonnet", ".libsonnet")):
+            continue
+        for found in jsonnet.imports(body.decode(errors="replace")):
+            where = f"{name}:{found.line}"
+            if "://" in found.path:
+                raise ConfigError(
+                    f"{where}: {found.path} is imported from outside",
+                    mend="copy what it gives into the working copy, and name its folder in `libraries`",
+                )
+            if found.path == OWN:
+                continue
+            bases = [PurePosixPath(name).parent, *map(PurePosixPath, spec.libraries)]
+            if not any(_joined(base, found.path) in content for base in bases):
+                mend = "put it into the manifests' folder, or name its folder in `libraries`"
+                raise ConfigError(f"{where}: there is no {found.path} among the manifests' files", mend=mend)
+
+
+def _joined(base: PurePosixPath, path: str) -> str:
+    parts: list[str] = list(base.parts)
+    for part in PurePosixPath(path).parts:
+        if part == "..":
+            if not parts:
+                return ""
+            parts.pop()
+        elif part != ".":
+            parts.append(part)
+    return "/".join(parts)

@@ -1,0 +1,95 @@
+"""From a release's files to its objects: YAML with its words filled in, or jsonnet as kubecfg evaluates it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.artifacts import Images, content_hash
+from pipeline.deploy import manifest_check, manifest_words, values
+from pipeline.deploy.manifest_files import Files
+from pipeline.deploy.manifest_spec import Kubecfg, Manifests
+from pipeline.deploy.values import Wanted
+from pipeline.errors import ConfigError
+from pipeline.host import Cmd
+from pipeline.host.local import LocalHost
+from pipeline.stage import Site
+from pipeline.tools import kubecfg
+from pipeline.yamlfile import parse
+
+SHOW = 60.0  # seconds the evaluation may take
+BREAK = re.compile(r"^---(?:\s.*)?$", re.MULTILINE)
+
+
+def wanted(spec: Manifests, images: Images, files: Files, site: Site) -> Wanted:
+    """The release as the blueprint wants it, nothing rendered yet: what it would be made from, by hashes.
+
+    Raises ConfigError for an unknown word or value, AuthError where a secret cannot be read.
+    """
+    data = values.secret_data(spec.secret, site)
+    mark = values.fingerprint(spec, data)
+    words: dict[str, Any] = {**values.placeholders(images, site.app), "secret": mark}
+    given: dict[str, Any] = {"values": values.render(spec.values, words)}
+    if isinstance(spec, Kubecfg):
+        given["external"] = values.render(spec.external, words, "external")
+        leaves = {name: content_hash(value)[:8] for name, value in values.flat(given)}
+    else:
+        known = words | manifest_words.of_values(given["values"])
+        used = {found[1] for name in files.entries for found in manifest_words.WORD.finditer(files.text(name))}
+        leaves = {word: content_hash(known[word])[:8] for word in sorted(used & known.keys())}
+        given["words"] = known
+    parts = {
+        "manifests": files.digest,
+        "images": sorted(image.reference for image in images.images),
+        "secret": mark,
+        "values": leaves,
+    }
+    return Wanted(given, data, parts)
+
+
+def objects(spec: Manifests, want: Wanted, images: Images, files: Files, site: Site) -> list[dict[str, Any]]:
+    """The objects to apply, checked and labelled. Raises ConfigError, with file and line where there is one."""
+    if isinstance(spec, Kubecfg):
+        found = _evaluated(spec, want.values, files, site)
+    else:
+        found = [each for name in files.entries for each in _filled(name, files.text(name), want.values["words"])]
+    flat = list(manifest_check.flattened(found, spec.manifests))
+    return manifest_check.check(flat, images, spec.namespace, spec.release)
+
+
+def text(values_: list[dict[str, Any]]) -> str:
+    """The objects as YAML documents: what is applied, and kept."""
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump_all(values_, Dumper=dumper, sort_keys=True, default_flow_style=False, explicit_start=True, width=10_000))
+
+
+def _filled(name: str, text: str, words: Mapping[str, Any]) -> Iterator[Any]:
+    for line, part in _documents(text):
+        document = parse("\n" * line + part, name)  # so that its lines are the file's
+        yield manifest_words.filled(document.data, words, document.place)
+
+
+def _documents(text: str) -> Iterator[tuple[int, str]]:
+    """(lines before it, text) of each document of a YAML file; a line of --- at the left begins one, whatever it stands in."""
+    start = 0
+    for end in [*(found.start() for found in BREAK.finditer(text)), len(text)]:
+        part = text[start:end]
+        if part.strip():
+            yield text.count("\n", 0, start), BREAK.sub("", part, count=1) if BREAK.match(part) else part
+        start = end
+
+
+def _evaluated(spec: Kubecfg, given: Mapping[str, Any], files: Files, site: Site) -> list[Any]:
+    program = site.tool("kubecfg")
+    argv = kubecfg.show(program, files.entries, given["values"], given["external"], spec.libraries)
+    environment = {"KUBECFG_JPATH": "", "KUBECONFIG": os.devnull}
+    output = LocalHost().run(Cmd(argv, env=environment, cwd=str(site.root), timeout=SHOW, secret=True))
+    if output.code in (126, 127):
+        raise ConfigError(f"{program} cannot be run", cause=output.errors, mend=kubecfg.INSTALL)
+    if not output.ok:
+        raise kubecfg.unshown(output.errors, str(site.root))
+    return kubecfg.objects(output.stdout.decode())

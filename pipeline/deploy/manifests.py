@@ -1,0 +1,72 @@
+"""What the drivers of manifests have in common: the look, and what can be told before anything is built."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+from pipeline.artifacts import Images, Release
+from pipeline.deploy import history, manifest_files, manifest_render, manifest_state, values
+from pipeline.deploy.compare import differences, release_of
+from pipeline.deploy.manifest_spec import Kubecfg, Manifests
+from pipeline.errors import ConfigError
+from pipeline.host import Cmd
+from pipeline.stage import Finding, Site
+from pipeline.tools.kube import connect, path
+from pipeline.tools.kubeconfig import access_of
+
+
+def find(spec: Manifests, images: Images, site: Site) -> Finding:
+    """Whether the release is live as it is wanted, and no object of it was touched: one request for each kind of object, and one."""
+    kube = connect(site, spec.cluster)
+    want = manifest_render.wanted(spec, images, manifest_files.read(site.root, spec), site)
+    revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
+    newest = revisions[0] if revisions else None
+    now = history.deployments(kube, spec.namespace, spec.release) if newest else []
+    # every object is compared below, and with it the images of those that are no Deployments
+    why = differences(newest, now, want, dataclasses.replace(images, images=()), spec.release)
+    if newest and not why:
+        known = {path("apps/v1", "deployments", spec.namespace): now}
+        seen = manifest_state.seen(kube, spec.release, newest.stamps, known)
+        why = manifest_state.drift(seen, newest.stamps, spec.managers)
+    if newest and not why and any(each.get("spec", {}).get("replicas") == 0 for each in now):
+        from pipeline.deploy import idle
+
+        why = idle.idle(kube, spec.namespace, spec.release, newest.number, now, spec.keeper)
+    if why or newest is None:
+        return Finding(None, "; ".join(why[:3]))
+    return Finding(release_of(spec, images, newest.number, want.inputs), f"revision {newest.number} is live")
+
+
+def make(spec: Manifests, images: Images, site: Site) -> Release:
+    """Deploy and wait until it serves: see `pipeline.deploy.applied.make` for what it raises."""
+    from pipeline.deploy import applied
+
+    return applied.make(spec, images, site)
+
+
+def warm(spec: Manifests, site: Site) -> None:
+    """Log in to the node that will be asked to pull, and load what acts."""
+    from pipeline.deploy import applied as _applied  # noqa: F401  # its import takes as long as a request
+
+    if spec.pull != "skip" and (node := site.cluster(spec.cluster).node):
+        site.host(node).run(Cmd(("true",)))
+
+
+def check(spec: Manifests, site: Site) -> None:
+    """Contacts nobody. Raises ConfigError or AuthError for what the deploy itself would stumble over."""
+    cluster = site.cluster(spec.cluster)
+    access_of(site, spec.cluster)
+    for host in filter(None, (cluster.tunnel, cluster.node)):
+        site.host(host)
+    manifest_files.read(site.root, spec)
+    values.check_words(spec.values, "values", ("secret",))
+    if isinstance(spec, Kubecfg):
+        values.check_words(spec.external, "external", ("secret",))
+    values.secret_data(spec.secret, site)
+    program = site.tool(spec.program)
+    if shutil.which(program) is None:
+        from pipeline.tools import kubecfg, kubectl
+
+        install = {"kubectl": kubectl.INSTALL, "kubecfg": kubecfg.INSTALL}[spec.program]
+        raise ConfigError(f"{program} cannot be run: it is not there", mend=install)

@@ -1,0 +1,79 @@
+"""kubectl's command line: what to call, and what its output means. Recorded outputs: tests/cases/kubectl/"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, Transient
+
+Argv = tuple[str, ...]
+KEPT = ("HOME", "PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "LANG", "TZ", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy")
+INSTALL = "install kubectl 1.28 or later, or name it in the site's tools"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A namespace of one cluster, and the program that is called. `server` and `server_name` are those of a tunnel, if there is one."""
+
+    program: str
+    namespace: str
+    kubeconfig: str
+    context: str
+    server: str = ""
+    server_name: str = ""
+
+
+def common(target: Target) -> Argv:
+    words = ("--namespace", target.namespace, "--kubeconfig", target.kubeconfig, "--context", target.context)
+    tunnel = ("--server", target.server, "--tls-server-name", target.server_name) if target.server else ()
+    return (*words, *tunnel)
+
+
+def apply(target: Target, file: str, manager: str) -> Argv:
+    """Apply the objects of `file` on the server. Another's fields are taken: whose they were has been told, or refused, before."""
+    return (
+        target.program, "apply", *common(target), "--server-side", "--force-conflicts", f"--field-manager={manager}", "--filename", file,
+    )  # fmt: skip
+
+
+def environment(inherited: Mapping[str, str], folder: str) -> dict[str, str]:
+    """The environment it runs in: no KUBECONFIG of the user's, its caches under `folder`."""
+    kept = {key: inherited[key] for key in KEPT if key in inherited}
+    return kept | {"HOME": folder, "KUBECACHEDIR": f"{folder}/cache", "KUBERC": "off"}
+
+
+def failure(code: int, text: str) -> PipelineError:
+    """The error that an `apply` with exit `code` means. What is not known is Ambiguous: the next look tells what came of it."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    evidence = "\n".join(lines[-4:])
+    if code < 0:
+        return Ambiguous(f"kubectl was ended by signal {-code}", cause=evidence)
+    for pattern, kind, what, mend in MEANINGS:
+        if re.search(pattern, text):
+            return kind(what, cause=evidence, mend=mend)
+    return Ambiguous(f"kubectl failed (exit {code})", cause=evidence)
+
+
+MEANINGS: tuple[tuple[str, type[PipelineError], str, str], ...] = (
+    (
+        r"(?i)unauthorized|provide credentials|must be logged in",
+        AuthError, "the Kubernetes API does not know these credentials", "renew the kubeconfig of this cluster",
+    ),
+    (r"(?i)forbidden", AuthError, "the Kubernetes API forbids what the manifests need", "grant this user what the cause names"),
+    (
+        r"field is immutable|may not change once set",
+        ConfigError, "the manifests change a field that cannot change", "rename the object, or delete it first",
+    ),
+    (
+        r"strict decoding error|field not declared in schema|error validating",
+        ConfigError, "the manifests hold a field that is not known", "correct what the cause names",
+    ),
+    (r"no matches for kind", ConfigError, "the manifests hold a kind this cluster does not know", "install its CRDs first"),
+    (r"is invalid:", ConfigError, "the cluster refused the manifests", "correct what the cause names"),
+    (
+        r"connection refused|no route to host|i/o timeout|TLS handshake timeout|was refused",
+        Transient, "kubectl lost the Kubernetes API", "",
+    ),
+)  # fmt: skip
