@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from pipeline.artifacts import Artifact, content_hash
 from pipeline.clock import Clock, SystemClock
@@ -62,8 +62,10 @@ class Registry:
     """An OCI registry at `address` (host:port).
 
     `scheme` is http or https, never guessed. `realm` says where tokens come from: `own` the registry's own address, `follow` the
-    realm the registry names if it is the registry itself, or a URL. `username` and `password` are a name and a secret source;
-    none means anonymous.
+    realm the registry names if it is the registry itself (or one known to belong to it, as auth.docker.io to docker.io), or a URL.
+    `username` and `password` are a name and a secret source. Where neither is given, `credentials` auto looks for a login on this machine
+    (docker's and containers' files, their helpers, for GHCR the variables GHCR_PAT and GITHUB_TOKEN), and none stays anonymous.
+    `provider` says whose ways it has where the address does not tell: ghcr or dockerhub.
     """
 
     address: str
@@ -71,6 +73,8 @@ class Registry:
     realm: str = "follow"
     username: str = ""
     password: str = ""
+    credentials: Literal["auto", "none"] = "auto"
+    provider: Literal["", "ghcr", "dockerhub"] = ""
 
 
 @dataclass(frozen=True)

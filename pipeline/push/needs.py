@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.stage import Site
-from pipeline.tools.registry import client_of
+from pipeline.tools.registry import needs
 
 
 def check(spec: Any, site: Site) -> None:
     """Raises ConfigError where the site has no usable address for the registry, AuthError where its password cannot be read."""
-    client_of(site, spec.registry)
-    if password := site.registry(spec.registry).password:
-        site.secrets.get(password)
+    needs(site, spec.registry)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 import socket
 import time
 from collections.abc import Mapping
 from email.utils import mktime_tz, parsedate_tz
+from typing import Any
 
 from pipeline.errors import Ambiguous, ConfigError, PipelineError, RateLimited, ResourceError, Transient
+
+EPOCH = 1e9  # a number as large is no wait but a moment, in seconds since 1970: Docker Hub has been seen to write it so
 
 
 def told(error: Exception, peer: str, *, written: bool = False) -> PipelineError:
@@ -41,7 +45,8 @@ def retry_after(text: str, now: float) -> float | None:
     """Seconds to wait by a Retry-After header in either form (RFC 9110, 10.2.3); None where it says nothing."""
     text = text.strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        seconds = float(text)
+        return max(0.0, seconds - now) if seconds >= EPOCH else seconds
     date = parsedate_tz(text)
     return None if date is None else max(0.0, mktime_tz(date) - now)
 
@@ -66,3 +71,16 @@ def refusal(status: int, headers: Mapping[str, str], text: str, peer: str, what:
         kind = Ambiguous if written else Transient
         return kind(f"{peer} failed ({what})", cause=cause, mend=f"look at the log of {peer}")
     return ConfigError(f"{peer} refused {what}", cause=cause, mend="the cause above is the registry's own word")
+
+
+def words(body: bytes) -> str:
+    """What a registry said, on one line: its error codes and messages where it speaks the specification's JSON, else the first line."""
+    try:
+        value = json.loads(body)
+        if isinstance(value.get("details"), str):  # the token place of Docker Hub
+            return str(value["details"])[:500]
+        errors: list[dict[str, Any]] = value["errors"]
+        return "; ".join(f"{error.get('code', '')} {error.get('message', '')}".strip() for error in errors)[:500]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        lines = body.decode(errors="replace").split("\n")
+        return "" if "<" in lines[0] else lines[0].strip()[:200]

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError
+from pipeline.errors import ConfigError, IntegrityError, PipelineError
 from pipeline.events import What
-from pipeline.tools import references
-from pipeline.tools.http_faults import refusal
+from pipeline.tools import http_faults, quota, references
+from pipeline.tools.credentials import account_of
 from pipeline.tools.origin import ERROR_CAP, SAFE, Answer, Origin
-from pipeline.tools.tokens import Account, Authorization
+from pipeline.tools.providers import endpoint, full_name
+from pipeline.tools.tokens import Authorization
 
 if TYPE_CHECKING:
     from pipeline.stage import Site
@@ -51,12 +53,14 @@ class Client:
     """One registry, safe to use from several threads.
 
     Every method raises Transient, RateLimited, AuthError or ConfigError as the registry's answer means, and Ambiguous for a write
-    whose outcome is unknown.
+    whose outcome is unknown. `quota` is what the registry last said it still takes (None: nothing); `say` is told once when that gets low.
     """
 
-    def __init__(self, origin: Origin, authorization: Authorization) -> None:
+    def __init__(self, origin: Origin, authorization: Authorization, say: Callable[[str], None] = lambda _: None) -> None:
         self.origin = origin
         self.authorization = authorization
+        self.quota: quota.Quota | None = None
+        self._say = say
 
     def head(self, repository: str, reference: str) -> str | None:
         """The digest that a tag (or a digest) stands for, or None. One request. The registry's word: compare it with one you trust."""
@@ -73,7 +77,7 @@ class Client:
     def exists(self, reference: str) -> bool:
         """Whether `address/repository@digest` is in this registry. Raises ConfigError where the reference names another registry."""
         where, repository, suffix = references.split(reference)
-        if where != self.origin.address:
+        if endpoint(where) != self.origin.address:
             raise ConfigError(f"{reference} is not in {self.origin.address}", mend=f"ask {where}, or correct the reference")
         found = self.head(repository, suffix)
         return found is not None and (":" not in suffix or found == suffix)
@@ -198,7 +202,8 @@ class Client:
         cap: int = ERROR_CAP,
         accept: tuple[int, ...] = (200, 201, 206, 404),
     ) -> Answer:
-        target = f"/v2/{references.repository(repository)}/{path}"
+        repository = full_name(self.origin.address, references.repository(repository))
+        target = f"/v2/{repository}/{path}"
         used = self.authorization.header(repository)
         answer = self._followed(method, target, headers, used, body, cap, accept)
         if answer.status == 401:
@@ -207,6 +212,7 @@ class Client:
             if answer.status == 401:
                 raise self.authorization.refuse(repository, f"HTTP 401 {words(answer)}")
         self.authorization.accepted(used)
+        self._count(answer)
         if answer.status in accept:
             return answer
         raise self._refused(method, repository, target, answer)
@@ -226,16 +232,21 @@ class Client:
             )
         return self.origin.ask(method, there.path + (f"?{there.query}" if there.query else ""), sent, body, cap=cap)
 
+    def _count(self, answer: Answer) -> None:
+        """Docker Hub tells the rest with every manifest."""
+        now = quota.read(answer.headers)
+        if now and now.low and not (self.quota and self.quota.low):
+            self._say(f"{self.origin}: {now}; log in for more, or wait")
+        self.quota = now or self.quota
+
     def _refused(self, method: str, repository: str, target: str, answer: Answer) -> PipelineError:
         what = f"{method} {target}"
         if answer.status == 403:
-            return AuthError(
-                f"{self.origin} does not allow this account to use {repository} ({method})",
-                cause=f"HTTP 403 {words(answer)}",
-                mend="give the account's key the right to write packages there",
-            )
+            return self.authorization.forbidden(repository, f"HTTP 403 {words(answer)}", writing=method not in SAFE)
         now = self.origin.clock.now()
-        return refusal(answer.status, answer.headers, words(answer), str(self.origin), what, written=method not in SAFE, now=now)
+        return http_faults.refusal(
+            answer.status, answer.headers, words(answer), str(self.origin), what, written=method not in SAFE, now=now
+        )
 
 
 def read_manifest(body: bytes, media_type: str, where: str) -> Manifest:
@@ -251,13 +262,8 @@ def read_manifest(body: bytes, media_type: str, where: str) -> Manifest:
 
 
 def words(answer: Answer) -> str:
-    """What the registry said, on one line: its error codes and messages where it speaks the specification's JSON, else the first line."""
-    try:
-        errors: list[dict[str, Any]] = json.loads(answer.body)["errors"]
-        return "; ".join(f"{error.get('code', '')} {error.get('message', '')}".strip() for error in errors)[:500]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        lines = answer.body.decode(errors="replace").split("\n")
-        return "" if "<" in lines[0] else lines[0].strip()[:200]
+    """What the registry said, on one line."""
+    return http_faults.words(answer.body)
 
 
 def client_of(site: Site, name: str) -> Client:
@@ -265,10 +271,18 @@ def client_of(site: Site, name: str) -> Client:
 
     def made() -> Client:
         spec = site.registry(name)
-        origin = Origin(spec.scheme, references.address(spec.address), clock=site.clock)
-        password = (lambda: site.secrets.get(spec.password).reveal()) if spec.password else str
-        account = Account(spec.realm, spec.username, password)
-        return Client(origin, Authorization(origin, account, say=lambda text: site.tell(What.LOG, "push", text), guard=site.secrets.guard))
+        origin = Origin(spec.scheme, endpoint(references.address(spec.address)), clock=site.clock)
+        say = partial(site.tell, What.WARN, "push")
+        tell = partial(site.tell, What.LOG, "push")
+        return Client(origin, Authorization(origin, account_of(site, name, say), say=tell, guard=site.secrets.guard), say)
 
     client: Client = site.share(f"registry {name}", made)
     return client
+
+
+def needs(site: Site, name: str) -> None:
+    """What a stage needs of a registry before anything is done, nobody contacted: its address, its password. Raises ConfigError or
+    AuthError."""
+    client_of(site, name)
+    if password := site.registry(name).password:
+        site.secrets.get(password)

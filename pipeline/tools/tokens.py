@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from pipeline.errors import AuthError, ConfigError
-from pipeline.tools.http_faults import refusal
+from pipeline.tools import denials
+from pipeline.tools.http_faults import refusal, words
+from pipeline.tools.logins import Login
 from pipeline.tools.origin import Answer, Origin
+from pipeline.tools.providers import Provider, provider_of
 
 TOKEN_CAP = 64 * 1024  # bytes of a token endpoint's answer
 LIFETIME = 60.0  # seconds, where the answer names none (distribution's token specification)
@@ -28,11 +31,14 @@ TOKEN = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True)
 class Account:
-    """Who asks: `realm` as in the site file, `password` is called late and gives the value; no `username` means anonymous."""
+    """Who asks: `realm` as in the site file, `password` is called late and gives the value. Where there is no `username`, `find` looks for
+    the login of a repository; none means anonymous. `provider` is whose ways the registry has, told by its address where not said."""
 
     realm: str = "follow"
     username: str = ""
     password: Callable[[], str] = str
+    find: Callable[[str], Login | None] = lambda _repository: None
+    provider: Provider | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class Authorization:
     ) -> None:
         self._origin = origin
         self._account = account
+        self._provider = account.provider or provider_of(origin.address)
+        self._logins: dict[str, Login | None] = {}
         self._say = say
         self._guard = guard
         self._lock = threading.Lock()
@@ -78,7 +86,15 @@ class Authorization:
                 return token.header
             if token or many:
                 return self._fetched(repository)
-            return self._basic() if self._account.realm == "own" else ""
+            return self._basic(repository) if self._account.realm == "own" else ""
+
+    def login(self, repository: str) -> Login | None:
+        """Who asks for `repository`, None for nobody; looked for once. Raises ConfigError or AuthError as the search does."""
+        if self._account.username:
+            return Login(self._account.username, self._account.password(), "the site file")
+        if repository not in self._logins:
+            self._logins[repository] = self._account.find(repository)
+        return self._logins[repository]
 
     def again(self, repository: str, used: str, headers: Mapping[str, str]) -> str:
         """The header to try once more after a 401 to `used`. Raises AuthError where there is nothing else to try."""
@@ -87,12 +103,13 @@ class Authorization:
             if token and token.header != used:
                 return token.header  # another thread has fetched it meanwhile
             lapsed = token is not None and self._origin.clock.monotonic() >= token.stale_at
+            challenge = headers.get("www-authenticate", "")
             if used in self._doubted and not lapsed:
-                raise self.refuse(repository, "HTTP 401, also with a new token")
-            self._challenge = headers.get("www-authenticate", "")
+                raise self.refuse(repository, f"HTTP 401, also with a new token {_complaint(challenge)}")
+            self._challenge = challenge
             fresh = self._fetched(repository)
             if fresh == used:
-                raise self.refuse(repository, "HTTP 401")
+                raise self.refuse(repository, f"HTTP 401 {_complaint(challenge)}")
             self._doubted.add(fresh)
             return fresh
 
@@ -100,38 +117,57 @@ class Authorization:
         """The registry has taken this header: a later 401 to it means that it ran out."""
         self._doubted.discard(used)
 
-    def refuse(self, repository: str, cause: str) -> AuthError:
-        """The error of an account that was refused twice; from now on it is raised without asking."""
-        who = f"user {self._account.username}" if self._account.username else "a request without a user"
-        error = AuthError(
-            f"{self._origin} refused {who} for {repository}",
-            cause=cause,
-            mend="check the registry's username and password in the site file: the key must be valid and allowed to write packages",
-        )
+    def refuse(self, repository: str, cause: str, *, token: bool = False) -> AuthError:
+        """The error of an account that was refused twice, or by the place for tokens; from now on it is raised without asking."""
+        error = denials.told(self._denial(repository, cause, token=token))
         self._refused[repository] = error
         return error
 
-    def _basic(self) -> str:
-        if not self._account.username:
+    def forbidden(self, repository: str, cause: str, *, writing: bool) -> AuthError:
+        """The error of one request that this account may not make; others may be allowed."""
+        return denials.told(self._denial(repository, cause, writing=writing))
+
+    def granted(self, repository: str) -> frozenset[str] | None:
+        """What the token in hand says that it is good for, None where there is none, or it does not say."""
+        token = self._tokens.get(repository)
+        return denials.granted(token.header.removeprefix("Bearer "), repository) if token else None
+
+    def _denial(self, repository: str, cause: str, *, token: bool = False, writing: bool = True) -> denials.Denial:
+        status = re.match(r"HTTP ([0-9]{3})\b[, ]*", cause)
+        return denials.Denial(
+            str(self._origin),
+            self._provider.name,
+            repository,
+            cause[status.end() :] if status else cause,
+            int(status[1]) if status else 401,
+            token,
+            writing,
+            self.login(repository),
+            self.granted(repository),
+        )
+
+    def _basic(self, repository: str) -> str:
+        login = self.login(repository)
+        if not login or login.kind == "identity":
             return ""
-        pair = f"{self._account.username}:{self._account.password()}"
-        return "Basic " + base64.b64encode(pair.encode()).decode()
+        if login.kind == "bearer":
+            return f"Bearer {login.password}"
+        return "Basic " + base64.b64encode(f"{login.username}:{login.password}".encode()).decode()
 
     def _fetched(self, repository: str) -> str:
         if self._challenge is None:
             answer = self._origin.ask("GET", "/v2/", {})
             self._challenge = answer.headers.get("www-authenticate", "") if answer.status == 401 else ""
         match = CHALLENGE.search(self._challenge)
-        if not match:
-            return self._basic()
+        login = self.login(repository)
+        if not match or (login and login.kind == "bearer"):
+            return self._basic(repository)
         named = dict(PARAMETER.findall(match[1]))
         started = self._origin.clock.monotonic()
         origin, path = self._realm(named.get("realm", ""))
-        actions = "pull,push" if self._account.username else "pull"
-        query = urlencode({"service": named.get("service", ""), "scope": f"repository:{repository}:{actions}"}, safe=":/,")
-        basic = self._basic()
+        wanted = {"service": named.get("service", ""), "scope": f"repository:{repository}:{'pull,push' if login else 'pull'}"}
         try:
-            answer = origin.ask("GET", f"{path}?{query}", {"Authorization": basic} if basic else {}, cap=TOKEN_CAP)
+            answer = _asked(origin, path, wanted, login, self._basic(repository))
         finally:
             if origin is not self._origin:
                 origin.close()
@@ -148,7 +184,8 @@ class Authorization:
         except ValueError:
             parts = urlsplit("")
         same = (parts.scheme, parts.netloc.lower()) == (self._origin.scheme, self._origin.address.lower())
-        if policy == "follow" and not same:
+        known = bool(self._provider.realm) and used == self._provider.realm
+        if policy == "follow" and not same and not known:
             raise ConfigError(
                 f"{self._origin} names {seen or 'no address'} as the place for tokens, which is not the registry itself: it was not asked",
                 mend="write realm: own in the site file if the registry gives tokens at /v2/token, or the token URL if you trust it",
@@ -161,7 +198,7 @@ class Authorization:
 
     def _read(self, answer: Answer, url: str, repository: str) -> tuple[str, float]:
         if answer.status in (401, 403):
-            raise self.refuse(repository, f"HTTP {answer.status} from {url}")
+            raise self.refuse(repository, f"HTTP {answer.status} from {url} {words(answer.body)}".strip(), token=True)
         text = answer.body[:200].decode(errors="replace")
         if answer.status != 200:
             if answer.status in (404, 405) or answer.status < 400:
@@ -185,3 +222,18 @@ class Authorization:
                 mend="name the right token URL as the registry's realm in the site file",
             )
         return token, lifetime
+
+
+def _asked(origin: Origin, path: str, wanted: Mapping[str, str], login: Login | None, basic: str) -> Answer:
+    """A token by GET with the password (distribution's token specification), or by POST for an identity token (its OAuth2 form)."""
+    if login and login.kind == "identity":
+        form = {"grant_type": "refresh_token", "client_id": "pipeline", **wanted, "refresh_token": login.password}
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        return origin.ask("POST", path, kind, urlencode(form).encode(), cap=TOKEN_CAP)
+    return origin.ask("GET", f"{path}?{urlencode(wanted, safe=':/,')}", {"Authorization": basic} if basic else {}, cap=TOKEN_CAP)
+
+
+def _complaint(challenge: str) -> str:
+    """What a challenge says is wrong (RFC 6750, 3.1), "" where it says nothing."""
+    named = dict(PARAMETER.findall(challenge))
+    return " ".join(filter(None, (named.get("error", ""), named.get("error_description", ""))))[:300]

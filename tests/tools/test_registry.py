@@ -307,10 +307,15 @@ def test_an_anonymous_account_asks_without_a_password() -> None:
 
 def test_403_says_which_right_is_missing() -> None:
     with FakeRegistry() as registry:
-        registry.fault("HEAD", "", status=403)
-        with pytest.raises(AuthError, match="does not allow") as caught:
-            client(registry).head(REPOSITORY, "v1")
-        assert "write packages" in caught.value.mend
+        digest, _ = registry.put(REPOSITORY, "v1")
+        asking = client(registry)
+        manifest = asking.manifest(REPOSITORY, digest)
+        assert manifest
+        for method, need in (("HEAD", "read"), ("PUT", "write")):
+            registry.fault(method, "", status=403)
+            with pytest.raises(AuthError, match="does not allow") as caught:
+                asking.head(REPOSITORY, "v1") if method == "HEAD" else asking.put_manifest(REPOSITORY, "v2", manifest)
+            assert f"{need} packages" in caught.value.mend
 
 
 def test_429_carries_the_time_to_wait() -> None:

@@ -1,0 +1,196 @@
+"""The registry logins that this machine has: docker's and containers' files, their credential helpers, GitHub's variables.
+
+Order: GHCR_PAT (for GHCR alone, where somebody has set it for this), the files in the order of containers-auth.json(5), each with its
+helpers first as docker has it, then GITHUB_TOKEN. Nothing is written, and a helper is asked for the one registry that is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipeline.errors import AuthError, ConfigError
+from pipeline.tools.providers import Provider
+
+HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+HELPER_TIME = 60.0  # seconds: a helper may ask a person to unlock the keyring
+LARGEST = 1 << 20  # bytes of a file or of a helper's answer
+ABSENT = "credentials not found in native keychain"  # docker-credential-helpers, credentials/error.go
+IDENTITY = "<token>"  # the user name of an identity token, ibid.
+ANYBODY = "x-access-token"  # GHCR looks at the token alone
+
+
+@dataclass(frozen=True)
+class Login:
+    """A user and a `password`; `kind` is password, identity (to be exchanged for a token) or bearer (a token itself). `source` says where
+    it was found."""
+
+    username: str
+    password: str = field(repr=False)
+    source: str
+    kind: str = "password"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to look: an environment and a home folder. `run` asks a helper: (argv, what it reads) -> (exit, stdout)."""
+
+    env: Mapping[str, str]
+    home: Path
+    run: Callable[[list[str], bytes], tuple[int, bytes]]
+    say: Callable[[str], None] = lambda _: None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that may hold logins, the first one first."""
+        env = self.env
+        first = [Path(env["REGISTRY_AUTH_FILE"])] if env.get("REGISTRY_AUTH_FILE") else []
+        if env.get("XDG_RUNTIME_DIR"):
+            first.append(Path(env["XDG_RUNTIME_DIR"]) / "containers/auth.json")
+        settings = Path(env["XDG_CONFIG_HOME"]) if env.get("XDG_CONFIG_HOME") else self.home / ".config"
+        docker = Path(env["DOCKER_CONFIG"]) if env.get("DOCKER_CONFIG") else self.home / ".docker"
+        return (*first, settings / "containers/auth.json", docker / "config.json")
+
+
+def here(say: Callable[[str], None] = lambda _: None) -> Place:
+    """This process's own place."""
+    return Place(os.environ, Path.home(), _run, say)
+
+
+def find(place: Place, address: str, repository: str, provider: Provider) -> Login | None:
+    """The login for `repository` of the registry that people call `address`, None where this machine has none.
+
+    Raises ConfigError for a file that is broken or open to others, AuthError for a helper that fails.
+    """
+    for name, before in provider.tokens:
+        if before and (found := _variable(place, name)):
+            return found
+    for path in place.files:
+        if (content := _read(path)) is not None and (found := _in(place, path, content, address, repository, provider)):
+            return found
+    for name, before in provider.tokens:
+        if not before and (found := _variable(place, name)):
+            return found
+    return None
+
+
+def _variable(place: Place, name: str) -> Login | None:
+    value = place.env.get(name, "").strip()
+    return Login(place.env.get("GITHUB_ACTOR") or ANYBODY, value, f"the variable {name}") if value else None
+
+
+def _in(place: Place, path: Path, content: Mapping[str, Any], address: str, repository: str, provider: Provider) -> Login | None:
+    hosts = dict.fromkeys((address, *provider.keys))
+    helpers = content.get("credHelpers")
+    named = [helpers[host] for host in hosts if host in helpers] if isinstance(helpers, dict) else []
+    store = content.get("credsStore")
+    for helper in [*named, *([store] if store else [])]:
+        if found := _asked(place, path, helper, provider.server or address):
+            return found
+    auths = content.get("auths")
+    if not isinstance(auths, dict):
+        return None
+    for key in _keys(tuple(hosts), repository, auths):
+        if found := _entry(path, key, auths[key]):
+            return found
+    return None
+
+
+def _keys(hosts: tuple[str, ...], repository: str, auths: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of a file that are for this repository, the narrowest first; docker's own older keys are URLs, and for a whole host."""
+    parts = repository.split("/")
+    for length in range(len(parts), -1, -1):
+        for host in hosts:
+            key = "/".join((host, *parts[:length]))
+            if key in auths:
+                yield key
+    for key in auths:
+        url = urlsplit(key) if "://" in key else None
+        if url and url.netloc in hosts:
+            yield key
+
+
+def _entry(path: Path, key: str, entry: object) -> Login | None:
+    if not isinstance(entry, dict):
+        return None
+    source = f"{path} ({key})"
+    texts = {name: value for name, value in entry.items() if isinstance(value, str) and value}
+    username, password = texts.get("username", ""), texts.get("password", "")
+    if "auth" in texts:
+        try:
+            username, _, password = base64.b64decode(texts["auth"], validate=True).decode().strip("\0").partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            # not as the cause: it would carry what may be a password
+            raise ConfigError(f"{source} has an entry that is not base64", mend=f"docker login {key.partition('/')[0]}, again") from None
+    if any(name in texts for name in ("auth", "password", "identitytoken", "registrytoken")):
+        _closed(path)
+    if "identitytoken" in texts:
+        return Login(username, texts["identitytoken"], source, "identity")
+    if "registrytoken" in texts:
+        return Login(username, texts["registrytoken"], source, "bearer")
+    return Login(username, password, source) if username and password else None
+
+
+def _asked(place: Place, path: Path, helper: object, server: str) -> Login | None:
+    """What a helper gives for `server`. One that is not installed is told, and the search goes on: docker's own files name helpers
+    of another system (WSL) that need not be there."""
+    if not isinstance(helper, str) or not HELPER.fullmatch(helper):
+        raise ConfigError(f"{path} names a credential helper {str(helper)[:40]!r}, which is not a name", mend=f"correct {path}")
+    program = f"docker-credential-{helper}"
+    try:
+        code, output = place.run([program, "get"], server.encode())
+    except FileNotFoundError:
+        place.say(f"{path} names {program}, which is not installed here: it was not asked for {server}")
+        return None
+    except subprocess.TimeoutExpired as error:
+        raise AuthError(f"{program} gave no login for {server} within {HELPER_TIME:.0f} s", mend="unlock the keyring it reads") from error
+    said = output[:LARGEST].decode(errors="replace").strip()
+    if code:
+        if ABSENT in said:
+            return None
+        raise AuthError(f"{program} gave no login for {server}", cause=said[:300] or f"exit {code}", mend=f"docker login {server}, again")
+    try:
+        value = json.loads(said)
+        username, secret = value["Username"], value["Secret"]
+    except (ValueError, KeyError, TypeError):
+        username, secret = None, None
+    if not isinstance(username, str) or not isinstance(secret, str) or not secret:
+        raise AuthError(f"{program} answered, but not with a login for {server}", mend=f"docker login {server}, again")
+    return Login("" if username == IDENTITY else username, secret, program, "identity" if username == IDENTITY else "password")
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    try:
+        with path.open("rb") as file:
+            text = file.read(LARGEST)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read", cause=str(error), mend=f"chown it to {os.geteuid()}, or move it away") from error
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} is not JSON with logins in it", mend="docker login writes it anew once it is moved away")
+    return value
+
+
+def _closed(path: Path) -> None:
+    """Raises ConfigError where a file with a password in it can be read by others."""
+    if path.stat().st_mode & 0o077:
+        raise ConfigError(f"{path} holds a password and can be read by others", mend=f"chmod 600 {path}")
+
+
+def _run(argv: list[str], text: bytes) -> tuple[int, bytes]:
+    done = subprocess.run(argv, input=text, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=HELPER_TIME, check=False)
+    return done.returncode, done.stdout
