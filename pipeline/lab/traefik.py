@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from pipeline.lab.machine import Machine
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+CLASSES = "/apis/networking.k8s.io/v1/ingressclasses"
+CLASS = """apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: traefik}
+spec: {controller: traefik.io/ingress-controller}
+"""  # as the k3s that it stands for has it
 
 
 def service(lab: Lab, machine: Machine) -> Service:
@@ -23,18 +29,20 @@ def service(lab: Lab, machine: Machine) -> Service:
         lab.bin("traefik"), f"--entryPoints.web.address={lab.address}:{INGRESS}",
         f"--entryPoints.traefik.address={lab.address}:{INGRESS_PING}", "--ping=true", "--log.level=INFO", "--log.noColor=true",
         "--providers.kubernetescrd=true", "--providers.kubernetescrd.allowCrossNamespace=true", "--providers.kubernetesingress=true",
+        f"--providers.kubernetesingress.ingressEndpoint.ip={lab.address}",
         "--providers.providersThrottleDuration=200ms", "--global.checkNewVersion=false", "--global.sendAnonymousUsage=false",
     )  # fmt: skip
     return Service(machine, "traefik", argv, env={"KUBECONFIG": f"{lab.state}/pki/admin.kubeconfig"})
 
 
 def start(lab: Lab, machine: Machine, program: Path) -> None:
-    """Apply Traefik's resource definitions and start it. `program` is where it was built to. Raises PipelineError."""
-    made = lab.state / "run" / "crds"
+    """Apply the definitions of its resources and the class of its ingresses, and start it from `program`. Raises PipelineError."""
+    made = lab.state / "run" / "traefik-resources"
     if not made.exists():
         documents = [text for text in (program / "crds.yml").read_text().split("\n---\n") if text.strip(" -\n")]
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda text: kubeapi.create(lab, CRDS, text), documents))
+        kubeapi.create(lab, CLASSES, CLASS)
         made.touch()
     proxy = service(lab, machine)
     proxy.start()
