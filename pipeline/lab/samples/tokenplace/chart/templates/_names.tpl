@@ -30,7 +30,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{/* What the relay and the compute nodes share as pods. */}}
 {{- define "relay.pod" -}}
 automountServiceAccountToken: false
-enableServiceLinks: false
 terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
