@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
-from pipeline.yamlfile import Document, keys_like
+from pipeline.yamlfile import Document, keys_like, kind, scalar
 from pipeline.yamlfile import read as read_yaml
 
+TEXT = "tag:yaml.org,2002:str"
+OTHERWISE = re.compile(r"[yYnN]|0o[0-7]+|[-+]?\d+(\.\d*)?[eE][-+]?\d+|<<")  # what PyYAML takes for text and helm's reader does not
 Path_ = tuple[str, ...]
 Fill = Callable[[str, str], Any]  # (text, its place) -> what it stands for
 
@@ -61,6 +64,7 @@ def _document(root: Path, name: str) -> Document:
     if not path.resolve().is_relative_to(root.resolve()):
         raise ConfigError(f"values file {name} leads out of the working copy", mend="copy it into the working copy")
     found = read_yaml(path)
+    _same_to_helm(path, name)
     places = {key: type(place)(name, place.line) for key, place in found.places.items()}
     if not isinstance(found.data, dict):
         raise ConfigError(f"{places[()]}: a values file holds a mapping, not {type(found.data).__name__}", mend="write `key: value` lines")
@@ -69,6 +73,24 @@ def _document(root: Path, name: str) -> Document:
 
 def _said(document: Document, path: Path_) -> str:
     return f"{document.place(path)}: {'.'.join(path)}"
+
+
+def _same_to_helm(path: Path, name: str) -> None:
+    """Raises ConfigError for a word that is text here and something else to helm: `enabled: no` must not turn into what counts as true."""
+    import yaml
+
+    resolver: Any = yaml.resolver.Resolver()
+    events: Iterator[Any] = yaml.parse(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    for event in events:
+        if kind(event) != "Scalar" or event.style or not isinstance(scalar(event.value), str):
+            continue
+        tag = resolver.resolve(yaml.ScalarNode, event.value, (True, False))
+        if tag != TEXT or OTHERWISE.fullmatch(event.value):
+            where = f"{name}:{event.start_mark.line + 1}"
+            raise ConfigError(
+                f"{where}: {event.value!r} is not text to helm",
+                mend=f'write true, false or the plain number, or put quotes around "{event.value}"',
+            )
 
 
 def _told(document: Document, fill: Fill, path: Path_, text: str) -> Any:

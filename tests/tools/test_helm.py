@@ -27,6 +27,7 @@ EXPECTED: dict[str, tuple[type[PipelineError], str]] = {
     "parse": (ConfigError, "cannot be rendered"),
     "pending": (Locked, "another operation"),
     "schema": (ConfigError, "schema"),
+    "schema-value": (ConfigError, "schema"),
     "template": (ConfigError, "cannot be rendered"),
     "terminating": (ConfigError, "being deleted"),
     "unauthorized": (AuthError, "credentials"),
