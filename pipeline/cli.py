@@ -55,7 +55,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
         found.add_task(each())
     for operators in operator_tasks(cli, tasks.site, _print_json, HELP):
         found.add_task(operators)
-    found.add_collection(ci_tasks(cli, _print_json, lambda: tasks.home() / config, HELP))
+    found.add_collection(ci_tasks(cli, _print_json, _story, lambda: tasks.home() / config, HELP))
     found.add_task(blueprints_task(cli, _print_json, lambda: tasks.home() / config, blueprint))
     found.add_collection(chart_tasks(cli, tasks.site, _print_json, HELP))
     found.add_collection(lab_tasks(cli, _print_json, _story, tasks.home))

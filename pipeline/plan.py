@@ -138,21 +138,23 @@ def load(config: Path | str, name: str = "", env: str = "") -> Blueprint:
     return Blueprint(name, chosen, found.app, folder.parent, plan, folder.parent / found.site, document)
 
 
-def ci_of(config: Path | str, name: str) -> tuple[Ci, Any] | None:
-    """The section `ci` of a blueprint and the options of its build stage (or None), with the overlay that the section names and no other.
+def ci_of(config: Path | str, name: str, env: str = "") -> tuple[Ci, Any, Blueprint] | None:
+    """The section `ci` of a blueprint, the options of its build stage (or None), and the blueprint without stages, to open its site by.
 
-    None where the blueprint has no such section. Raises ConfigError as `load` does.
+    The overlay is that of `env`, else the one that the section names, else none. None where the blueprint has no such section. Raises
+    ConfigError as `load` does.
     """
     folder = Path(config).absolute()
     document = read(folder / f"{_file_name('blueprint', name)}.yml")
     if not isinstance(document.data, dict) or not document.data.get("ci"):
         return None
     ci: Ci = schema.build(Ci, document, ("ci",))
-    if ci.overlay:
-        document = document.under(read(folder / f"{name}.{_file_name('environment', ci.overlay)}.yml"))
+    if chosen := env or ci.overlay:
+        document = document.under(read(folder / f"{name}.{_file_name('environment', chosen)}.yml"))
         ci = schema.build(Ci, document, ("ci",))
-    stages = document.data.get("stages")
-    return ci, _stage(document, "build").spec if isinstance(stages, dict) and "build" in stages else None
+    found: BlueprintFile = schema.build(BlueprintFile, document)
+    build = _stage(document, "build").spec if "build" in found.stages else None
+    return ci, build, Blueprint(name, chosen, found.app, folder.parent, (), folder.parent / found.site, document)
 
 
 def blueprints(folder: Path) -> list[str]:

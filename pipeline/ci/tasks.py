@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from pipeline.errors import ConfigError
 def collection(
     polite: Callable[[Callable[..., Any]], Any],
     print_json: Callable[[dict[str, Any]], None],
+    story: Callable[[], AbstractContextManager[Callable[[str], None]]],
     config: Callable[[], Path],
     about: dict[str, str],
 ) -> Collection:
-    """`ci.generate`. What all tasks share is the face's: `polite` turns errors into sentences and exit codes, `config` is the folder of
-    the blueprints, `about` the help of the options that many tasks have."""
+    """`ci.generate` and `ci.watch`. What all tasks share is the face's: `polite` turns errors into sentences and exit codes, `config` is
+    the folder of the blueprints, `story` shows what goes on, `about` is the help of the options that many tasks have."""
 
     @polite
     def generate(_c: Context, check: bool = False, blueprint: str = "", json: bool = False) -> None:
@@ -41,4 +43,34 @@ def collection(
         else:
             print("\n".join(files))
 
-    return Collection("ci", task(generate, help={"check": "only compare", "blueprint": about["blueprint"], "json": about["json"]}))
+    @polite
+    def watch(_c: Context, run: str = "", commit: str = "", env: str = "", blueprint: str = "", json: bool = False) -> None:
+        """Follow the run of this commit on GitHub to its end, say what failed, and look at what it published; prints the images.
+
+        Waits for the run to appear. Stopped and started again, it goes on where the run is.
+        """
+        import dataclasses
+
+        from pipeline.ci.watched import watched
+
+        with story() as say:
+            found, packages = watched(config(), blueprint, env, run, commit, say)
+        if json:
+            print_json({"run": dataclasses.asdict(found), "packages": [dataclasses.asdict(package) for package in packages]})
+        else:
+            print("\n".join(f"{package.reference} {' '.join(package.tags)}" for package in packages))
+
+    shared = {"blueprint": about["blueprint"], "json": about["json"]}
+    return Collection(
+        "ci",
+        task(generate, help={**shared, "check": "only compare"}),
+        task(
+            watch,
+            help={
+                **shared,
+                "run": "the number of a run, in place of this commit's newest",
+                "commit": "another commit",
+                "env": about["env"],
+            },
+        ),
+    )

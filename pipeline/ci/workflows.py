@@ -7,32 +7,49 @@ from pathlib import Path
 from pipeline.errors import ConfigError
 from pipeline.generate.github import path, render
 from pipeline.generate.spec import Workflow, workflow
-from pipeline.plan import blueprints, ci_of
+from pipeline.plan import Blueprint, blueprints, ci_of
 
 
-def flow_of(config: Path, name: str) -> Workflow | None:
-    """The workflow of one blueprint, None where it has no section `ci`. Raises ConfigError where the section is wrong."""
-    found = ci_of(config, name)
+def flow_of(config: Path, name: str, env: str = "") -> tuple[Workflow, Blueprint] | None:
+    """The workflow of one blueprint, and the blueprint to open its site by; None where it has no section `ci`.
+
+    Raises ConfigError where the section is wrong.
+    """
+    found = ci_of(config, name, env)
     if found is None:
         return None
+    ci, build, blueprint = found
     try:
-        return workflow(name, f"{config.name}/{name}.yml", *found)
+        return workflow(name, f"{config.name}/{name}.yml", ci, build), blueprint
     except ValueError as error:
         raise ConfigError(f"{config.name}/{name}.yml: ci: {error}", mend=f"correct it, then inv ci.generate --blueprint {name}") from error
+
+
+def opened(config: Path, name: str, env: str = "") -> tuple[Workflow, Blueprint]:
+    """As `flow_of`. Raises ConfigError where the blueprint has no workflow."""
+    found = flow_of(config, name, env)
+    if found is None:
+        raise _none(f"{config.name}/{name}.yml says")
+    return found
 
 
 def wanted(config: Path, only: str = "") -> dict[str, str]:
     """The text of each workflow by its path from the root; of one blueprint with `only`. Raises ConfigError where two write the same file,
     or where there is none."""
+    if only:
+        flow, _ = opened(config, only)
+        return {path(flow): render(flow)}
     found: dict[str, str] = {}
-    for name in [only] if only else blueprints(config):
-        flow = flow_of(config, name)
-        if flow is None:
-            continue
-        if path(flow) in found:
-            raise ConfigError(f"two blueprints write {path(flow)}", mend=f"name another file as ci.workflow of {name}")
-        found[path(flow)] = render(flow)
+    for name in blueprints(config):
+        made = flow_of(config, name)
+        if made and path(made[0]) in found:
+            raise ConfigError(f"two blueprints write {path(made[0])}", mend=f"name another file as ci.workflow of {name}")
+        if made:
+            found[path(made[0])] = render(made[0])
     if not found:
-        where = f"{config.name}/{only}.yml" if only else f"the blueprints in {config.name}/"
-        raise ConfigError(f"{where} say nothing of a workflow", mend="add ci: {workflow: publish.yml} to one that builds with buildx")
+        raise _none(f"the blueprints in {config.name}/ say")
     return found
+
+
+def _none(who: str) -> ConfigError:
+    return ConfigError(f"{who} nothing of a workflow", mend="add ci: {workflow: publish.yml} to one that builds with buildx")

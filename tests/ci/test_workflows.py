@@ -61,7 +61,7 @@ def test_two_blueprints_do_not_write_one_file(config: Path) -> None:
 
 
 def test_a_blueprint_without_a_workflow_says_so(config: Path) -> None:
-    with pytest.raises(ConfigError, match=r"config/other\.yml say nothing"):
+    with pytest.raises(ConfigError, match=r"config/other\.yml says nothing"):
         wanted(config, "other")
 
 

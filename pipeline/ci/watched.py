@@ -1,0 +1,60 @@
+"""One run watched from the commit to the package: what `inv ci.watch` does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.ci.ask import Asker
+from pipeline.ci.package import Package, look
+from pipeline.ci.watch import find, follow
+from pipeline.ci.workflows import opened
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.host.local import LocalHost
+from pipeline.plan import only_blueprint
+from pipeline.source import Repository
+from pipeline.tools.gh import Run
+
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def watched(
+    config: Path, blueprint: str, env: str, number: str, commit: str, say: Callable[[str], None]
+) -> tuple[Run, tuple[Package, ...]]:
+    """The run (`number`, or the newest of `commit`, or of HEAD) once it has ended well, and what it published.
+
+    Raises what its parts raise: ConfigError, AuthError, BuildError, VerifyError, Transient.
+    """
+    flow, plan = opened(config, blueprint or only_blueprint(config), env)
+    with plan.site() as site:
+        git = Repository(site.root, site.tool("git"))
+        asker = Asker(
+            LocalHost(clock=site.clock), site.clock, str(site.root), site.tool("gh"), flow.ci.repository, say=say, mask=site.secrets.mask
+        )
+        run = asker.run(number) if number else find(asker, flow.ci.workflow, _commit(git, commit))
+        run = follow(asker, str(run.id), say)
+        packages = look(flow, run, site, _time(git, run.commit))
+    for package in packages:
+        say(f"{package.reference}: {', '.join(package.platforms)}; {', '.join(package.tags)}")
+        if package.moved:
+            say(f"{', '.join(package.moved)} of {package.name} stand for another image by now: a newer run has moved them")
+    return run, packages
+
+
+def _commit(git: Repository, named: str) -> str:
+    """The whole name of a commit: HEAD's where none is named. Raises ConfigError where there is none of that name."""
+    if named.startswith("-"):
+        raise ConfigError(f"{named!r} is not a commit", mend="git log --oneline shows them")
+    found = git.run("rev-parse", "--verify", "--end-of-options", f"{named or 'HEAD'}^{{commit}}").decode().strip()
+    if not COMMIT.fullmatch(found):
+        raise ConfigError(f"{named or 'HEAD'} is not a commit here", mend="git log --oneline shows them")
+    return found
+
+
+def _time(git: Repository, commit: str) -> int:
+    """When the commit was made, in seconds since 1970; 0 where it is not in this clone."""
+    try:
+        return int(git.run("log", "-1", "--no-show-signature", "--format=%ct", commit, "--"))
+    except (PipelineError, ValueError):
+        return 0
