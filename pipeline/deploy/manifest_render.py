@@ -20,7 +20,7 @@ from pipeline.tools import kubecfg
 from pipeline.yamlfile import parse
 
 SHOW = 60.0  # seconds the evaluation may take
-BREAK = re.compile(r"^---(?:\s.*)?$", re.MULTILINE)
+BREAK = re.compile(r"^---(?:[ \t].*)?$", re.MULTILINE)
 
 
 def wanted(spec: Manifests, images: Images, files: Files, site: Site) -> Wanted:

@@ -1,0 +1,1 @@
+{ DRAIN_SECONDS: '1' }
