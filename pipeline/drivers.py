@@ -14,6 +14,7 @@ from pipeline.stage import Driver
 DRIVERS = {
     ("sync", "git"): "pipeline.sync.git",
     ("build", "nix"): "pipeline.build.nix",
+    ("build", "buildx"): "pipeline.build.buildx",
     ("push", "skopeo"): "pipeline.push.skopeo",
     ("deploy", "helm"): "pipeline.deploy.helm",
     ("deploy", "kubecfg"): "pipeline.deploy.kubecfg",

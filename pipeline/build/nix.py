@@ -17,6 +17,7 @@ from pipeline.events import What
 from pipeline.host import Cmd, Host, job
 from pipeline.stage import Driver, Finding, Site
 from pipeline.tools import nix
+from pipeline.tools.nix_log import NixLog
 
 KEEP = 5  # builds whose outputs garbage collection spares
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -74,7 +75,7 @@ def make(spec: Nix, tree: Tree, site: Site) -> Bundle:
     """
     host = site.host(spec.host)
     work = _job(spec, tree, host, site)
-    story = Story(site, f"build-{_key(spec, tree)}")
+    story = Story(site, f"build-{_key(spec, tree)}", NixLog())
     with story:
         try:
             code = job.run_detached(host, work, story.hear, clock=site.clock, notice=lambda text: site.tell(What.WARN, "build", text))
@@ -89,7 +90,7 @@ def make(spec: Nix, tree: Tree, site: Site) -> Bundle:
     raise _failure(spec, tree, host, story, code)
 
 
-def _failure(spec: Nix, tree: Tree, host: Host, story: Story, code: int) -> PipelineError:
+def _failure(spec: Nix, tree: Tree, host: Host, story: Story[NixLog], code: int) -> PipelineError:
     present: list[str] = []
     if nix.missing(story.log):
         done = host.run(Cmd(nix.attributes(tree.path)))

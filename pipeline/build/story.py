@@ -5,23 +5,36 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Generic, Protocol, Self, TypeVar
 
 from pipeline.events import What
 from pipeline.stage import Site
-from pipeline.tools.nix_log import NixLog
 
 FACT = "@fact "
 LOGS = 20  # files kept
 PER_SECOND = 200  # lines told; all of them are in the file
 
 
-class Story:
-    """Hears a build's lines. The whole log is in `path`, as people read it; `facts` and the `log`'s memory stay small."""
+class Log(Protocol):
+    """Reads a tool's lines: each as a person reads it (None: only for machines), and what is under way."""
 
-    def __init__(self, site: Site, name: str) -> None:
+    def feed(self, line: str) -> str | None: ...
+
+    @property
+    def status(self) -> str: ...
+
+
+L = TypeVar("L", bound=Log)
+
+
+class Story(Generic[L]):
+    """Hears a build's lines. The whole log is in `path`, as people read it; `facts` and the `log`'s memory stay small. What is told begins
+    with `prefix`."""
+
+    def __init__(self, site: Site, name: str, log: L, prefix: str = "") -> None:
         self.path = site.root / ".pipeline" / "logs" / f"{name}.log"
-        self.log = NixLog()
+        self.log = log
+        self.prefix = prefix
         self.facts: list[str] = []
         self._site = site
         self._file: IO[str] | None = None
@@ -47,13 +60,14 @@ class Story:
         text = self.log.feed(line)
         if text is not None:
             if self._file is not None:
-                self._file.write(text + "\n")
+                self._file.write(self._site.secrets.mask(text) + "\n")
             for each in text.splitlines():  # nix says some things in several lines
                 if self._may_tell():
-                    self._site.tell(What.LOG, "build", each)
+                    self._site.tell(What.LOG, "build", self.prefix + each)
         if (status := self.log.status) != self._status:
             self._status = status
-            self._site.tell(What.WAIT, "build", status)
+            if status:
+                self._site.tell(What.WAIT, "build", self.prefix + status)
 
     def _may_tell(self) -> bool:
         second, told = self._window

@@ -104,7 +104,7 @@ def _proved(spec: Spec, bundle: Bundle, site: Site, digest: str) -> Images:
 
 
 def _missing(client: Client, spec: Spec, manifest: Manifest) -> frozenset[str]:
-    from pipeline.push.proof import missing  # a run that changes nothing never comes here
+    from pipeline.tools.proof import missing  # a run that changes nothing never comes here
 
     return missing(client, spec.repository, manifest)
 
@@ -148,7 +148,7 @@ def _copied(client: Client, spec: Spec, bundle: Bundle, site: Site, tag: str, th
             _taken(spec, site, tag, now, f"wanted {manifest.digest}; somebody else has just pushed it")
 
     address = site.registry(spec.registry).address
-    upstream = Origin(client.origin.scheme, address, clock=site.clock, read_timeout=READ_TIMEOUT, deadline=spec.timeout)
+    upstream = Origin(client.origin.scheme, client.origin.address, clock=site.clock, read_timeout=READ_TIMEOUT, deadline=spec.timeout)
     relay = Relay(upstream, client.authorization, spec.repository, guard=guard, absent=lost, on_bytes=_progress(site, bundle.size))
     site.secrets.guard(relay.password)
     site.secrets.guard(relay.auth)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.artifacts import Artifact, Source
+from pipeline.artifacts import Artifact, Images, Source
 from pipeline.errors import ConfigError, PipelineError, VerifyError
 from pipeline.events import What
 from pipeline.records import Record
@@ -77,9 +77,13 @@ def verify_live(plan: Plan, site: Site) -> Record:
 
 
 def index_of(plan: Plan, verb: str) -> int:
-    """Where the stage of that verb stands. Raises ConfigError where the plan has none."""
+    """Where the stage of that verb stands; `push` is the stage that gives images where none pushes. Raises ConfigError where the plan has
+    none."""
     for number, stage in enumerate(plan):
         if stage.verb == verb:
+            return number
+    for number, stage in enumerate(plan):
+        if verb == "push" and issubclass(stage.driver.gives, Images):
             return number
     raise ConfigError(f"the blueprint has no {verb} stage", mend="its stages are: " + ", ".join(stage.verb for stage in plan))
 
