@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.artifacts import Artifact, Image, Images, Source, Tree
 from pipeline.build.nix import Nix
+from pipeline.build.tagged import Tagged
 from pipeline.deploy import rollback
 from pipeline.deploy.spec import Helm, SecretSpec
 from pipeline.drivers import DRIVERS, driver
@@ -25,7 +26,7 @@ from pipeline.push.skopeo import Spec as Skopeo
 from pipeline.records import Records
 from pipeline.secrets import Secrets
 from pipeline.source import snapshot
-from pipeline.stage import Cluster, Site
+from pipeline.stage import Cluster, Registry, Site
 from pipeline.sync.git import Git
 from pipeline.testing import FakeHost
 from pipeline.testing.contract import World, check_declaration, check_driver
@@ -46,6 +47,7 @@ from tests.verify.servers import answer, serving
 SPECS: dict[tuple[str, str], Any] = {
     ("sync", "git"): Git("builder"),
     ("build", "nix"): Nix("builder", env={"GHCRTS": "-M2g"}),
+    ("build", "tagged"): Tagged("lab", "team/probe", default_tag="main-latest"),
     ("push", "skopeo"): Skopeo("lab", "team/probe"),
     ("deploy", "helm"): Helm(
         "lab",
@@ -104,6 +106,16 @@ def build(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Case]:
 
 
 @contextlib.contextmanager
+def tagged(folder: Path, _patch: pytest.MonkeyPatch) -> Iterator[Case]:
+    """It never makes: somebody else's image comes while the stage is about to."""
+    source = Source("7e" * 20, "b2" * 20, False, "/src")
+    with FakeRegistry(auth="none") as registry:
+        registry.fault("HEAD", "/main-latest$", skip=2, act=lambda: registry.put("team/probe", "main-latest"))
+        with site(folder / "work", registries={"lab": Registry(registry.address, scheme="http", credentials="none")}) as made:
+            yield Case(source, made, lambda: (dict(registry.tags), set(registry.manifests), set(registry.blobs)))
+
+
+@contextlib.contextmanager
 def push(folder: Path, _patch: pytest.MonkeyPatch) -> Iterator[Case]:
     archive = parts.Archive(folder / "image.tar").write()
     with FakeRegistry() as registry, parts.site(folder, registry.address, FakeHost("seed", otherwise=Pusher())) as made:
@@ -151,6 +163,7 @@ def verify(folder: Path, _patch: pytest.MonkeyPatch) -> Iterator[Case]:
 WORLDS: dict[tuple[str, str], Callable[[Path, pytest.MonkeyPatch], AbstractContextManager[Case]]] = {
     ("sync", "git"): sync,
     ("build", "nix"): build,
+    ("build", "tagged"): tagged,
     ("push", "skopeo"): push,
     ("deploy", "helm"): deploy,
     ("verify", "checks"): verify,
