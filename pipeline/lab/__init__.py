@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALL = frozenset({"host", "registry", "cluster", "database"})
-ON_REQUEST = frozenset({"docker", "hub"})  # started where they are asked for, and from then on with the lab
+ON_REQUEST = frozenset({"docker", "hub", "kubecfg"})  # started where they are asked for, and from then on with the lab
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def up(root: Path, *, parts: frozenset[str] = ALL, say: Callable[[str], None], m
     """Start the lab of the working copy `root`, or what is missing of it, and give the path of its site file.
 
     `parts` not in `ALL` come on request: `hub` is two registries that give tokens, `docker` is BuildKit on the build host and Docker
-    on the node. `say` is told what is installed or built and how long that usually takes. With `mend` the node can pull from the registry;
-    without, the registry's token realm is as broken on the node as it is everywhere else.
+    on the node, `kubecfg` only a program. `say` is told what is installed or built and how long that usually takes. With `mend` the node
+    can pull from the registry; without, the registry's token realm is as broken on the node as it is everywhere else.
     Raises ConfigError, ResourceError, BuildError, or PipelineError with the last lines of the log of what did not start.
     """
     from pipeline.errors import ConfigError

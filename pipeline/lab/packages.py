@@ -21,6 +21,7 @@ NEEDED = {
     "cluster": ("containerd", "runc", "containernetworking-plugins", "iptables", "conntrack", "busybox-static", "openssh-server", "mount"),
     "database": ("postgresql",),
     "hub": ("docker-registry", "skopeo", "debootstrap", "dpkg"),
+    "ci": ("gh",),  # no part of the lab: for the tests that follow a workflow's run
     "docker": ("docker.io", "runc", "iptables"),
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -34,7 +35,7 @@ def ensure(parts: frozenset[str], *, say: Callable[[str], None], env: dict[str, 
     Packages stay after `down`. Their own services are not started now; whether they start with the machine's next boot is
     Debian's default and yours to change.
     """
-    wanted = sorted({*COMMON, *(name for part in parts for name in NEEDED[part])})
+    wanted = sorted({*COMMON, *(name for part in parts for name in NEEDED.get(part, ()))})
     if not (absent := missing(wanted)):
         return
     say("installing from Debian: " + " ".join(absent))

@@ -50,6 +50,8 @@ def site(lab: Lab, parts: AbstractSet[str], ca: str = "") -> dict[str, Any]:
         result.setdefault("tools", {})["buildx"] = lab.bin("buildx")
         result["builders"] = {"lab": {"address": f"unix://{engine.buildkit_socket(lab)}", "platforms": ["linux/amd64", "linux/arm64"]}}
         result["dockers"] = {NODE: {"address": f"unix://{engine.docker_socket(lab)}", "host": lab.address}}
+    if "kubecfg" in parts:
+        result.setdefault("tools", {})["kubecfg"] = lab.bin("kubecfg")
     values = {"session_secret": f"file:{state}/session-secret"}
     if "database" in parts:
         values["database_url"] = f"file:{state}/database-url"

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 PROGRAMS = {
     "host": (), "database": (), "registry": ("gitea",), "cluster": ("kubelab", "traefik", "helm"), "hub": ("hub",),
-    "docker": ("buildkitd", "buildx"),
+    "docker": ("buildkitd", "buildx"), "kubecfg": ("kubecfg",),
 }  # fmt: skip
-BUILT_FIRST = ("cluster", "registry", "docker", "hub")
+BUILT_FIRST = ("cluster", "registry", "docker", "hub", "kubecfg")
 LINKS = {"kubelab": ("kubectl", "crictl")}
 
 
