@@ -148,7 +148,9 @@ def _compared_with_before(where: Place, found: Named, site: Site, *, pinned: boo
 def _compared_with_source(where: Place, found: Named, source: Chart, spec: Helm, site: Site) -> None:
     """Raises ConfigError where the working copy's chart was changed and its version was not: what is deployed would be the old one."""
     files = packed.kept(source.files)
-    if packed.manifest_of(source.name, files).digest == found.digest or packed.same(contents(where, found, site).files, files):
+    if packed.manifest_of(source.name, files).digest == found.digest or not packed.differing(
+        contents(where, found, site).files, files, app_version=False
+    ):
         return
     raise ConfigError(
         f"{spec.source}/ is not what {where}:{found.version} is",

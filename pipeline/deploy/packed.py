@@ -14,6 +14,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.deploy import chart
 from pipeline.errors import ConfigError, IntegrityError
@@ -127,13 +128,18 @@ def with_app_version(files: Files, version: str) -> Files:
     return tuple((path, text + line if path == "Chart.yaml" else content) for path, content in files)
 
 
-def same(one: Files, other: Files) -> bool:
-    """Whether two charts are the same but for the appVersion, which a push may have set."""
-    return _plain(one) == _plain(other)
+def differing(one: Files, other: Files, *, app_version: bool = True) -> list[str]:
+    """The names of the files that two charts do not share. Chart.yaml counts by what it says, since helm writes it anew when it packs;
+    without `app_version` what it says of that, which a push may have set, does not count."""
+    mine, theirs = _facts(one, app_version), _facts(other, app_version)
+    return sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
 
 
-def _plain(files: Files) -> dict[str, bytes]:
-    return {path: APP_VERSION.sub(b"", content).rstrip(b"\n") if path == "Chart.yaml" else content for path, content in files}
+def _facts(files: Files, app_version: bool) -> dict[str, Any]:
+    found: dict[str, Any] = dict(files)
+    about = chart.description(files, "Chart.yaml")
+    found["Chart.yaml"] = {key: value for key, value in about.items() if app_version or key != "appVersion"}
+    return found
 
 
 def _rules(lines: Iterable[str]) -> Iterator[tuple[str, bool, bool, bool]]:

@@ -103,11 +103,9 @@ def push(spec: Helm, site: Site, source: Source, app_version: str = "") -> Publi
 
 def _same(where: Place, found: Named, ready: Package, site: Site) -> bool:
     """Whether what another tool pushed, or another version of this one, holds the same files. Raises IntegrityError where it does not."""
-    other = oci.contents(where, found, site).files
-    if dict(other) == dict(ready.files):
+    differ = packed.differing(ready.files, oci.contents(where, found, site).files)
+    if not differ:
         return True
-    mine, theirs = dict(ready.files), dict(other)
-    differ = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
     raise IntegrityError(
         f"version {found.version} of {where} is another chart already",
         cause=f"it is {found.digest}; what differs: {', '.join(differ[:5])}" + (" …" if len(differ) > 5 else ""),

@@ -114,6 +114,15 @@ def test_the_app_version_is_put_in_and_does_not_make_another_chart() -> None:
     stamped = packed.with_app_version(FILES, "abc1234")
     assert dict(stamped)["Chart.yaml"] == b'apiVersion: v2\nname: web\nversion: 1.0.0\nappVersion: "abc1234"\n'
     assert packed.with_app_version(FILES, "") == FILES
-    assert packed.same(stamped, FILES)
-    assert not packed.same(FILES, (*FILES[:2], ("values.yaml", b"x")))
+    assert packed.differing(stamped, FILES) == ["Chart.yaml"]
+    assert packed.differing(stamped, FILES, app_version=False) == []
+    assert packed.differing(FILES, (*FILES[:2], ("values.yaml", b"x"), ("y", b""))) == ["values.yaml", "y"]
+
+
+def test_a_chart_s_description_counts_by_what_it_says() -> None:
+    other = b"version: 1.0.0\nname: 'web'\n\nappVersion: 0.9\napiVersion: v2\n"
+    assert packed.differing(FILES, (("Chart.yaml", other), *FILES[1:])) == []
+
+
+def test_the_app_version_is_put_in_where_there_is_none() -> None:
     assert packed.with_app_version((("Chart.yaml", b"name: web"),), "1")[0][1] == b'name: web\nappVersion: "1"\n'
