@@ -171,7 +171,22 @@ class Report(Artifact):
         return bool(self.checks) and all(check.passed for check in self.checks)
 
 
-KINDS: dict[str, type[Artifact]] = {cls.kind: cls for cls in (Source, Tree, Bundle, Image, Images, Release, Report)}
+@dataclass(frozen=True)
+class Infra(Artifact):
+    """What Terraform made for `name` (a blueprint in an environment), by its state: `lineage` and `serial`, and how many `resources`."""
+
+    kind: ClassVar[str] = "infra"
+    name: str
+    lineage: str
+    serial: int
+    resources: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}/{self.lineage}/{self.serial}"
+
+
+KINDS: dict[str, type[Artifact]] = {cls.kind: cls for cls in (Source, Tree, Bundle, Image, Images, Release, Report, Infra)}
 
 
 PARTS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Source, Image, Moved, Release, Check)}

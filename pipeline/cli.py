@@ -16,6 +16,7 @@ from pipeline.charts import collection as chart_tasks
 from pipeline.ci.tasks import collection as ci_tasks
 from pipeline.ending import cli
 from pipeline.errors import PipelineError
+from pipeline.infra import collection as infra_tasks
 from pipeline.lab.tasks import collection as lab_tasks
 from pipeline.line import home, polite
 from pipeline.menu import announce
@@ -58,6 +59,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
     found.add_collection(ci_tasks(cli, _print_json, _story, lambda: tasks.home() / config, HELP))
     found.add_task(blueprints_task(cli, _print_json, lambda: tasks.home() / config, blueprint))
     found.add_collection(chart_tasks(cli, tasks.site, _print_json, HELP))
+    found.add_collection(infra_tasks(cli, tasks.site, _print_json, HELP))
     found.add_collection(lab_tasks(cli, _print_json, _story, tasks.home))
     announce(program, found, lambda: tasks.home() / config, blueprint)
     return found

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,15 @@ from pipeline.drivers import driver, drivers
 from pipeline.errors import ConfigError
 from pipeline.events import Sink
 from pipeline.generate.spec import Ci
+from pipeline.opened import Clusters, Hosts
 from pipeline.places import Builder, Docker
+from pipeline.provision.spec import Terraform
 from pipeline.records import Records
 from pipeline.stage import VERBS, Cluster, Driver, HostSpec, Plan, Registry, Remote, Site, Stage
 from pipeline.yamlfile import Document, keys_like, read
 
 if TYPE_CHECKING:
-    from pipeline.host import Host
+    from pipeline.provision.root import Root
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?")
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # of a blueprint or an environment: never a way out of the folder
@@ -47,7 +48,7 @@ class BlueprintFile:
     none is named.
 
     `site` is the site file, relative to the working copy; `protected` environments are only used when they are named. `ci` is the
-    workflow that publishes the images.
+    workflow that publishes the images, `infra` what the blueprint stands on.
     """
 
     app: str
@@ -56,6 +57,7 @@ class BlueprintFile:
     site: str = "config/site.yml"
     protected: bool = False
     ci: Ci | None = None
+    infra: Terraform | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Blueprint:
     plan: Plan
     site_path: Path
     document: Document
+    infra: Terraform | None = None
 
     @property
     def records_path(self) -> Path:
@@ -79,13 +82,14 @@ class Blueprint:
         """Everything the plan may touch. Nothing is contacted yet. Raises ConfigError where the site file is missing or wrong."""
         found = read_site(self.site_path)
         clock = clock or SystemClock()
-        return Site(
+        clusters = Clusters(found.clusters)
+        site = Site(
             app=self.app,
             root=self.root,
-            hosts=_Hosts(found.hosts, clock),
+            hosts=Hosts(found.hosts, clock),
             remotes=found.remotes,
             registries=found.registries,
-            clusters=found.clusters,
+            clusters=clusters,
             tools=found.tools,
             values=found.values,
             builders=found.builders,
@@ -94,6 +98,16 @@ class Blueprint:
             clock=clock,
             sink=sink,
         )
+        clusters.infra = lambda: self.infra_root(site)
+        return site
+
+    def infra_root(self, site: Site) -> Root | None:
+        """The root module of Terraform that this blueprint stands on, None where it names none. Contacts nobody."""
+        if self.infra is None:
+            return None
+        from pipeline.provision.root import Root
+
+        return Root(f"{self.name}.{self.environment or 'default'}", self.infra, site, self.document.data.get("protected") is True)
 
 
 def load(config: Path | str, name: str = "", env: str = "") -> Blueprint:
@@ -135,7 +149,7 @@ def load(config: Path | str, name: str = "", env: str = "") -> Blueprint:
         raise ConfigError(f"{document.place(('stages',))}: blueprint {name} has no stages", mend=f"stages are: {', '.join(VERBS)}")
     plan = tuple(_stage(document, verb) for verb in found.stages)
     _check_order(document, plan)
-    return Blueprint(name, chosen, found.app, folder.parent, plan, folder.parent / found.site, document)
+    return Blueprint(name, chosen, found.app, folder.parent, plan, folder.parent / found.site, document, found.infra)
 
 
 def ci_of(config: Path | str, name: str, env: str = "") -> tuple[Ci, Any, Blueprint] | None:
@@ -242,48 +256,3 @@ def _check_order(document: Document, plan: Plan) -> None:
                 mend="order the stages so that each takes what the one before gives",
             )
         given, before = stage.driver.gives, stage.verb
-
-
-class _Hosts(Mapping[str, "Host"]):
-    """Hosts by name, opened on first use: fabric is not loaded by a run that needs no host."""
-
-    def __init__(self, specs: Mapping[str, HostSpec], clock: Clock) -> None:
-        self._specs = specs
-        self._clock = clock
-        self._open: dict[str, Host] = {}
-        self._lock = threading.Lock()
-
-    def __getitem__(self, name: str) -> Host:
-        with self._lock:  # stages are looked at side by side: one connection all the same
-            return self._get(name)
-
-    def _get(self, name: str) -> Host:
-        if name not in self._open:
-            from pipeline.host.ssh import SshHost
-
-            spec = self._specs[name]
-            self._open[name] = SshHost(
-                name,
-                address=spec.address,
-                port=spec.port,
-                user=spec.user,
-                identity_file=spec.identity_file,
-                known_hosts=spec.known_hosts,
-                state=spec.state,
-                clock=self._clock,
-            )
-        return self._open[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._specs
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._specs)
-
-    def __len__(self) -> int:
-        return len(self._specs)
-
-    def close(self) -> None:
-        for host in self._open.values():
-            host.close()
-        self._open.clear()

@@ -160,7 +160,7 @@ class Site:
         """Close everything that was opened, the newest first (a tunnel before its host), each even where another fails."""
         with contextlib.ExitStack() as stack:
             stack.callback(self.records.close)
-            for connection in (self.hosts, *self.shared.values()):
+            for connection in (self.hosts, self.clusters, *self.shared.values()):
                 if hasattr(connection, "close"):
                     stack.callback(connection.close)
             self.shared.clear()

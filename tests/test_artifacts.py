@@ -17,6 +17,7 @@ from pipeline.artifacts import (
     Check,
     Image,
     Images,
+    Infra,
     Moved,
     Release,
     Report,
@@ -41,6 +42,7 @@ BY_KIND: dict[str, st.SearchStrategy[Artifact]] = {
     "images": st.builds(Images, SOURCES, IMAGES, st.lists(st.builds(Moved, TEXT, TEXT, TEXT), max_size=2).map(tuple)),
     "release": RELEASES,
     "report": st.builds(Report, RELEASES, CHECKS, TEXT),
+    "infra": st.builds(Infra, TEXT, TEXT, NUMBER, NUMBER),
 }
 ARTIFACTS = st.one_of(*BY_KIND.values())
 SOURCE = Source("7" * 40, "c" * 40, False, "/copy")

@@ -20,10 +20,11 @@ LAYERS = (
     ("schema", "stage"),
     ("testing", "tools"),
     ("runner",),
-    ("sync", "build", "push", "deploy", "verify", "drivers", "generate"),
+    ("sync", "build", "push", "deploy", "verify", "provision", "drivers", "generate"),
+    ("opened",),
     ("plan",),
     ("chain", "line", "menu", "report", "lab", "doctor", "ci"),
-    ("operate", "ending", "charts"),
+    ("operate", "infra", "ending", "charts"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

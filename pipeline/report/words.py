@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.artifacts import Artifact, Bundle, Image, Images, Release, Report, Source, Tree
+from pipeline.artifacts import Artifact, Bundle, Image, Images, Infra, Release, Report, Source, Tree
 
 
 def told(artifact: Artifact) -> str:
@@ -25,6 +25,8 @@ def told(artifact: Artifact) -> str:
             passed = sum(check.passed for check in artifact.checks)
             where = f" at {artifact.url}" if artifact.url else ""
             return f"{passed} of {len(artifact.checks)} checks hold{where}"
+        case Infra():
+            return f"{artifact.resources} resources of {artifact.name}, state {artifact.serial}"
     return artifact.id
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.errors import Ambiguous, AuthError, ConfigError, Locked, PipelineError, RateLimited, Transient
 
 EXPIRED, NOT_YET_VALID = 10, 9  # X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_CERT_NOT_YET_VALID of openssl/x509_vfy.h
+RENEW = "renew the kubeconfig of this cluster; where it is an output of the infrastructure: inv infra.plan, then inv infra.apply"
 CLOCK = "compare `date -u` here and on the node, set the wrong one right (timedatectl set-ntp true)"
 
 
@@ -57,7 +58,7 @@ def refused(asked: Asked, code: int, headers: Mapping[str, str], body: bytes) ->
         return terminating(asked.namespace, message)
     what = f"the Kubernetes API refused to {asked}"
     if code == 401:
-        return AuthError(f"{what}: it does not know these credentials", cause=message, mend="renew the kubeconfig of this cluster")
+        return AuthError(f"{what}: it does not know these credentials", cause=message, mend=RENEW)
     if code == 403:
         grant = f"allow this user to {asked.verb} {asked.resource}" + (f" in {asked.namespace}" if asked.namespace else "")
         return AuthError(what, cause=message, mend=f"{grant} (a Role and a RoleBinding), or name another kubeconfig")

@@ -1,0 +1,1 @@
+"""Infrastructure that a blueprint stands on, planned, applied and destroyed by its own tool: not a stage, since it outlives releases."""
