@@ -74,6 +74,8 @@ def _value(hint: Any, document: Document, path: Path_, value: Any) -> Any:
             raise _wrong(document, path, f"takes a mapping, not {_shown(value)}")
         return {key: _value(args[1], document, (*path, key), item) for key, item in value.items()}
     if origin in (types.UnionType, typing.Union):
+        if all(dataclasses.is_dataclass(arg) for arg in args):
+            return _kind(args, document, path, value)
         return _any(args, document, path, value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -100,6 +102,24 @@ def _any(hints: tuple[Any, ...], document: Document, path: Path_, value: Any) ->
     raise reason or _wrong(document, path, f"takes nothing, not {_shown(value)}")
 
 
+def _kind(hints: tuple[Any, ...], document: Document, path: Path_, value: Any) -> Any:
+    """`value` as the one of several kinds of mapping that its own key names: the first field of each dataclass."""
+    kinds = {dataclasses.fields(hint)[0].name: hint for hint in hints}
+    if not isinstance(value, dict):
+        raise _wrong(document, path, f"takes a mapping with one of {', '.join(kinds)}, not {_shown(value)}")
+    named = [key for key in value if key in kinds]
+    if len(named) == 1:
+        return build(kinds[named[0]], document, path)
+    if named:
+        raise ConfigError(
+            f"{document.place((*path, named[1]))}: {_named(path)} is of two kinds, {' and '.join(named)}", mend="make two items of it"
+        )
+    near = next(((key, text) for key in value if (text := keys_like(key, list(kinds)))), ("", ""))
+    place = document.place((*path, near[0]) if near[0] else path)
+    said = f"{near[0]!r} is no kind of it{near[1]}" if near[0] else "does not say its kind"
+    raise ConfigError(f"{place}: {_named(path)}: {said}", mend=f"it is named by one key: {', '.join(kinds)}")
+
+
 def json_schema(cls: type[Any]) -> dict[str, Any]:
     """JSON Schema (2020-12) of the documents that `build(cls, …)` takes."""
     return {"$schema": DIALECT, **object_schema(cls)}
@@ -109,9 +129,7 @@ def object_schema(cls: type[Any]) -> dict[str, Any]:
     """The same, as a part of a larger schema."""
     hints = typing.get_type_hints(cls)
     fields = dataclasses.fields(cls)
-    required = [
-        field.name for field in fields if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    ]
+    required = [field.name for field in fields if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING]
     shape: dict[str, Any] = {
         "type": "object",
         "properties": {field.name: _schema(hints[field.name]) for field in fields},

@@ -62,7 +62,7 @@ def _clusters(plan: Plan, site: Site, registries: list[str]) -> list[Check]:
     found = []
     for name in names:
         releases = [spec for spec in helms if spec.cluster == name]
-        hosts = [spec for spec in pages if spec.cluster == name]
+        hosts = [spec for spec in pages if spec.cluster == name and spec.by_front_door]
         found.append(Check(f"{name} (cluster)", "kubeconfig", partial(cluster.look, name, releases, hosts, site), 2 * LIMIT))
         found.append(Check(f"{name} (node)", "ssh", partial(node.look, name, registries, site), SSH + registry.PATIENCE))
     return found

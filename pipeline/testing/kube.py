@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from pipeline.host import Address
+from pipeline.testing import kube_forward
 from pipeline.testing.kube_ca import certificates
 from pipeline.testing.kube_rules import is_collection, merged, selects, status, within
 
@@ -39,6 +41,7 @@ class FakeKube:
         self.fault: Callable[[str, str], Fault] = lambda _method, _path: None
         self.changed: Callable[[str, str, Object], None] = lambda _type, _path, _value: None
         self.logs: dict[str, str] = {}  # "pod/container" or "pod/container/previous" -> text
+        self.ports: dict[str, Address] = {}  # "pod:port" -> where a port-forward to it leads
         self.connections: set[socket.socket] = set()
         self.kept_from = 0  # versions below it are gone: a watch from there gets 410
         self._version = 1
@@ -194,6 +197,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(401, status(401, "Unauthorized"))
         elif query.get("watch"):
             self._watch(url.path, query)
+        elif url.path.endswith("/portforward"):
+            pod, port = url.path.split("/")[-2], int(query["ports"])
+            if url.path.removesuffix("/portforward") in kube.objects:
+                kube_forward.serve(self, port, kube.ports.get(f"{pod}:{port}"))
+            else:
+                self._send(404, status(404, "NotFound"))
         elif url.path.endswith("/log"):
             self._log(url.path, query)
         else:

@@ -116,9 +116,15 @@ class Kube:
         """Whether there was something to delete; what depends on it goes in the background."""
         return self._ask("delete", target, {"propagationPolicy": "Background"}) is not None
 
-    def logs(self, namespace: str, pod: str, container: str, *, previous: bool = False, tail: int = 40) -> str:
-        """The last `tail` lines of a container, or of the one before it; "" where there are none."""
-        query = {"container": container, "tailLines": str(tail), "previous": "true" if previous else ""}
+    def logs(
+        self, namespace: str, pod: str, container: str, *, previous: bool = False, tail: int = 40, since: int = 0, limit: int = 0
+    ) -> str:
+        """The last `tail` lines of a container, or of the one before it; "" where there are none.
+
+        `since` seconds ago and `limit` bytes bound it further, where they are not 0.
+        """
+        query = {"container": container, "tailLines": str(tail), "previous": "true" if previous else "",
+                 "sinceSeconds": str(since or ""), "limitBytes": str(limit or "")}  # fmt: skip
         try:
             answer = self._ask("get", path("v1", "pods", namespace, pod, "log"), query)
         except ConfigError:
@@ -141,6 +147,15 @@ class Kube:
             connection.close()
             raise error
         return Watch(connection, response, request)
+
+    def dialed(self, timeout: float) -> Connection:
+        """A connection of the caller's own, open and verified, to speak something else over than requests. Raises as a read does."""
+        connection = self._new(timeout)
+        try:
+            connection.connect()
+        except LOST as error:
+            raise unreachable(self._asked("get", "/"), error, sent=False) from error
+        return connection
 
     def close(self) -> None:
         """Let go of every idle connection and of the tunnel."""

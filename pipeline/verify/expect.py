@@ -6,14 +6,17 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.artifacts import Check, Release
 from pipeline.errors import ConfigError
+from pipeline.verify.through import parse
 from pipeline.verify.web import PATH, Answer
 
-PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_-]*(?:\.[a-z]+)?)\}")
 NAMES = ("app", "commit", "digest", "label", "short", "tag")
+OF_IMAGES = ("digest", "tag")  # of one image of a set: {name.digest}
+LONGEST = 10_000  # characters of a value that a pattern is tried on
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 Scalar = str | int | float | bool | None
 
@@ -22,8 +25,11 @@ Scalar = str | int | float | bool | None
 class Page:
     """One page and what is expected of it.
 
-    `json` pairs a dotted path into the body with a value, `headers` are of the answer, `text` is somewhere in the body. In the values
-    {app} {commit} {short} {label} {digest} {tag} stand for the release's own. Raises ValueError where something is none of that.
+    Of the dotted paths into a JSON body, `json` are equal to a value, `matches` to a regular expression (somewhere in the text), `at_least`
+    are numbers no smaller, `present` are there and not null. `headers` are of the answer, `text` is somewhere in the body. In all of
+    these {app} {commit} {short} {label} {digest} {tag} stand for the release's own, {name.digest} {name.tag} for those of one image of a
+    set. `through` is the way: ingress, an address, load-balancer:SERVICE:PORT, port-forward:service/NAME:PORT. Raises ValueError where
+    something is none of that.
     """
 
     path: str
@@ -31,6 +37,11 @@ class Page:
     json: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     text: str = ""
+    matches: Mapping[str, str] = field(default_factory=dict)
+    at_least: Mapping[str, float] = field(default_factory=dict)
+    present: tuple[str, ...] = ()
+    method: Literal["GET", "HEAD"] = "GET"
+    through: str = "ingress"
 
     def __post_init__(self) -> None:
         if not PATH.fullmatch(self.path):
@@ -43,11 +54,25 @@ class Page:
         for name in self.headers:
             if not HEADER.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of a header")
-        texts = (self.text, *self.headers.values(), *(value for value in self.json.values() if isinstance(value, str)))
-        for name in PLACEHOLDER.findall(" ".join(texts)):
-            if name not in NAMES:
-                known = " ".join(f"{{{each}}}" for each in NAMES)
-                raise ValueError(f"{{{name}}} is nothing that a release has; it has {known}")
+        if self.method == "HEAD" and (self.text or self.asks_json):
+            raise ValueError("a HEAD has no body: ask for status and headers alone, or with GET")
+        if "" in (*self.present, *self.matches, *self.at_least):
+            raise ValueError("a dotted path into the body is empty")
+        for pattern in self.matches.values():
+            compiled(pattern)
+        refuse_unknown(
+            self.text, *self.headers.values(), *self.matches.values(), *(each for each in self.json.values() if isinstance(each, str))
+        )
+        parse(self.through)
+
+    @property
+    def name(self) -> str:
+        """What a report calls it."""
+        return f"{self.method} {self.path}" + ("" if self.through == "ingress" else f" through {self.through}")
+
+    @property
+    def asks_json(self) -> bool:
+        return bool(self.json or self.matches or self.at_least or self.present)
 
     @property
     def follow(self) -> bool:
@@ -55,10 +80,31 @@ class Page:
         return not 300 <= self.status < 400
 
 
+def refuse_unknown(*texts: str) -> None:
+    """Raises ValueError for a placeholder that no release has."""
+    for name in PLACEHOLDER.findall(" ".join(texts)):
+        if name not in NAMES and name.partition(".")[2] not in OF_IMAGES:
+            known = " ".join(f"{{{each}}}" for each in (*NAMES, "name.digest", "name.tag"))
+            raise ValueError(f"{{{name}}} is nothing that a release has; it has {known}")
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A regular expression. Raises ValueError where it is none, and says where it breaks."""
+    try:
+        return re.compile(PLACEHOLDER.sub("x", pattern))
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+
+
 def words(release: Release, app: str) -> dict[str, tuple[str, ...]]:
     """What each placeholder may stand for; `digest` and `tag` have as many values as the release has images."""
     source = release.source
-    return {
+    each = {
+        f"{image.repository.rpartition('/')[2]}.{key}": (value,)
+        for image in release.images
+        for key, value in (("digest", image.digest), ("tag", image.tag))
+    }
+    return each | {
         "app": (app,),
         "commit": (source.commit,),
         "short": (source.commit[:7],),
@@ -68,26 +114,30 @@ def words(release: Release, app: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-def filled(wanted: Page, known: Mapping[str, tuple[str, ...]]) -> Page:
-    """`wanted` with its placeholders replaced. Raises ConfigError where one has no single value."""
+def fill(text: str, known: Mapping[str, tuple[str, ...]], where: str, *, pattern: bool = False) -> str:
+    """`text` with its placeholders replaced, taken literally where it is a `pattern`. Raises ConfigError where one has no single value."""
 
     def word(found: re.Match[str]) -> str:
-        values = known[found[1]]
+        values = known.get(found[1], ())
         if len(values) != 1 or not values[0]:
             raise ConfigError(
-                f"{found[0]} in a check of {wanted.path} is not one value: the release has {len(values)}",
-                mend="use {commit}, which is the same for every image",
+                f"{found[0]} in a check of {where} is not one value: the release has {len(values)}",
+                mend="use {commit}, which is the same for every image, or name the image: "
+                + (" ".join(f"{{{name}}}" for name in known if "." in name) or "{name.digest}"),
             )
-        return values[0]
+        return re.escape(values[0]) if pattern else values[0]
 
-    def fill(value: Scalar) -> Scalar:
-        return PLACEHOLDER.sub(word, value) if isinstance(value, str) else value
+    return PLACEHOLDER.sub(word, text)
 
+
+def filled(wanted: Page, known: Mapping[str, tuple[str, ...]]) -> Page:
+    """`wanted` with its placeholders replaced. Raises ConfigError where one has no single value."""
     return replace(
         wanted,
-        json={key: fill(value) for key, value in wanted.json.items()},
-        headers={name: PLACEHOLDER.sub(word, value) for name, value in wanted.headers.items()},
-        text=PLACEHOLDER.sub(word, wanted.text),
+        json={key: fill(value, known, wanted.path) if isinstance(value, str) else value for key, value in wanted.json.items()},
+        headers={name: fill(value, known, wanted.path) for name, value in wanted.headers.items()},
+        text=fill(wanted.text, known, wanted.path),
+        matches={key: fill(value, known, wanted.path, pattern=True) for key, value in wanted.matches.items()},
     )
 
 
@@ -100,20 +150,41 @@ def judge(wanted: Page, answer: Answer, release: Release) -> Check:
     for name, value in wanted.headers.items():
         seen = answer.headers.get(name.lower())
         _hold(f"header {name}", seen if seen is not None else _NOTHING, value, held, wrong)
-    if wanted.json:
+    if wanted.asks_json:
         body = _json(answer)
         if isinstance(body, _Unreadable):
-            wrong.append(f"{body.why}, expected JSON with " + ", ".join(wanted.json))
+            keys = dict.fromkeys((*wanted.json, *wanted.matches, *wanted.at_least, *wanted.present))
+            wrong.append(f"{body.why}, expected JSON with " + ", ".join(keys))
         else:
-            for key, expected in wanted.json.items():
-                _hold(key, _at(body, key), expected, held, wrong, _commits(release))
+            _hold_body(wanted, body, release, held, wrong)
     if wanted.text:
         plain = "content-encoding" not in answer.headers or answer.headers["content-encoding"] == "identity"
         if plain and wanted.text.encode() in answer.body:
             held.append(f"says {_shown(wanted.text)}")
         else:
             wrong.append(f"does not say {_shown(wanted.text)}{_unread(answer)}")
-    return Check(f"GET {wanted.path}", not wrong, "; ".join(wrong or held))
+    return Check(wanted.name, not wrong, "; ".join(wrong or held))
+
+
+def _hold_body(wanted: Page, body: Any, release: Release, held: list[str], wrong: list[str]) -> None:
+    for key, expected in wanted.json.items():
+        _hold(key, _at(body, key), expected, held, wrong, _commits(release))
+    for key, pattern in wanted.matches.items():
+        seen = _at(body, key)
+        fits = isinstance(seen, str) and re.search(pattern, seen[:LONGEST])
+        (held if fits else wrong).append(
+            f"{key} {'=' if fits else 'is'} {_shown(seen)}" + ("" if fits else f", expected to match {pattern!r}")
+        )
+    for key, least in wanted.at_least.items():
+        seen = _at(body, key)
+        enough = isinstance(seen, int | float) and not isinstance(seen, bool) and seen >= least
+        (held if enough else wrong).append(
+            f"{key} {'=' if enough else 'is'} {_shown(seen)}" + ("" if enough else f", expected at least {least:g}")
+        )
+    for key in wanted.present:
+        seen = _at(body, key)
+        there = seen is not None and not isinstance(seen, _Nothing)
+        (held if there else wrong).append(f"{key} {'=' if there else 'is'} {_shown(seen)}" + ("" if there else ", expected to be there"))
 
 
 class _Nothing:

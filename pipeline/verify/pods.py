@@ -20,15 +20,15 @@ def selector(release: Release) -> str:
     return f"app.kubernetes.io/instance={release.name}"
 
 
-def judge(release: Release, pods: Sequence[Pod], beside: Sequence[str] = ()) -> Check:
+def judge(release: Release, pods: Sequence[Pod], beside: Sequence[str] = (), label: str = "") -> Check:
     """Whether every pod of `release` is ready and runs exactly what was pushed.
 
     Pods that end (deleted, succeeded, failed) are not asked. `beside` names image repositories that may run in these pods although the
-    release did not push them. A release without a single pod does not pass.
+    release did not push them. A release without a single pod does not pass; `label` is what they were listed by.
     """
     running = [pod for pod in pods if not _ends(pod)]
     if not running:
-        return Check(NAME, False, f"no pod carries {selector(release)} in namespace {release.namespace}")
+        return Check(NAME, False, f"no pod carries {label or selector(release)} in namespace {release.namespace}")
     wrong = [f"{_name(pod)} {problem}" for pod in running for problem in _problems(release, pod, beside)]
     if wrong:
         rest = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""

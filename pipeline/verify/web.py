@@ -1,4 +1,4 @@
-"""One bounded GET: a deadline on the whole of it, at most five redirects on the same host, at most one mebibyte, no decompression.
+"""One bounded GET or HEAD: a deadline on the whole of it, at most five redirects on the same host, at most one mebibyte, no decompression.
 
 The standard library's http.client does the talking. Neither proxies nor cookies nor credentials take part, and the address that is
 connected to comes from the caller, never from the peer: a redirect can only change the path, or lead from http to https.
@@ -25,7 +25,11 @@ PATH = re.compile(r"/[!-~]*")
 
 
 class Unreachable(Transient):
-    """No connection came about: that says nothing about what would answer."""
+    """No connection came about: that says nothing about what would answer. `retry_after` is how many seconds the peer asked for."""
+
+    def __init__(self, what: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(what)
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Ask:
     host: str
     path: str
     follow: bool = True
+    method: str = "GET"
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def _one(ask: Ask, left: float, timeout: float) -> Answer:
     with _deadline(line, left) as expired:
         try:
             line.open(left)
-            line.putrequest("GET", ask.path, skip_host=True, skip_accept_encoding=True)
+            line.putrequest(ask.method, ask.path, skip_host=True, skip_accept_encoding=True)
             for name, value in _headers(ask):
                 line.putheader(name, value)
             line.endheaders()
