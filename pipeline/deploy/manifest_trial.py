@@ -46,19 +46,22 @@ def _one(kube: Kube, spec: Manifests, value: Made, place: str, ours: frozenset[s
     live = kube.get(place)
     if live is not None:
         _check_owner(spec, what, live, place in ours)
-    manager = spec.managers[0]
-    taken: list[tuple[str, str]] = []
     try:
-        try:
-            after = kube.apply(place, value, manager=manager, force=False, trial=True)
-        except Conflict as error:
-            taken = [(field, by) for field, by in kube_apply.conflicts(error.cause) if by not in spec.managers]
-            if taken and spec.conflicts == "refuse":
-                raise _conflict(what, taken) from error
-            after = kube.apply(place, value, manager=manager, trial=True)
+        after, taken = _tried(kube, spec, value, place)
     except PipelineError as error:
         raise kube_apply.refusal(what, error) from error
+    if taken and spec.conflicts == "refuse":
+        raise _conflict(what, taken)
     return Trial(place, what, ("+",) if live is None else tuple(differences(live, after)), tuple(taken))
+
+
+def _tried(kube: Kube, spec: Manifests, value: Made, place: str) -> tuple[Object, list[tuple[str, str]]]:
+    """What the object would be, and the (field, manager) that it would take from others."""
+    try:
+        return kube.apply(place, value, manager=spec.managers[0], force=False, trial=True), []
+    except Conflict as error:
+        taken = [(field, by) for field, by in kube_apply.conflicts(error.cause) if by not in spec.managers]
+        return kube.apply(place, value, manager=spec.managers[0], trial=True), taken
 
 
 def _check_owner(spec: Manifests, what: str, live: Object, ours: bool) -> None:

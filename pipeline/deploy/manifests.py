@@ -25,10 +25,10 @@ def find(spec: Manifests, images: Images, site: Site) -> Finding:
     now = history.deployments(kube, spec.namespace, spec.release) if newest else []
     # every object is compared below, and with it the images of those that are no Deployments
     why = differences(newest, now, want, dataclasses.replace(images, images=()), spec.release)
-    if newest and not why:
+    if newest and newest.status == "deployed" and newest.inputs == want.inputs:
         known = {path("apps/v1", "deployments", spec.namespace): now}
         seen = manifest_state.seen(kube, spec.release, newest.stamps, known)
-        why = manifest_state.drift(seen, newest.stamps, spec.managers)
+        why = [*manifest_state.drift(seen, newest.stamps, spec.managers), *why]
     if newest and not why and any(each.get("spec", {}).get("replicas") == 0 for each in now):
         from pipeline.deploy import idle
 
