@@ -13,6 +13,7 @@ from pipeline.ci.workflows import opened
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.host.local import LocalHost
 from pipeline.plan import only_blueprint
+from pipeline.retry import Policy, retrying
 from pipeline.source import Repository
 from pipeline.tools.gh import Run
 
@@ -34,7 +35,8 @@ def watched(
         )
         run = asker.run(number) if number else find(asker, flow.ci.workflow, _commit(git, commit))
         run = follow(asker, str(run.id), say)
-        packages = look(flow, run, site, _time(git, run.commit))
+        ended, time = run, _time(git, run.commit)
+        packages = retrying(Policy(), site.clock, lambda _attempt: look(flow, ended, site, time), lambda error, _n, _wait: say(error.what))
     for package in packages:
         say(f"{package.reference}: {', '.join(package.platforms)}; {', '.join(package.tags)}")
         if package.moved:

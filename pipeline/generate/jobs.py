@@ -137,7 +137,7 @@ def build(name: str, image: CiImage, platforms: str, pushed: dict[str, Any]) -> 
     scope = f"{name}-{platforms.replace('linux/', '').replace(',', '-').replace('/', '')}"
     given: dict[str, Any] = {"context": image.context}
     if image.dockerfile:
-        given["file"] = image.dockerfile if image.context == "." else f"{image.context}/{image.dockerfile}"
+        given["file"] = image.dockerfile
     if image.target:
         given["target"] = image.target
     given |= {"platforms": platforms, **pushed, "labels": f"${{{{ steps.{name}-meta.outputs.labels }}}}"}

@@ -13,7 +13,7 @@ from typing import Any
 
 FILE = r"[a-z0-9][a-z0-9._-]{0,60}\.ya?ml"
 ID = r"[a-z][a-z0-9-]{0,40}"
-OWNER_AND_NAME = r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}"
+OWNER_AND_NAME = r"([A-Za-z0-9][A-Za-z0-9.-]{0,100}/)?[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}"
 SECRET_NAME = r"(?!GITHUB_)[A-Z_][A-Z0-9_]{0,80}"  # noqa: S105  # GitHub refuses secrets of its own prefix
 RUNNER = r"[a-z0-9][a-z0-9.-]{0,60}"
 PLATFORM = r"linux/[a-z0-9]+(/v[0-9])?"
@@ -26,7 +26,7 @@ ARGUMENT = r"[A-Za-z_][A-Za-z0-9_]{0,80}"
 
 @dataclass(frozen=True)
 class CiImage:
-    """One image that the workflow builds; the names are those of the driver buildx. `secrets` maps an id of the build to `env:NAME`."""
+    """One image that the workflow builds; the options are those of the driver buildx, but `secrets` come from `env:NAME` alone."""
 
     repository: str
     context: str = "."
@@ -78,7 +78,7 @@ class CiDeploy:
 class Ci:
     """The workflow that publishes the blueprint's images.
 
-    `workflow` is the file in .github/workflows, `repository` is owner/name on GitHub ("" for what the git remote says), `registry` the
+    `workflow` is the file in .github/workflows, `repository` is [host/]owner/name on GitHub ("": as the git remote has it), `registry` the
     address that is pushed to, `token` the secret that is used in place of GITHUB_TOKEN where it is set. It runs on pushes to `branches`
     and of git tags that match `git_tags`, and by hand. `images` and `tags` (rules, see pipeline/tools/tag_rules.py) are those of the build
     stage where they are not named. Each platform is built on its own of the `runners`, a job each; with `emulate` on one runner, by QEMU.

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.ci.workflows import wanted
 from pipeline.errors import ConfigError
+from pipeline.generate.files import differences
 
 ROOT = Path(__file__).parents[2]
 BLUEPRINT = """
@@ -52,6 +53,12 @@ def test_generate_writes_and_check_compares(config: Path) -> None:
     again = inv(config, "ci.generate", "--check")
     assert again.returncode == 2
     assert "-      contents: write" in again.stderr
+
+
+def test_the_workflows_of_this_repository_are_as_its_blueprints_say() -> None:
+    files = wanted(ROOT / "config")
+    assert set(files) == {".github/workflows/docker-publish.yml", ".github/workflows/relay-oci.yml"}
+    assert [each.lines() for each in differences(ROOT, files)] == []
 
 
 def test_two_blueprints_do_not_write_one_file(config: Path) -> None:

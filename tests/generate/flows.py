@@ -15,7 +15,7 @@ def single() -> Workflow:
 def double(*, emulate: bool = False) -> Workflow:
     both = ("linux/amd64", "linux/arm64")
     images = {
-        "relay": CiImage("owner/set-relay", "samples/tokenplace", dockerfile="Dockerfile", target="relay", platforms=both),
+        "relay": CiImage("owner/set-relay", "samples/tokenplace", dockerfile="samples/Dockerfile.relay", target="relay", platforms=both),
         "node": CiImage("owner/set-node", "samples/tokenplace", platforms=both),
     }
     deploy = CiDeploy("staging", secrets=("KUBECONFIG_STAGING",))

@@ -83,6 +83,8 @@ def test_one_image_for_one_platform_is_built_and_pushed_in_one_job() -> None:
     assert built["build-args"] == "VERSION=1: 2 # 3\n"
     assert built["secrets"] == "npm=${{ secrets.NPM_TOKEN }}\n"
     assert (built["cache-from"], built["cache-to"]) == ("type=gha,scope=relay-amd64", "type=gha,mode=max,scope=relay-amd64")
+    assert "file" not in built
+    assert step(double(), "build-amd64", "docker/build-push-action")["file"] == "samples/Dockerfile.relay"
     assert (built["provenance"], built["sbom"]) == ("mode=max", "true")
     assert step(single(), "publish", "docker/login-action")["password"] == "${{ secrets.GHCR_PAT || secrets.GITHUB_TOKEN }}"
 

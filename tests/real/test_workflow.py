@@ -11,26 +11,23 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.generate.github import path, render
-from pipeline.generate.pins import PINS
-from pipeline.generate.spec import Ci, CiImage, Workflow, workflow
-from pipeline.lab import programs
+from pipeline.errors import AuthError, BuildError, VerifyError
+from pipeline.generate.github import render
+from pipeline.generate.spec import Workflow
+from pipeline.lab import packages, programs
 from pipeline.stage import Site
 from pipeline.tools.registry import client_of
+from tests.ci.github import Github, Run, serving
 from tests.generate import flows
+from tests.real.actions.runner import ROOT, Runner, run
+from tests.real.actions.runner import runner as made_runner
 
 pytestmark = pytest.mark.real
-ROOT = Path(__file__).parents[2]
-ACTIONS = Path(__file__).parent / "actions"
-
-
-def run(argv: list[str], cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=200)
 
 
 @pytest.mark.parametrize("flow", [flows.single(), flows.double(), flows.double(emulate=True)], ids=["one", "set", "emulated"])
@@ -44,105 +41,24 @@ def test_actionlint_finds_nothing(flow: Workflow, tmp_path: Path) -> None:
     assert '"nobody" is not defined' in run([str(program), str(file)], tmp_path).stdout
 
 
-@dataclasses.dataclass(frozen=True)
-class Runner:
-    """act in place of GitHub: a git repository with a Dockerfile, and the lab in place of GHCR."""
-
-    root: Path
-    home: Path
-    site: Site
-    name: str
-
-    @property
-    def address(self) -> str:
-        return self.site.registry("ghcr").address
-
-    def flow(self, *, platforms: tuple[str, ...] = ("linux/amd64",), images: tuple[str, ...] = ("one",)) -> Workflow:
-        made = {
-            name: CiImage(f"{self.name}/{name}", "app", args={"NAME": name}, secrets={"seal": "env:SEAL"}, platforms=platforms)
-            for name in images
-        }
-        ci = Ci("publish.yml", registry=self.address, git_tags=("**",), images=made, tags=("branch", "sha", "tag"))
-        return workflow("app", "config/app.yml", ci, None)
-
-    def git(self, *words: str) -> str:
-        return run(["git", "-C", str(self.root), *words], self.root).stdout.strip()
-
-    def run(self, flow: Workflow, ref: str = "refs/heads/main", password: str = "") -> subprocess.CompletedProcess[str]:
-        file = self.root / path(flow)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(render(flow))
-        config = self.home / "buildkitd.toml"
-        config.write_text(f'[registry."{self.address}"]\n  http = true\n')
-        event = self.home / "event.json"
-        event.write_text(json.dumps({"ref": ref}))
-        secrets = self.home / "secrets"
-        token = password or self.site.secrets.get(self.site.registry("ghcr").password).reveal()
-        secrets.write_text(f"GHCR_PAT={token}\nGITHUB_TOKEN=not-the-one\nSEAL=a-seal-for-the-build\n")
-        argv = [
-            str(programs.ensure("act") / "act"),
-            "push",
-            "--workflows",
-            str(file),
-            "--eventpath",
-            str(event),
-            "--secret-file",
-            str(secrets),
-        ]
-        argv += ["--platform", "ubuntu-24.04=-self-hosted", "--platform", "ubuntu-24.04-arm=-self-hosted", "--actor", "lab"]
-        argv += [
-            "--no-cache-server",
-            "--concurrent-jobs",
-            "1",
-            "--pull=false",
-            "--action-offline-mode",
-            "--action-cache-path",
-            str(self.home / "cache"),
-        ]
-        for action, (commit, _) in PINS.items():
-            argv += ["--local-repository", f"{action}@{commit}={ACTIONS / action.partition('/')[2]}"]
-        given = {
-            "LAB_ROOT": str(ROOT),
-            "LAB_PYTHON": sys.executable,
-            "LAB_RULES": json.dumps(flow.rules),
-            "LAB_BUILDKIT": self.site.builders["lab"].address,
-            "LAB_BUILDKITD": str(config),
-            "DOCKER_CONFIG": str(self.home / "docker"),
-            "DOCKER_HOST": self.site.dockers["railiance01"].address,
-            "BUILDX_BUILDER": "tools",
-        }
-        for key, value in given.items():
-            argv += ["--env", f"{key}={value}"]
-        return run(argv, self.root, {"PATH": os.environ["PATH"], "HOME": str(self.home), **given})
+def test_actionlint_finds_nothing_in_this_repository() -> None:
+    files = sorted(map(str, (ROOT / ".github/workflows").glob("*.yml")))
+    assert len(files) == 2
+    done = run([str(programs.ensure("actionlint") / "actionlint"), *files], ROOT)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.fixture
-def runner(lab_site_file: Path, tmp_path: Path, lab: Site) -> Runner:
+def runner(lab: Site, tmp_path: Path) -> Runner:
     if "ghcr" not in lab.registries or "lab" not in lab.builders:
         pytest.fail("these tests need two parts more: inv lab.up --with docker,hub", pytrace=False)
-    root, home = tmp_path / "app", tmp_path / "home"
-    (root / "app").mkdir(parents=True)
-    (home / "docker/cli-plugins").mkdir(parents=True)
-    (home / "docker/cli-plugins/docker-buildx").symlink_to(lab.tool("buildx"))
-    name = f"ci-{os.urandom(4).hex()}"
-    (root / "app/Dockerfile").write_text("FROM scratch\nARG NAME\nLABEL name=$NAME\nCOPY Dockerfile /\n")
-    made = Runner(root, home, lab, name)
-    for words in (["init", "-q", "-b", "main"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "one"]):
-        made.git(*words)
-    return made
-
-
-def tags(runner: Runner, image: str) -> dict[str, str]:
-    """Every tag of the image in the registry, and its digest."""
-    client = client_of(runner.site, "ghcr")
-    repository = f"{runner.name}/{image}"
-    return {name: client.head(repository, name) or "" for name in client.tags(repository)}
+    return made_runner(tmp_path, lab)
 
 
 def test_a_push_to_main_is_built_pushed_and_tagged(runner: Runner) -> None:
     done = runner.run(runner.flow())
     assert done.returncode == 0, done.stdout + done.stderr
-    found = tags(runner, "one")
+    found = runner.tags("one")
     assert set(found) == {"main", f"sha-{runner.git('rev-parse', 'HEAD')[:7]}"}
     assert len(set(found.values())) == 1
     assert next(iter(found.values())) in done.stdout
@@ -154,7 +70,7 @@ def test_a_git_tag_names_the_image_and_only_a_release_is_latest(runner: Runner, 
     runner.git("tag", tag)
     done = runner.run(runner.flow(), ref=f"refs/tags/{tag}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set(tags(runner, "one")) == {tag, f"sha-{runner.git('rev-parse', 'HEAD')[:7]}", *others}
+    assert set(runner.tags("one")) == {tag, f"sha-{runner.git('rev-parse', 'HEAD')[:7]}", *others}
 
 
 def test_m01_a_set_for_two_platforms_is_tagged_when_all_of_it_is_there(runner: Runner) -> None:
@@ -162,7 +78,7 @@ def test_m01_a_set_for_two_platforms_is_tagged_when_all_of_it_is_there(runner: R
     done = runner.run(flow)
     assert done.returncode == 0, done.stdout + done.stderr
     for image in ("one", "two"):
-        found = tags(runner, image)
+        found = runner.tags(image)
         assert set(found) == {"main", f"sha-{runner.git('rev-parse', 'HEAD')[:7]}"}
         index = client_of(runner.site, "ghcr").manifest(f"{runner.name}/{image}", "main")
         assert index is not None
@@ -176,14 +92,14 @@ def test_m01_a_set_of_which_one_fails_gets_no_tag_at_all(runner: Runner) -> None
     done = runner.run(dataclasses.replace(flow, images=images))
     assert done.returncode != 0
     assert "Missing" in done.stdout
-    assert tags(runner, "one") == tags(runner, "two") == {}
+    assert runner.tags("one") == runner.tags("two") == {}
 
 
 def test_a_ref_that_is_not_named_publishes_nothing(runner: Runner) -> None:
     runner.git("switch", "-qc", "feature")
     done = runner.run(runner.flow(), ref="refs/heads/feature")
     assert done.returncode == 0
-    assert tags(runner, "one") == {}
+    assert runner.tags("one") == {}
 
 
 def test_a_wrong_token_ends_the_job_at_the_login(runner: Runner) -> None:
@@ -191,4 +107,79 @@ def test_a_wrong_token_ends_the_job_at_the_login(runner: Runner) -> None:
     assert done.returncode != 0
     assert "Failure - Main Log in" in done.stdout
     assert "a-wrong-password" not in done.stdout + done.stderr
-    assert tags(runner, "one") == {}
+    assert runner.tags("one") == {}
+
+
+@pytest.fixture
+def service() -> Iterator[Github]:
+    """GitHub's API for the real gh."""
+    packages.ensure(frozenset({"ci"}), say=print, env=dict(os.environ))
+    with serving(Github()) as made:
+        yield made
+
+
+def watch(runner: Runner, service: Github, *words: str) -> subprocess.CompletedProcess[str]:
+    """`inv ci.watch` in the runner's repository, with a blueprint that publishes to the lab."""
+    spec = runner.site.registry("ghcr")
+    site = {"registries": {"ghcr": {"address": spec.address, "scheme": "http", "username": spec.username, "password": spec.password}}}
+    ci = {
+        "workflow": "docker-publish.yml", "repository": "github.localhost/owner/relay", "registry": spec.address,
+        "tags": ["branch", "sha", "tag"], "git_tags": ["**"], "images": {"one": {"repository": f"{runner.name}/one"}},
+    }  # fmt: skip
+    folder = runner.root / "config"
+    folder.mkdir(exist_ok=True)
+    (folder / "site.yml").write_text(json.dumps(site))
+    (folder / "app.yml").write_text(json.dumps({"app": "app", "stages": {}, "ci": ci}))
+    (runner.root / "tasks.py").write_text('from pipeline import collection\nns = collection("config")\n')
+    quiet = {"NO_PROXY": spec.address.partition(":")[0], "no_proxy": spec.address.partition(":")[0]}
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **service.env(str(runner.home)), **quiet}
+    return run([sys.executable, "-m", "invoke", "ci.watch", *words], runner.root, env)
+
+
+def test_a_run_is_followed_to_its_package(runner: Runner, service: Github) -> None:
+    assert runner.run(runner.flow()).returncode == 0
+    commit = runner.git("rev-parse", "HEAD")
+    service.runs = [
+        Run(40, "b" * 40, [("completed", "success", 5, "")]),
+        Run(41, commit, [("queued", None, 0, ""), ("in_progress", None, 3, ""), ("completed", "success", 5, "")]),
+    ]
+    service.faults = [(502, {}, {"message": "Server Error"})]
+    done = watch(runner, service)
+    assert done.returncode == 0, done.stdout + done.stderr
+    digest = runner.tags("one")["main"]
+    assert done.stdout == f"{runner.address}/{runner.name}/one@{digest} main sha-{commit[:7]}\n"
+    for told in (
+        "GitHub could not be asked (HTTP 502",
+        "it runs",
+        "publish: Set up Buildx: success",
+        "it ended: success",
+        "linux/amd64",
+    ):
+        assert told in done.stderr
+    again = watch(runner, service, "--run", "41", "--json")
+    assert json.loads(again.stdout)["packages"][0]["reference"].endswith(digest)
+
+
+def test_a_run_that_fails_is_told_with_its_log(runner: Runner, service: Github) -> None:
+    service.runs = [Run(42, runner.git("rev-parse", "HEAD"), [("completed", "failure", 5, "Build and push relay")])]
+    done = watch(runner, service)
+    assert done.returncode == BuildError.exit_code
+    assert "failed in job publish, step 5: Build and push relay" in done.stderr
+    assert "cause  error: denied: permission_denied" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_run_that_ended_well_and_published_nothing_is_told(runner: Runner, service: Github) -> None:
+    service.runs = [Run(43, runner.git("rev-parse", "HEAD"), [("completed", "success", 5, "")])]
+    done = watch(runner, service)
+    assert done.returncode == VerifyError.exit_code
+    assert "has no tag main" in done.stderr
+
+
+def test_a_login_that_github_refuses_is_told(runner: Runner, service: Github, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.ci.github.TOKEN", "another")
+    env = service.env
+    monkeypatch.setattr(service, "env", lambda home: {**env(home), "GH_TOKEN": "wrong", "GH_ENTERPRISE_TOKEN": "wrong"})
+    done = watch(runner, service)
+    assert done.returncode == AuthError.exit_code
+    assert "gh auth login" in done.stderr
