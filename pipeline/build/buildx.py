@@ -15,7 +15,7 @@ from pipeline.build.wanted import Set, Wanted, wanted
 from pipeline.errors import IntegrityError
 from pipeline.events import What
 from pipeline.stage import Driver, Finding, Site
-from pipeline.tools.registry import Client, client_of
+from pipeline.tools.registry import Client, client_of, needs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,13 +39,14 @@ class _Ask:
     def hint(self, image: Wanted) -> str:
         """Names the fact that this content was proved under a digest, and all its tags put on."""
         tags = ",".join(tag.name for tag in image.tags)
-        return f"image {self.client.origin.address}/{image.spec.repository} {image.content} {tags}"
+        return f"image {self.place(image)} {image.content} {tags}"
+
+    def place(self, image: Wanted) -> str:
+        return f"{self.site.registry(self.spec.registry).address}/{image.spec.repository}"
 
     def images(self, digests: dict[str, str], moved: Sequence[Moved] = ()) -> Images:
         """The artifact, once every image has its digest."""
-        found = tuple(
-            Image(f"{self.client.origin.address}/{image.spec.repository}", digests[image.name], image.tag) for image in self.set.images
-        )
+        found = tuple(Image(self.place(image), digests[image.name], image.tag) for image in self.set.images)
         return Images(self.source, found, tuple(moved))
 
 
@@ -125,9 +126,7 @@ def check(spec: Buildx, site: Site) -> None:
     from pipeline.build.builders import nodes
 
     for name in (spec.registry, *spec.logins):
-        client_of(site, name)
-        if password := site.registry(name).password:
-            site.secrets.get(password)
+        needs(site, name)
     nodes(spec.builders, site)
     for image in spec.images.values():
         for source in image.secrets.values():

@@ -42,6 +42,7 @@ class Turn:
 
     def build(self, image: Wanted, epoch: int) -> str:
         """Build and push one image, and read it back; its digest. Raises what the build or the registry means."""
+        self.shop.log_in(self.spec, image.spec.repository)
         metadata = self.shop.private / f"metadata-{image.name}.json"
         argv = (*builders.program(self.site), *buildx.build(self.bench.name, self._options(image, epoch), str(metadata)))
         prefix = f"{image.name}: " if len(self.spec.images) > 1 else ""
@@ -69,7 +70,7 @@ class Turn:
 
     def _options(self, image: Wanted, epoch: int) -> buildx.Build:
         context, dockerfile = self.shop.context(image.spec)
-        name = f"{self.client.origin.address}/{image.spec.repository}"
+        name = f"{self.site.registry(self.spec.registry).address}/{image.spec.repository}"
 
         def caches(way: str) -> list[str]:
             said = self.spec.cache.get(way, ())
@@ -94,7 +95,7 @@ def build_missing(
 
     here, failed, digests = LocalHost(clock=site.clock), dict[str, PipelineError](), dict[str, str]()
     platforms = tuple(dict.fromkeys(platform for image in missing for platform in image.spec.platforms))
-    with opened(spec, source, site) as shop:
+    with opened(source, site) as shop:
         turn = Turn(spec, source, site, client, shop, here, builders.ready(here, shop.env, spec.builders, platforms, site))
         for image in missing:
             named = ", ".join(image.spec.platforms) or "the builder's own platform"

@@ -22,12 +22,12 @@ from pipeline.build.buildx_spec import Buildx, ImageSpec
 from pipeline.errors import ConfigError
 from pipeline.source.repository import Repository
 from pipeline.stage import Site
+from pipeline.tools.credentials import login_of
+from pipeline.tools.providers import provider_of
 from pipeline.tools.registry import client_of
 
 PREFIX = "pipeline-buildx-"
 OURS = re.compile(rf"{PREFIX}(\d+)-")
-HUB = "https://index.docker.io/v1/"  # what Docker Hub is called in Docker's own configuration
-OF_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,13 @@ class Workshop:
             self._secrets[source] = path
         return str(self._secrets[source])
 
-    def log_in(self, spec: Buildx) -> None:
-        """Write the accounts down as Docker's configuration has them."""
+    def log_in(self, spec: Buildx, repository: str) -> None:
+        """Write down the accounts that a push to `repository` needs, as Docker's configuration has them. Raises ConfigError or AuthError where one cannot be read."""
         auths = {}
-        for name, repositories in _registries(spec).items():
-            registry = self.site.registry(name)
-            if registry.realm == "own":
-                # buildx would follow the realm that the registry names; a token of our own it takes as it is
-                header = client_of(self.site, name).authorization.header(repositories[0] if repositories else "", many=True)
-                entry = {"registrytoken": header.removeprefix("Bearer ")} if header.startswith("Bearer ") else {}
-            else:
-                entry = _login(self.site, name)
-            if entry:
-                auths[HUB if registry.address in OF_HUB else registry.address] = entry
+        for name in dict.fromkeys((spec.registry, *spec.logins)):
+            registry, place = self.site.registry(name), repository if name == spec.registry else ""
+            if entry := _realm_of_its_own(self.site, name, place) if registry.realm == "own" else _login(self.site, name, place):
+                auths[provider_of(registry.address, registry.provider).server or registry.address] = entry
         path = self.private / "config.json"
         path.touch(mode=0o600)
         path.write_text(json.dumps({"auths": auths}))
@@ -98,7 +92,7 @@ class Workshop:
 
 
 @contextlib.contextmanager
-def opened(spec: Buildx, source: Source, site: Site) -> Iterator[Workshop]:
+def opened(source: Source, site: Site) -> Iterator[Workshop]:
     """A workshop for this source; what a killed run of this user left is removed. Raises ConfigError, AuthError, ResourceError."""
     memory = Path("/dev/shm")  # noqa: S108  # the folder made there is this user's own
     place = str(memory) if os.access(memory, os.W_OK) else None
@@ -110,7 +104,6 @@ def opened(spec: Buildx, source: Source, site: Site) -> Iterator[Workshop]:
     ):
         shop = Workshop(site, Path(files) / "source", Path(private))
         _check_out(source, shop.files, Path(files) / "index", site.tool("git"))
-        shop.log_in(spec)
         yield shop
 
 
@@ -122,20 +115,22 @@ def _check_out(source: Source, target: Path, index: Path, program: str) -> None:
     repository.run("checkout-index", "--all", "--force", f"--prefix={target}/", env=env)
 
 
-def _registries(spec: Buildx) -> dict[str, list[str]]:
-    """The registries whose accounts the build needs, with the repositories it writes to."""
-    others = {name: list[str]() for name in spec.logins if name != spec.registry}
-    return {spec.registry: [image.repository for image in spec.images.values()], **others}
-
-
-def _login(site: Site, name: str) -> dict[str, str]:
-    registry = site.registry(name)
-    if not registry.username:
+def _login(site: Site, name: str, repository: str) -> dict[str, str]:
+    """The account itself: buildx asks the realm, again whenever a token has run out."""
+    login = login_of(site, name, repository)
+    if login is None:
         return {}
-    pair = f"{registry.username}:{site.secrets.get(registry.password).reveal() if registry.password else ''}"
-    auth = base64.b64encode(pair.encode()).decode()
+    if login.kind != "password":
+        return {"identitytoken" if login.kind == "identity" else "registrytoken": login.password}
+    auth = base64.b64encode(f"{login.username}:{login.password}".encode()).decode()
     site.secrets.guard(auth)
     return {"auth": auth}
+
+
+def _realm_of_its_own(site: Site, name: str, repository: str) -> dict[str, str]:
+    """A token that we fetched: buildx takes it as it is, where it would follow the realm that the registry names."""
+    header = client_of(site, name).authorization.header(repository, many=True) if repository else ""
+    return {"registrytoken": header.removeprefix("Bearer ")} if header.startswith("Bearer ") else {}
 
 
 def _sweep(place: Path) -> None:
