@@ -73,7 +73,10 @@ class Workshop:
         return str(self._secrets[source])
 
     def log_in(self, spec: Buildx, repository: str) -> None:
-        """Write down the accounts that a push to `repository` needs, as Docker's configuration has them. Raises ConfigError or AuthError where one cannot be read."""
+        """Write down the accounts that a push to `repository` needs, as Docker's configuration has them.
+
+        Raises ConfigError or AuthError where one cannot be read.
+        """
         auths = {}
         for name in dict.fromkeys((spec.registry, *spec.logins)):
             registry, place = self.site.registry(name), repository if name == spec.registry else ""
