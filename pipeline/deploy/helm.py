@@ -20,7 +20,8 @@ __all__ = ["DRIVER", "check", "find", "live", "make", "undo", "warm"]
 def find(spec: Helm, images: Images, site: Site) -> Finding:
     """Whether the release is live as it is wanted: two requests on one connection."""
     kube = connect(site, spec.cluster)
-    want = values.wanted(spec, images, chart.identity(spec, site), site)
+    made_of = chart.identity(spec, site)
+    want = values.wanted(spec, images, made_of, site)
     revisions = history.read(kube, spec.namespace, spec.release)
     newest = revisions[0] if revisions else None
     now = history.deployments(kube, spec.namespace, spec.release) if newest else []
@@ -31,7 +32,8 @@ def find(spec: Helm, images: Images, site: Site) -> Finding:
         why = idle.idle(kube, spec.namespace, spec.release, newest.number, now)
     if why or newest is None:
         return Finding(None, "; ".join(why[:3]))
-    return Finding(release_of(spec, images, newest.number, want.inputs), f"revision {newest.number} is live")
+    of = f", of chart {made_of}" if "@" in made_of else ""
+    return Finding(release_of(spec, images, newest.number, want.inputs), f"revision {newest.number} is live{of}")
 
 
 def make(spec: Helm, images: Images, site: Site) -> Release:

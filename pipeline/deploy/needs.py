@@ -30,7 +30,7 @@ def _chart(spec: Helm, site: Site) -> None:
     if spec.chart.startswith(SCHEME):
         from pipeline.deploy import oci
 
-        oci.place(spec.chart, site)
+        oci.needs(spec.chart, site)
         here = spec.source
     found = layers.read(site.root, spec.values_files, spec.values)
     merged = found.merged(_checked)

@@ -20,7 +20,7 @@ from pipeline.deploy.spec import SCHEME, Helm
 from pipeline.errors import ConfigError, IntegrityError
 from pipeline.events import What
 from pipeline.stage import Registry, Site
-from pipeline.tools import references, versions
+from pipeline.tools import references, registry, versions
 from pipeline.tools.registry import Client, client_of
 
 STAGE = "deploy"
@@ -59,13 +59,21 @@ def place(reference: str, site: Site) -> Place:
     references.repository(repository)
     if name in site.registries:
         return Place(client_of(site, name), repository)
-    known = next((each for each, registry in site.registries.items() if registry.address == name), "")
+    known = next((each for each, spec in site.registries.items() if spec.address == name), "")
     if known:
         return Place(client_of(site, known), repository)
     if "." not in name and ":" not in name and name != "localhost":
         site.registry(name)  # raises, with the near one
     stranger = dataclasses.replace(site, registries={name: Registry(references.address(name))})
     return Place(client_of(stranger, name), repository)
+
+
+def needs(reference: str, site: Site) -> None:
+    """What `place` needs, its registry's password too. Nobody is asked. Raises ConfigError or AuthError."""
+    client = place(reference, site).client
+    for name in site.registries:
+        if client is client_of(site, name):
+            registry.needs(site, name)
 
 
 def named(spec: Helm, site: Site) -> Named:
@@ -142,6 +150,8 @@ def _compared_with_before(where: Place, found: Named, site: Site, *, pinned: boo
             cause=f"it was {before}, it is {found.digest}",
             mend=f"find out who pushed it again; to take it as it is, pin it: version: {found}",
         )
+    if before != found.digest:
+        site.tell(What.LOG, STAGE, f"{where}:{found.version} is {found.digest}")
     site.records.remember(hint, found.digest)
 
 

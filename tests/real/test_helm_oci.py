@@ -96,7 +96,8 @@ def test_d07_published_pulled_once_deployed_and_found_by_one_head(registry: str,
 
     with anew(site, tmp_path, "again") as again:
         requests = asked(spec, again)
-        assert find(spec, images, again).artifact == release
+        seen = find(spec, images, again)
+        assert (seen.artifact, seen.why) == (release, f"revision 1 is live, of chart 0.1.0@{done.digest}")
         heads = [each for each in requests if each.startswith("HEAD")]
         assert heads == (["HEAD 200"] if registry == "coulombcore" else ["HEAD 401", "HEAD 200"])  # the other one names its realm first
         assert not any(each.startswith(("PUT", "POST")) for each in requests)
