@@ -11,9 +11,10 @@ from pipeline.build.buildx_spec import Buildx, ImageSpec
 from pipeline.stage import Site
 from pipeline.tools import git_ref, tag_rules
 from pipeline.tools import tags as tagging
-from pipeline.tools.tags import Ref, Tag, Tags
+from pipeline.tools.tags import LABEL, Ref, Tag, Tags
 
 VERSION = 1  # of what the same options give
+VERSION_LABEL = f"{LABEL}version"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def wanted(spec: Buildx, source: Source, site: Site) -> Set:
 
 
 def _image(name: str, image: ImageSpec, spec: Buildx, source: Source, given: Tags, labels: Mapping[str, str]) -> Wanted:
-    """What does not change the image (who builds it, where secrets come from, its cache) is no part of its name."""
+    """What does not change the image (who builds it, where secrets come from, its cache) is no part of its name, and the label `version` is
+    none either: a commit that is released later keeps its image, since the tag of the commit cannot stand for two."""
+    lasting = {key: value for key, value in labels.items() if key != VERSION_LABEL}
     options = {**dataclasses.asdict(image), "secrets": sorted(image.secrets), "platforms": sorted(image.platforms)}
-    content = content_hash([VERSION, source.id, options, dict(labels), spec.provenance])
+    content = content_hash([VERSION, source.id, options, lasting, spec.provenance])
     return Wanted(name, image, labels, given.all, content)

@@ -109,7 +109,9 @@ def tags(policy: Policy, ref: Ref) -> Tags:
         mine = [rule for rule in policy.rules if rule.kind == "sha"] or [Rule("sha", "sha-", text="sha")]
         found = [_named(rule, rule.value + ref.short, moves=False) for rule in mine]
     else:
-        found = [tag for rule in policy.rules for tag in _of(rule, ref)]
+        # where a commit is on a branch and has a git tag, the tag tells more; in the action it has one of them alone
+        rules = sorted(policy.rules, key=lambda rule: (-PRIORITIES[rule.kind], rule.kind != "tag"))
+        found = [tag for rule in rules for tag in _of(rule, ref)]
     given: dict[str, Tag] = {}
     for tag in found:
         given.setdefault(tag.name, tag)

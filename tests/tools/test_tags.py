@@ -128,6 +128,11 @@ def test_of_several_git_tags_the_highest_version_comes_first_and_is_latest() -> 
     assert found.all[-1].release == "1.10.0"
 
 
+def test_a_commit_that_is_on_a_branch_and_released_is_called_by_its_release() -> None:
+    found = tags(parse(["branch", "sha", "tag"]), Ref(COMMIT, "main", ("v1.2.3",)))
+    assert (found.version, found.names) == ("v1.2.3", ("v1.2.3", "main", "sha-90dd603", "latest"))
+
+
 def test_a_branch_named_as_its_own_pull_request_is_told_once() -> None:
     assert names(Ref(COMMIT, "pr-3", pull=3), "branch", "pr") == ("pr-3",)
 
