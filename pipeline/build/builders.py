@@ -13,6 +13,7 @@ from pipeline.host import Cmd, Output
 from pipeline.stage import Site
 from pipeline.tools import buildx
 from pipeline.tools.buildx_errors import Lost
+from pipeline.yamlfile import keys_like
 
 if TYPE_CHECKING:
     from pipeline.host.local import LocalHost
@@ -77,7 +78,7 @@ def _check(bench: Bench, platforms: tuple[str, ...], site: Site) -> None:
     known = {buildx.same(platform) for platform in have}
     if missing := [platform for platform in platforms if buildx.same(platform) not in known]:
         raise ConfigError(
-            f"no builder builds {', '.join(missing)}",
+            f"no builder builds {', '.join(missing)}{keys_like(missing[0], have)}",
             cause="; ".join(f"{state.endpoint}: {', '.join(state.platforms)}" for state in bench.states),
             mend="leave the platform out, add a builder of that architecture to the site file, or emulation (binfmt) to one of these",
         )

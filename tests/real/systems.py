@@ -18,6 +18,7 @@ import yaml
 
 from pipeline.plan import Blueprint, load
 from pipeline.tools.registry import Client, client_of
+from pipeline.yamlfile import Document
 
 ROOT = Path(__file__).parents[2]
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".terraform*", "*.tfstate*")
@@ -59,6 +60,14 @@ class System:
         change(data)
         path.write_text(yaml.safe_dump(data, sort_keys=False))
 
+    def move(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change the site file, of which this working copy gets one of its own."""
+        path = self.root / ".pipeline/lab/site.yml"
+        data = yaml.safe_load(path.read_text())
+        change(data)
+        path.unlink()
+        path.write_text(yaml.safe_dump(data, sort_keys=False))
+
     def inv(self, *words: str, env: dict[str, str] | None = None, timeout: float = 200) -> subprocess.CompletedProcess[str]:
         """`inv` in the working copy, as a process of its own."""
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
@@ -79,8 +88,9 @@ class System:
 
     @contextlib.contextmanager
     def registry(self, name: str = "ghcr") -> Iterator[Client]:
-        """A client of the lab's registry."""
-        with self.blueprint().site() as site:
+        """A client of the lab's registry, whatever is wrong with the blueprint."""
+        bare = Blueprint(self.blueprint_name, "lab", self.name, self.root, (), self.root / ".pipeline/lab/site.yml", Document({}, {}))
+        with bare.site() as site:
             yield client_of(site, name)
 
 
