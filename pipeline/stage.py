@@ -65,7 +65,8 @@ class Registry:
     realm the registry names if it is the registry itself (or one known to belong to it, as auth.docker.io to docker.io), or a URL.
     `username` and `password` are a name and a secret source. Where neither is given, `credentials` auto looks for a login on this machine
     (docker's and containers' files, their helpers, for GHCR the variables GHCR_PAT and GITHUB_TOKEN), and none stays anonymous.
-    `provider` says whose ways it has where the address does not tell: ghcr or dockerhub.
+    `provider` says whose ways it has where the address does not tell: ghcr or dockerhub. `stores` are the hosts that it may send a
+    download of content on to, beside those known of GHCR and Docker Hub; they are asked without credentials.
     """
 
     address: str
@@ -75,6 +76,7 @@ class Registry:
     password: str = ""
     credentials: Literal["auto", "none"] = "auto"
     provider: Literal["", "ghcr", "dockerhub"] = ""
+    stores: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

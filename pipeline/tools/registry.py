@@ -1,7 +1,7 @@
 """The part of the OCI distribution API that a release needs: what a tag is, whether content is there, putting a tag on it.
 
-Nothing is taken from an answer that can be computed: a manifest's digest is that of its bytes. Redirects are followed only to
-the registry itself. Retries are the runner's. Source: OCI distribution specification 1.1.
+Nothing is taken from an answer that can be computed: a manifest's digest is that of its bytes. Redirects are followed only to the
+registry itself, and for content to the stores it is known to have. Retries are the runner's. Source: OCI distribution specification 1.1.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from urllib.parse import urljoin, urlsplit
 
 from pipeline.errors import ConfigError, IntegrityError, PipelineError
 from pipeline.events import What
-from pipeline.tools import http_faults, quota, references
+from pipeline.tools import http_faults, quota, references, stores
 from pipeline.tools.credentials import account_of
 from pipeline.tools.origin import ERROR_CAP, SAFE, Answer, Origin
-from pipeline.tools.providers import endpoint, full_name
+from pipeline.tools.providers import endpoint, full_name, provider_of
 from pipeline.tools.tokens import Authorization
 
 if TYPE_CHECKING:
@@ -56,8 +56,11 @@ class Client:
     whose outcome is unknown. `quota` is what the registry last said it still takes (None: nothing); `say` is told once when that gets low.
     """
 
-    def __init__(self, origin: Origin, authorization: Authorization, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, origin: Origin, authorization: Authorization, say: Callable[[str], None] = lambda _: None, stores: tuple[str, ...] = ()
+    ) -> None:
         self.origin = origin
+        self.stores = stores
         self.authorization = authorization
         self.quota: quota.Quota | None = None
         self._say = say
@@ -226,6 +229,8 @@ class Client:
             return answer
         there = urlsplit(urljoin(f"{self.origin}{target}", answer.headers.get("location", "")))
         if (there.scheme, there.netloc) != (self.origin.scheme, self.origin.address):
+            if "/blobs/" in target:
+                return stores.download(self.origin, there, self.stores, headers, method, cap)
             raise ConfigError(
                 f"{self.origin} sends {method} {target} on to {there.scheme}://{there.netloc}, which was not asked",
                 mend="give the registry's final address in the site file",
@@ -274,7 +279,8 @@ def client_of(site: Site, name: str) -> Client:
         origin = Origin(spec.scheme, endpoint(references.address(spec.address)), clock=site.clock)
         say = partial(site.tell, What.WARN, "push")
         tell = partial(site.tell, What.LOG, "push")
-        return Client(origin, Authorization(origin, account_of(site, name, say), say=tell, guard=site.secrets.guard), say)
+        known = (*provider_of(spec.address, spec.provider).stores, *spec.stores)
+        return Client(origin, Authorization(origin, account_of(site, name, say), say=tell, guard=site.secrets.guard), say, known)
 
     client: Client = site.share(f"registry {name}", made)
     return client
