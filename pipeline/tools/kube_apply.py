@@ -10,21 +10,23 @@ from collections.abc import Iterator
 
 from pipeline.errors import ConfigError, PipelineError
 
-OWNER = re.compile(r'conflicts? with "(?P<manager>[^"]+)"[^:]*:(?P<fields>(?:\s*-? ?\.[^\n]+)+)')
+OWNER = re.compile(r'conflicts? with "(?P<by>[^"]+)"(?: with subresource "(?P<sub>[^"]+)")?[^\n]*?:(?P<fields>(?:\s+(?:- )?\.[^\n]+)+)')
 UNDECLARED = re.compile(r"(?P<field>\.\S+): field not declared in schema")
 EXPECTED = re.compile(r"failed to (?:create typed|convert)[^:]*: (?:errors:\s*)?(?P<said>.+)", re.DOTALL)
 STRICT = re.compile(r"strict decoding error: (?P<said>.+)", re.DOTALL)
-FIXED = re.compile(r"(?P<field>[\w.\[\]]+): Invalid value: [^\n]*(?:field is immutable|may not change once set)")
+FIXED = re.compile(r"(?P<field>[\w.\[\]]+): Invalid value: (?:(?!Invalid value)[^\n])*(?:field is immutable|may not change once set)")
 FORBIDDEN = re.compile(
     r"(?P<field>spec)\S*: Forbidden: updates to \S+ spec for fields other than|(?P<other>data): Forbidden: field is immutable"
 )
 
 
 def conflicts(message: str) -> Iterator[tuple[str, str]]:
-    """(field, manager) of each field that another manager holds, from the message of a 409."""
+    """(field, manager) of each field that another manager holds, from the message of a 409. One that wrote through a subresource, as an
+    autoscaler does, is "kube-controller-manager (scale)"."""
     for found in OWNER.finditer(message):
-        for field in re.split(r"\n- |\n|(?<=\S)\s+-\s", found["fields"].strip().removeprefix("- ")):
-            yield field.strip().lstrip("."), found["manager"]
+        manager = found["by"] + (f" ({found['sub']})" if found["sub"] else "")
+        for line in found["fields"].strip().splitlines():
+            yield line.strip().removeprefix("- ").lstrip("."), manager
 
 
 def refusal(called: str, error: PipelineError) -> PipelineError:

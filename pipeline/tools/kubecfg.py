@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, Transient
-from pipeline.tools.kubectl import KEPT, Argv, Target, common
+from pipeline.tools.kubectl import FIXED, KEPT, LOST, UNKNOWN_USER, Argv, Target, common
 
 INSTALL = "install kubecfg 0.34 or later (github.com/kubecfg/kubecfg), or name it in the site's tools"
 PLACE = re.compile(r"file://(?P<file>[^\s:]+):\(?(?P<line>\d+)")
@@ -94,14 +94,14 @@ def failure(code: int, text: str) -> PipelineError:
     evidence = "\n".join(lines[-4:])
     if code < 0:
         return Ambiguous(f"kubecfg was ended by signal {-code}", cause=evidence)
-    if re.search(r"(?i)unauthorized|provide credentials", text):
+    if re.search(LOST, text):
+        return Transient("kubecfg lost the Kubernetes API", cause=evidence)
+    if re.search(UNKNOWN_USER, text):
         return AuthError("the Kubernetes API does not know these credentials", cause=evidence, mend="renew the kubeconfig of this cluster")
     if re.search(r"(?i)forbidden", text):
         return AuthError("the Kubernetes API forbids what the manifests need", cause=evidence, mend="grant this user what the cause names")
-    if re.search(r"field is immutable|may not change once set", text):
+    if re.search(FIXED, text):
         return ConfigError("the manifests change a field that cannot change", cause=evidence, mend="rename the object, or delete it first")
     if re.search(r"is invalid:|not found", text):
         return ConfigError("the cluster refused the manifests", cause=evidence, mend="correct what the cause names")
-    if re.search(r"connection refused|no route to host|i/o timeout|TLS handshake timeout", text):
-        return Transient("kubecfg lost the Kubernetes API", cause=evidence)
     return Ambiguous(f"kubecfg failed (exit {code})", cause=evidence)

@@ -12,6 +12,10 @@ Argv = tuple[str, ...]
 KEPT = ("HOME", "PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "LANG", "TZ", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy")
 INSTALL = "install kubectl 1.28 or later, or name it in the site's tools"
 
+LOST = r"connection refused|connection reset|no route to host|i/o timeout|TLS handshake timeout|was refused|unexpected EOF"
+UNKNOWN_USER = r"(?i)unauthorized|provide credentials|must be logged in"
+FIXED = r"field is immutable|may not change once set"
+
 
 @dataclass(frozen=True)
 class Target:
@@ -23,6 +27,22 @@ class Target:
     context: str
     server: str = ""
     server_name: str = ""
+
+
+# The first that fits counts: before kubectl sends anything it asks for the schema, and calls every failure of that one of validation
+MEANINGS: tuple[tuple[str, type[PipelineError], str, str], ...] = (
+    (LOST, Transient, "kubectl lost the Kubernetes API", ""),
+    (UNKNOWN_USER, AuthError, "the Kubernetes API does not know these credentials", "renew the kubeconfig of this cluster"),
+    (r"(?i)forbidden", AuthError, "the Kubernetes API forbids what the manifests need", "grant this user what the cause names"),
+    (FIXED, ConfigError, "the manifests change a field that cannot change", "rename the object, or delete it first"),
+    (
+        r"strict decoding error|field not declared in schema|error validating",
+        ConfigError, "the manifests hold a field that is not known", "correct what the cause names",
+    ),
+    (r"no matches for kind", ConfigError, "the manifests hold a kind this cluster does not know", "install its CRDs first"),
+    (r'namespaces "[^"]*" not found', ConfigError, "the namespace is gone", "make it, or set `create_namespace: true`"),
+    (r"is invalid:", ConfigError, "the cluster refused the manifests", "correct what the cause names"),
+)  # fmt: skip
 
 
 def common(target: Target) -> Argv:
@@ -54,26 +74,3 @@ def failure(code: int, text: str) -> PipelineError:
         if re.search(pattern, text):
             return kind(what, cause=evidence, mend=mend)
     return Ambiguous(f"kubectl failed (exit {code})", cause=evidence)
-
-
-MEANINGS: tuple[tuple[str, type[PipelineError], str, str], ...] = (
-    (
-        r"(?i)unauthorized|provide credentials|must be logged in",
-        AuthError, "the Kubernetes API does not know these credentials", "renew the kubeconfig of this cluster",
-    ),
-    (r"(?i)forbidden", AuthError, "the Kubernetes API forbids what the manifests need", "grant this user what the cause names"),
-    (
-        r"field is immutable|may not change once set",
-        ConfigError, "the manifests change a field that cannot change", "rename the object, or delete it first",
-    ),
-    (
-        r"strict decoding error|field not declared in schema|error validating",
-        ConfigError, "the manifests hold a field that is not known", "correct what the cause names",
-    ),
-    (r"no matches for kind", ConfigError, "the manifests hold a kind this cluster does not know", "install its CRDs first"),
-    (r"is invalid:", ConfigError, "the cluster refused the manifests", "correct what the cause names"),
-    (
-        r"connection refused|no route to host|i/o timeout|TLS handshake timeout|was refused",
-        Transient, "kubectl lost the Kubernetes API", "",
-    ),
-)  # fmt: skip
