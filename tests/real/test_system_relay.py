@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from pipeline.lab import programs
+from tests.real import terraform_parts
 from tests.real.systems import System, system
+from tests.real.terraform_parts import Cloud
 
 pytestmark = pytest.mark.real
 SAMPLE = "pipeline/lab/samples/relay"
@@ -17,20 +21,65 @@ TERRAFORM = "terraform/rackspace-spot"
 
 
 def own(data: dict[str, Any], name: str) -> None:
-    """The lab's overlay under this run's own names."""
+    """The lab's overlay under this run's own names, with the cluster that Terraform gives in place of the lab's."""
+    data["infra"] = {
+        "folder": TERRAFORM,
+        "credentials": {"RXTSPOT_TOKEN_FILE": "file:rackspace_token"},
+        "variables": {"cloudspace_name": name},
+    }
     data["stages"]["build"]["images"] = {"relay": {"repository": f"{name}/relay"}}
-    data["stages"]["deploy"]["namespace"] = name
+    data["stages"]["deploy"] |= {"namespace": name, "cluster": "spot"}
+    data["stages"]["verify"]["cluster"] = "spot"
+
+
+def short_lived(made: System) -> str:
+    """A kubeconfig as Rackspace Spot gives one: of the lab's cluster, with a token that ends within the hour."""
+    made.kubectl("create", "serviceaccount", made.name, "--namespace", "default")
+    made.kubectl("create", "clusterrolebinding", made.name, "--clusterrole=cluster-admin", f"--serviceaccount=default:{made.name}")
+    token = made.kubectl("create", "token", made.name, "--namespace", "default", "--duration", "1h").strip()
+    config = yaml.safe_load(Path(made.site["clusters"]["railiance01"]["kubeconfig"]).read_text())
+    config["users"] = [{"name": "ngpc-user", "user": {"token": token}}]
+    config["contexts"] = [{"name": "spot", "context": {"cluster": config["clusters"][0]["name"], "user": "ngpc-user"}}]
+    return yaml.safe_dump({**config, "current-context": "spot"})
 
 
 @pytest.fixture(scope="module")
-def relay(tmp_path_factory: pytest.TempPathFactory, lab_site_file: Path) -> Iterator[System]:
-    """The system, released once, of a commit that git tag v1.2.3 names."""
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A cloud that is a folder, with the provider and the OpenTofu that reach it in the environment."""
+    with pytest.MonkeyPatch.context() as environment:
+        yield terraform_parts.make(tmp_path_factory.mktemp("cloud"), environment)
+
+
+@pytest.fixture(scope="module")
+def relay(tmp_path_factory: pytest.TempPathFactory, lab_site_file: Path, cloud: Cloud) -> Iterator[System]:
+    """The system, released once, of a commit that git tag v1.2.3 names, to a cluster that was not there before."""
+
+    def move(site: dict[str, Any]) -> None:
+        site["clusters"]["spot"] = {**site["clusters"]["railiance01"], "kubeconfig": "output:kubeconfig", "context": ""}
+        site["tools"] |= {"terraform": str(programs.ensure("tofu") / "tofu"), "kubecfg": str(programs.ensure("kubecfg") / "kubecfg")}
+
     with system("relay", tmp_path_factory.mktemp("relay"), (SAMPLE, TERRAFORM), own) as made:
-        made.commit("Start")
-        made.git("tag", "v1.2.3")
-        first = made.inv("release")
-        assert first.returncode == 0, first.stderr
-        yield made
+        try:
+            (cloud.folder / "kubeconfig").write_text(short_lived(made))
+            made.move(move)
+            token = made.root / "rackspace_token"
+            token.write_text(terraform_parts.TOKEN + "\n")
+            token.chmod(0o600)
+            made.commit("Start")
+            early = made.inv("release")
+            assert early.returncode == 2, early.stderr
+            assert "inv infra.plan" in early.stderr, "there is no cluster yet, and what to do about it is told before anything is built"
+            for task in ("infra.plan", "infra.apply"):
+                done = made.inv(task)
+                assert done.returncode == 0, done.stderr
+            made.commit("The providers as they were chosen")  # .terraform.lock.hcl
+            made.git("tag", "v1.2.3")
+            first = made.inv("release")
+            assert first.returncode == 0, first.stderr
+            yield made
+        finally:
+            made.kubectl("delete", "clusterrolebinding", made.name, "--ignore-not-found")
+            made.kubectl("delete", "serviceaccount", made.name, "--namespace", "default", "--ignore-not-found")
 
 
 def checks(relay: System) -> dict[str, dict[str, Any]]:
@@ -73,3 +122,21 @@ def test_a_commit_that_no_git_tag_names_is_no_release(relay: System) -> None:
         assert out.returncode == 0, out.stderr
         assert registry.head(repository, "latest") == registry.head(repository, "v1.2.3") == latest
         assert registry.head(repository, "main") == registry.head(repository, f"sha-{commit[:7]}") != latest
+
+
+def test_the_clusters_token_is_nowhere_in_the_working_copy(relay: System, cloud: Cloud) -> None:
+    token = yaml.safe_load((cloud.folder / "kubeconfig").read_text())["users"][0]["user"]["token"].encode()
+    files = [path for path in relay.root.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert len(files) > 20
+    assert [str(path) for path in files if token in path.read_bytes()] == []
+    assert relay.git("ls-files", "rackspace_token") == ""
+    shown = relay.inv("infra.output")
+    assert "kubeconfig          [sensitive]" in shown.stdout
+    assert token.decode() not in shown.stdout + shown.stderr
+
+
+def test_what_terraform_gave_is_not_made_again(relay: System, cloud: Cloud) -> None:
+    out = relay.inv("infra.plan")
+    assert out.returncode == 0, out.stderr
+    assert "nothing to do" in out.stdout
+    assert cloud.calls.count("create spot_cloudspace") == 1
