@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 
+from pipeline.build.buildx_spec import Buildx
 from pipeline.build.nix import Nix
+from pipeline.build.tagged import Tagged
 from pipeline.deploy.spec import Helm
 from pipeline.doctor import build_host, cluster, node, registry, remote, workstation
 from pipeline.doctor.verdict import LIMIT, Check, Verdict, ask_all, unknown
@@ -33,6 +35,7 @@ def checks(plan: Plan, site: Site) -> list[Check]:
     found = workstation.checks(plan, site)
     builds: dict[str, Nix | None] = {}
     registries: dict[str, list[str]] = {}
+    reads: dict[str, list[str]] = {}
     for stage in plan:
         match stage.spec:
             case Git(host=host, via=via):
@@ -43,6 +46,11 @@ def checks(plan: Plan, site: Site) -> list[Check]:
                 builds[host] = spec
             case Skopeo(registry=name, repository=repository):
                 registries.setdefault(name, []).append(repository)
+            case Buildx(registry=name, images=images):
+                registries.setdefault(name, []).extend(image.repository for image in images.values())
+            case Tagged(registry=name, repository=repository):
+                registries.setdefault(name, [])
+                reads.setdefault(name, []).append(repository)
             case Helm() | Checks():
                 pass  # their cluster is looked at below, once the registries are known
             case _:
@@ -51,7 +59,9 @@ def checks(plan: Plan, site: Site) -> list[Check]:
     for host, build in builds.items():
         found.append(Check(f"{host} (build host)", "ssh", partial(build_host.look, host, build, site), SSH))
     for name, repositories in registries.items():
-        found.append(Check(f"{name} (registry)", "answers", partial(registry.look, name, repositories, site), 2 * LIMIT))
+        found.append(
+            Check(f"{name} (registry)", "answers", partial(registry.look, name, repositories, site, reads.get(name, ())), 2 * LIMIT)
+        )
     return found + _clusters(plan, site, list(registries))
 
 

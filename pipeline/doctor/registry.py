@@ -11,11 +11,12 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from pipeline.doctor.verdict import LIMIT, Check, Verdict, ask_all, fail, ok, warn
-from pipeline.errors import ConfigError, Transient
+from pipeline.errors import AuthError, ConfigError, Transient
 from pipeline.host import Address
 from pipeline.stage import Registry, Site
 from pipeline.tools import crictl, references
 from pipeline.tools.origin import Answer, Origin
+from pipeline.tools.providers import endpoint, full_name, provider_of
 from pipeline.tools.registry import client_of, words
 from pipeline.tools.tokens import CHALLENGE, PARAMETER
 
@@ -45,12 +46,15 @@ class Realm:
     def foreign(self, spec: Registry) -> bool:
         """Whether it is another address than the registry's own."""
         where = self.address
-        own = urlsplit(f"{spec.scheme}://{spec.address}")
+        own = urlsplit(f"{spec.scheme}://{endpoint(spec.address)}")
         return where is not None and where != Address(own.hostname or "", own.port or {"http": 80, "https": 443}[spec.scheme])
 
 
-def look(name: str, repositories: Sequence[str], site: Site) -> Iterator[Verdict]:
-    """Every verdict on the registry. Raises what its client raises where it does not answer."""
+def look(name: str, repositories: Sequence[str], site: Site, reads: Sequence[str] = ()) -> Iterator[Verdict]:
+    """Every verdict on the registry; of the repositories in `reads` nothing is wanted but pulls.
+
+    Raises what its client raises where it does not answer.
+    """
     where, spec = f"{name} (registry)", site.registry(name)
     answer = asked(name, site)
     yield scheme(where, spec, answer)
@@ -58,8 +62,11 @@ def look(name: str, repositories: Sequence[str], site: Site) -> Iterator[Verdict
         return
     named = realm(answer)
     yield _realm(where, spec, named)
-    names = dict.fromkeys(repositories)
-    yield from ask_all([Check(where, "credentials", partial(_account, where, name, repository, site)) for repository in names])
+    names = dict.fromkeys(repositories, True) | dict.fromkeys(set(reads) - set(repositories), False)
+    yield from ask_all(
+        [Check(where, "credentials", partial(_account, where, name, repository, writes, site)) for repository, writes in names.items()]
+    )
+    yield from _quota(where, name, site)
 
 
 def asked(name: str, site: Site) -> Answer:
@@ -67,7 +74,7 @@ def asked(name: str, site: Site) -> Answer:
 
     def ask() -> Answer:
         spec = site.registry(name)
-        origin = Origin(spec.scheme, references.address(spec.address), read_timeout=PATIENCE, deadline=LIMIT - 1)
+        origin = Origin(spec.scheme, endpoint(references.address(spec.address)), read_timeout=PATIENCE, deadline=LIMIT - 1)
         try:
             return origin.ask("GET", "/v2/", {})
         finally:
@@ -116,6 +123,8 @@ def _realm(where: str, spec: Registry, named: Realm) -> Verdict:
         return ok(where, "realm", "asks for a password with each request" if named.basic else "asks for no login")
     if not named.foreign(spec):
         return ok(where, "realm", f"{named.url}, the registry's own")
+    if named.url == provider_of(spec.address, spec.provider).realm:
+        return ok(where, "realm", f"{named.url}, known to belong to it")
     at_the_registry = crictl.realm_mend(str(named.address or named.url), spec.address, spec.scheme).splitlines()[0]
     if spec.realm == "follow":
         return fail(
@@ -144,29 +153,55 @@ def connects(address: Address) -> str:
         return f"which does not answer from here ({error.strerror or 'no answer in time'})"
 
 
-def _account(where: str, name: str, repository: str, site: Site) -> Iterator[Verdict]:
-    yield from _credentials(where, name, repository, site)
+def _account(where: str, name: str, repository: str, writes: bool, site: Site) -> Iterator[Verdict]:
+    yield from _credentials(where, name, repository, writes, site)
     yield from _referrers(where, name, repository, site)
 
 
-def _credentials(where: str, name: str, repository: str, site: Site) -> Iterator[Verdict]:
-    """A token for pulls and pushes, and a list of tags with it. Writing is not tried."""
-    spec, client = site.registry(name), client_of(site, name)
-    header = client.authorization.header(repository, many=True)
+def _credentials(where: str, name: str, repository: str, writes: bool, site: Site) -> Iterator[Verdict]:
+    """Who asks, a token for what is needed, what the token says it is good for, and a list of tags with it. Writing is not tried."""
+    client = client_of(site, name)
+    authorization, repository = client.authorization, full_name(client.origin.address, repository)
+    header = authorization.header(repository, many=True)
     tags = client.tags(repository)
-    if not spec.username:
-        mend = "name username and password of the registry in the site file"
-        yield warn(where, "credentials", f"no user for {repository}: it can be read ({len(tags)} tags), a push needs one", mend)
+    if tags:
+        client.head(repository, tags[0])  # the answer that carries a quota, where there is one
+    login = authorization.login(repository)
+    if login is None:
+        text = f"no user for {repository}: it can be read ({len(tags)} tags)"
+        mend = "name username and password of the registry in the site file, or docker login"
+        yield warn(where, "credentials", f"{text}, a push needs one", mend) if writes else ok(where, "credentials", text)
         return
-    kind = "a token for pull and push" if header.startswith("Bearer") else "its password"
-    yield ok(where, "credentials", f"{spec.username} has {kind} of {repository}, {len(tags)} tags are there; writing was not tried")
+    need = "push" if writes else "pull"
+    granted = authorization.granted(repository)
+    if granted is not None and need not in granted:
+        error = authorization.forbidden(repository, "", writing=writes)
+        yield fail(where, "credentials", error.what, error.mend, AuthError)
+        return
+    kind = f"a token for {' and '.join(sorted(granted))}" if granted else "a token" if header.startswith("Bearer") else "its password"
+    known = "; writing was not tried" if writes and granted is None else ""
+    yield ok(
+        where,
+        "credentials",
+        f"{login.username or 'an identity token'} ({login.source}) has {kind} of {repository}, {len(tags)} tags are there{known}",
+    )
+
+
+def _quota(where: str, name: str, site: Site) -> Iterator[Verdict]:
+    """What is left of Docker Hub's limit on pulls; a HEAD tells it and does not count."""
+    left = client_of(site, name).quota
+    if left and left.low:
+        yield warn(where, "rate limit", str(left), "log in with an account that has more, or wait until it is filled again")
+    elif left:
+        yield ok(where, "rate limit", str(left))
 
 
 def _referrers(where: str, name: str, repository: str, site: Site) -> Iterator[Verdict]:
     """Whether what belongs to an image can be asked for. Source: OCI distribution specification 1.1, "Listing Referrers"."""
     client = client_of(site, name)
+    repository = full_name(client.origin.address, references.repository(repository))
     header = client.authorization.header(repository, many=True)
-    path = f"/v2/{references.repository(repository)}/referrers/{NOTHING}"
+    path = f"/v2/{repository}/referrers/{NOTHING}"
     answer = client.origin.ask("GET", path, {"Authorization": header} if header else {})
     if answer.status == 200:
         yield ok(where, "referrers", "there is an API for them")

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import Images, Source
+from pipeline.build import buildx, tagged
+from pipeline.build.buildx_spec import Buildx, ImageSpec
+from pipeline.build.tagged import Tagged
 from pipeline.doctor import questions
 from pipeline.doctor.questions import checks, examine
 from pipeline.doctor.verdict import Check, ok
@@ -38,6 +41,22 @@ def test_the_main_blueprint_calls_for_every_node_once() -> None:
         "railiance01 (cluster)",
         "railiance01 (node)",
     ]
+
+
+def test_the_registry_of_images_is_asked_for_pushes_and_of_those_that_others_build_for_pulls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, list[str], list[str]]] = []
+    monkeypatch.setattr(
+        questions.registry, "look", lambda name, writes, _site, reads: asked.append((name, list(writes), list(reads))) or []
+    )
+    images = {name: ImageSpec(repository=f"team/{name}") for name in ("relay", "node")}
+    plan = (Stage("build", buildx.DRIVER, Buildx("ghcr", images)), Stage("build", tagged.DRIVER, Tagged("hub", "team/relay")))
+    with site(tmp_path) as there:
+        for check in checks(plan, there):
+            if check.where.endswith("(registry)"):
+                list(check.ask())
+    assert asked == [("ghcr", ["team/node", "team/relay"], []), ("hub", [], ["team/relay"])]
 
 
 def test_a_driver_of_another_package_is_said_to_be_unknown(tmp_path: Path) -> None:

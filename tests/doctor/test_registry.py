@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -28,11 +31,13 @@ def fake() -> Iterator[FakeRegistry]:
 
 
 def look(
-    fake: FakeRegistry, tmp_path: Path, *, realm: str = "own", user: str = USER, password: str = PASSWORD, scheme: str = "http"
-) -> dict[str, Verdict]:
-    spec = Registry(fake.address, scheme, realm, user, "env:P" if user else "")
+    fake: FakeRegistry, tmp_path: Path, *, realm: str = "own", user: str = USER, password: str = PASSWORD, scheme: str = "http",
+    reads: bool = False, provider: Literal["", "ghcr"] = "",
+) -> dict[str, Verdict]:  # fmt: skip
+    spec = Registry(fake.address, scheme, realm, user, "env:P" if user else "", "none", provider)
+    names, pulled = ([], [REPOSITORY]) if reads else ([REPOSITORY], [])
     with site(tmp_path, registries={"lab": spec}, env={"P": password}) as there:
-        return by_name(ask_all([Check("lab (registry)", "answers", lambda: registry.look("lab", [REPOSITORY], there))]))
+        return by_name(ask_all([Check("lab (registry)", "answers", lambda: registry.look("lab", names, there, pulled))]))
 
 
 def test_all_is_well(fake: FakeRegistry, tmp_path: Path) -> None:
@@ -41,7 +46,7 @@ def test_all_is_well(fake: FakeRegistry, tmp_path: Path) -> None:
     assert {name: verdict.status for name, verdict in found.items()} == dict.fromkeys(("scheme", "realm", "credentials", "referrers"), "ok")
     assert "1 tags are there" in found["credentials"].evidence
     assert "no API" in found["referrers"].evidence
-    assert {asked.method for asked in fake.asked} == {"GET"}, "nothing was written"
+    assert {asked.method for asked in fake.asked} == {"GET", "HEAD"}, "nothing was written"
 
 
 def test_https_where_the_site_file_says_http(fake: FakeRegistry, tmp_path: Path) -> None:
@@ -102,6 +107,40 @@ def test_no_user_can_read_but_not_push(fake: FakeRegistry, tmp_path: Path) -> No
     found = look(fake, tmp_path, user="")
     assert found["credentials"].status == "warn"
     assert found["realm"].evidence == "asks for no login"
+
+
+def pulls_alone(fake: FakeRegistry) -> None:
+    """Let every token be one that says of itself that it is good for pulls."""
+    claims = {"access": [{"type": "repository", "name": REPOSITORY, "actions": ["pull"]}]}
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({}, claims)]
+    fake.token_answer = (json.dumps({"token": ".".join([*parts, "sig"])}).encode(), "application/json")
+    fake.auth = "none"
+    fake.fault("GET", "^/v2/$", status=401, headers={"WWW-Authenticate": f'Bearer realm="http://{fake.address}/v2/token"'}, count=9)
+
+
+def test_a_token_that_lacks_the_right_to_push_is_told_before_anybody_pushes(fake: FakeRegistry, tmp_path: Path) -> None:
+    pulls_alone(fake)
+    verdict = look(fake, tmp_path, provider="ghcr")["credentials"]
+    assert (verdict.status, verdict.code) == ("fail", 11)
+    assert "only pull" in verdict.evidence
+    assert "write:packages" in verdict.mend
+
+
+def test_where_nothing_is_pushed_a_right_to_pull_is_enough(fake: FakeRegistry, tmp_path: Path) -> None:
+    pulls_alone(fake)
+    verdict = look(fake, tmp_path, reads=True)["credentials"]
+    assert verdict.status == "ok"
+    assert "a token for pull of" in verdict.evidence
+    assert look(fake, tmp_path, reads=True, user="")["credentials"].status == "ok"
+
+
+@pytest.mark.parametrize(("left", "status"), [(90, "ok"), (3, "warn")])
+def test_the_rest_of_a_pull_limit_is_told(fake: FakeRegistry, tmp_path: Path, left: int, status: str) -> None:
+    digest, _ = fake.put(REPOSITORY, "a1")
+    headers = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": f"{left};w=21600", "Docker-Content-Digest": digest}
+    fake.fault("HEAD", "/manifests/a1$", status=200, headers=headers)
+    verdict = look(fake, tmp_path)["rate limit"]
+    assert (verdict.status, verdict.evidence) == (status, f"{left} of 100 pulls left in 6 h")
 
 
 def test_a_registry_that_is_away_is_a_passing_fault(tmp_path: Path) -> None:
