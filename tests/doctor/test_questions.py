@@ -11,11 +11,11 @@ from pipeline.artifacts import Images, Source
 from pipeline.build import buildx, tagged
 from pipeline.build.buildx_spec import Buildx, ImageSpec
 from pipeline.build.tagged import Tagged
-from pipeline.doctor import questions
+from pipeline.doctor import questions, registry
 from pipeline.doctor.questions import checks, examine
-from pipeline.doctor.verdict import Check, ok
+from pipeline.doctor.verdict import Check, Verdict, ok
 from pipeline.plan import load
-from pipeline.stage import Driver, Finding, Stage
+from pipeline.stage import Driver, Finding, Site, Stage
 
 from .parts import site
 
