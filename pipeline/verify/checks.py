@@ -16,13 +16,14 @@ from pipeline.events import What
 from pipeline.stage import Driver, Finding, Site
 from pipeline.tools import kube
 from pipeline.tools.kubeconfig import access_of
-from pipeline.verify import expect, git, log, objects, page, pods, tcp
+from pipeline.verify import expect, git, log, objects, page, pods, run, tcp
 from pipeline.verify.expect import Page
 from pipeline.verify.git import Git
 from pipeline.verify.log import Log
 from pipeline.verify.look import SHORTEST, Look, given_up, look
 from pipeline.verify.objects import Objects
 from pipeline.verify.question import Question, World
+from pipeline.verify.run import Run
 from pipeline.verify.tcp import Tcp
 from pipeline.verify.through import parse
 from pipeline.verify.view import View
@@ -54,7 +55,7 @@ class Checks:
     cluster: str
     host: str = ""
     url: str = ""
-    checks: tuple[Page | Git | Tcp | Log | Objects, ...] = ()
+    checks: tuple[Page | Git | Tcp | Log | Objects | Run, ...] = ()
     deadline: float = 60.0
     pods: bool = True
     beside: tuple[str, ...] = ()
@@ -73,6 +74,10 @@ class Checks:
             raise ValueError(f"a deadline of {self.deadline} s leaves no time")
         if not self.checks and not self.pods:
             raise ValueError("there is nothing to check: add to `checks`, or do not turn `pods` off")
+        if strays := [each.name for each in self.checks if any(parse(way).kind == "port" for way in _ways(each))]:
+            raise ValueError(
+                f"{strays[0]}: port:NUMBER is a way to a container that a check runs itself: it stands among the checks of a `run`"
+            )
 
     @property
     def by_front_door(self) -> bool:
@@ -82,12 +87,17 @@ class Checks:
     @property
     def by_cluster(self) -> bool:
         """Whether the cluster itself is asked."""
-        ways = [each.tcp if isinstance(each, Tcp) else getattr(each, "through", "") for each in self.checks]
+        ways = [way for each in self.checks for way in _ways(each)]
         return (
             self.pods
             or any(isinstance(each, Log | Objects) for each in self.checks)
-            or any(parse(way).kind in ("load-balancer", "port-forward") for way in ways if way)
+            or any(parse(way).kind in ("load-balancer", "port-forward") for way in ways)
         )
+
+
+def _ways(check: Any) -> list[str]:
+    """How a check reaches the application, as it is written."""
+    return [way for way in (check.tcp if isinstance(check, Tcp) else getattr(check, "through", ""),) if way]
 
 
 def find(_spec: Checks, _release: Release, _site: Site) -> Finding:
@@ -107,10 +117,13 @@ def make(spec: Checks, release: Release, site: Site) -> Report:
         opened.callback(ways.close)
         world = _world(spec, release, site, ways)
         questions = [_pods(spec, world)] if spec.pods else []
-        questions += [KINDS[type(each)](each, world) for each in spec.checks]
+        questions += [KINDS[type(each)](each, world) for each in spec.checks if type(each) in KINDS]
         public = f"{urllib.parse.urlsplit(world.front()).scheme}://{spec.host}" if spec.by_front_door else ""
         if spec.by_cluster:
             kube.connect(site, spec.cluster)
+        for each in spec.checks:
+            if isinstance(each, Run):
+                questions += run.questions(each, world, opened, spec.deadline)
         seen = _until_passed(spec, world, questions, public)
         return Report(release, seen.checks, public)
 
@@ -169,11 +182,16 @@ def _base(url: str) -> str:
 
 
 def check(spec: Checks, site: Site) -> None:
-    """Whether there is an address to ask, and a cluster to look into. Raises ConfigError."""
+    """Whether there is an address to ask, a cluster to look into, a Docker to run on. Raises ConfigError, AuthError for a secret."""
     if spec.by_front_door:
         _address(spec, site)
     if spec.by_cluster:
         access_of(site, spec.cluster)
+    for each in spec.checks:
+        if isinstance(each, Run):
+            site.docker(each.docker)
+            for source in each.secrets.values():
+                site.secrets.get(source)
 
 
 DRIVER = Driver(verb="verify", name="checks", takes=Release, gives=Report, spec=Checks, find=find, make=make, fresh=True, check=check)

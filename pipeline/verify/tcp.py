@@ -15,7 +15,7 @@ from pipeline.verify.view import View
 from pipeline.verify.web import Unreachable
 
 SAID = 1024  # bytes of a greeting that are read
-QUIET = 0.4  # seconds in which a way that takes every connection (a port-forward) tells that nobody is at its end
+QUIET = 0.4  # seconds in which a way that takes every connection (a port-forward, Docker's proxy) tells that nobody is at its end
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def question(check: Tcp, world: World) -> Question:
     def ask(view: View, seconds: float) -> tuple[float, bytes]:
         address = world.ways.address(way, view)
         with world.ways.told(way):
-            return _greeting((address.host, address.port), check.banner.encode(), way.kind == "port-forward", seconds)
+            return _greeting((address.host, address.port), check.banner.encode(), way.kind in ("port-forward", "port"), seconds)
 
     return Question(check.name, ("tcp", check), ask, lambda heard: _judge(check, *heard), place=str(way))
 

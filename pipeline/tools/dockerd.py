@@ -1,0 +1,181 @@
+"""One Docker daemon through the official client: an image pulled by digest, one container of it started, looked at, removed.
+
+The texts are those of dockerd 20.10 to 29 and of runc; the API has codes for some of these faults and says others with a 500.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import docker
+import docker.errors
+import requests.exceptions
+
+from pipeline.errors import AuthError, ConfigError, PipelineError, Transient, VerifyError
+from pipeline.host import Address
+
+LINES = 20  # of a container's log that are shown
+PASSING = ("connection refused", "connection reset", "i/o timeout", "network is unreachable", "no route to host", "TLS handshake timeout",
+           "toomanyrequests", "unexpected EOF", "server misbehaving", "Temporary failure")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A container: `image` by digest, `ports` (of the container -> on `address`, 0 for any that is free), `labels` to find it by.
+
+    `env` may hold secrets: it travels over the daemon's socket, and does not print.
+    """
+
+    image: str
+    address: str
+    ports: Mapping[int, int]
+    labels: Mapping[str, str]
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class State:
+    """What became of a container: its `status` in Docker's words, `code` once it has exited, where its `ports` answer, its `log`'s end."""
+
+    status: str
+    code: int
+    ports: Mapping[int, Address]
+    log: str
+
+
+class Engine:
+    """A daemon at `address` (as DOCKER_HOST has it), called `name` by people. Nothing is asked before the first call.
+
+    Every method raises Transient where the daemon or a registry does not answer, AuthError where it may not be asked, ConfigError for what
+    is wrong with the image, the port or the daemon.
+    """
+
+    def __init__(self, name: str, address: str, timeout: float = 60.0) -> None:
+        self.name, self.address, self._timeout = name, address, timeout
+        self._client: Any = None
+
+    def pull(self, reference: str, login: tuple[str, str] | None = None) -> None:
+        """Have the image there, by its digest. `login` is a name and a password for its registry."""
+        repository, _, digest = reference.partition("@")
+        auth = {"username": login[0], "password": login[1]} if login else None
+        with self._told(f"pull {reference}", reference):
+            if any(reference in (image.attrs.get("RepoDigests") or []) for image in self._docker().images.list(name=repository)):
+                return
+            for line in self._docker().api.pull(repository, tag=digest, auth_config=auth, stream=True, decode=True):
+                if "error" in line:
+                    raise failure(f"pull {reference}", str(line["error"]), self.name, reference)
+
+    def create(self, wanted: Wanted) -> str:
+        """The id of a container that is not started yet."""
+        with self._told(f"make a container of {wanted.image}", wanted.image):
+            made = self._docker().containers.create(
+                wanted.image,
+                command=list(wanted.command) or None,
+                environment=dict(wanted.env),
+                labels=dict(wanted.labels),
+                ports={f"{port}/tcp": (wanted.address, there or None) for port, there in wanted.ports.items()},
+            )
+            return str(made.id)
+
+    def start(self, container: str, image: str) -> None:
+        """Start it. Raises VerifyError where the image has no such program."""
+        with self._told(f"start {image}", image):
+            self._docker().containers.get(container).start()
+
+    def state(self, container: str) -> State:
+        """How it is. Raises VerifyError where it is not there any more."""
+        try:
+            with self._told("look at its container", ""):
+                found = self._docker().containers.get(container)
+                log = found.logs(tail=LINES).decode(errors="replace")
+        except _Absent as error:
+            raise VerifyError("the container that was started is gone", mend="look who removed it: docker events") from error
+        ports = {
+            int(name.partition("/")[0]): Address(bound[0]["HostIp"], int(bound[0]["HostPort"]))
+            for name, bound in (found.attrs["NetworkSettings"]["Ports"] or {}).items()
+            if bound
+        }
+        return State(found.status, int(found.attrs["State"]["ExitCode"]), ports, log)
+
+    def platforms(self, image: str) -> tuple[str, str]:
+        """The architecture of an image that is there, and the daemon's own."""
+        with self._told("ask for its architecture", image):
+            return str(self._docker().images.get(image).attrs.get("Architecture")), str(self._docker().version().get("Arch"))
+
+    def labelled(self, label: str) -> dict[str, Mapping[str, str]]:
+        """Every container with that label, running or not: its id and all its labels."""
+        with self._told("list its containers", ""):
+            return {found.id: found.labels for found in self._docker().containers.list(all=True, filters={"label": label})}
+
+    def remove(self, container: str) -> None:
+        """Have it gone, running or not, with its volumes. Nothing where it is gone already."""
+        with contextlib.suppress(_Absent), self._told("remove a container", ""):
+            self._docker().api.remove_container(container, force=True, v=True)
+
+    def close(self) -> None:
+        """Let go of the daemon."""
+        if self._client is not None:
+            self._client.close()
+
+    def _docker(self) -> Any:
+        if self._client is None:
+            self._client = docker.DockerClient(base_url=self.address, version="auto", timeout=self._timeout)
+        return self._client
+
+    @contextlib.contextmanager
+    def _told(self, doing: str, image: str) -> Iterator[None]:
+        """The client's errors as ours."""
+        try:
+            yield
+        except docker.errors.NotFound as error:
+            if not image:
+                raise _Absent(doing) from error
+            raise failure(doing, str(error.explanation), self.name, image) from error
+        except docker.errors.APIError as error:
+            raise failure(doing, str(error.explanation), self.name, image) from error
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+            raise unreachable(self.name, self.address, str(error)) from error
+
+
+class _Absent(Exception):
+    """The container is not there."""
+
+
+def failure(doing: str, text: str, name: str, image: str) -> PipelineError:
+    """What the daemon's complaint means, in which `text` is its own."""
+    what = f"the Docker {name} could not {doing}"
+    cause = " ".join(text.split())[-400:]
+    if "port is already allocated" in text or "address already in use" in text:
+        return ConfigError(what + ": the port is in use", cause=cause, mend="name another port, or none for any that is free")
+    if "cannot assign requested address" in text:
+        return ConfigError(what, cause=cause, mend="correct `host` of this docker in the site file: it is no address of that machine")
+    if "server gave HTTP response to HTTPS client" in text:
+        registry = image.partition("/")[0]
+        return ConfigError(what, cause=cause, mend=f'put "{registry}" among "insecure-registries" in that machine\'s daemon.json')
+    if "no matching manifest" in text or "does not match the specified platform" in text:
+        return ConfigError(what + ": the image is not there for its architecture", cause=cause, mend="build it for that platform, too")
+    if "manifest unknown" in text or "not found: manifest" in text or "No such image" in text:
+        return VerifyError(what + ": the registry does not have it", cause=cause, mend="`inv push` puts it there")
+    if any(word in text for word in ("denied", "unauthorized", "authentication required", "no basic auth")):
+        return AuthError(
+            what + ": the registry refused it", cause=cause, mend="look at the registry's username and password in the site file"
+        )
+    if "no such file or directory" in text or "executable file not found" in text or "permission denied: unknown" in text:
+        return VerifyError(what + ": its program cannot be started", cause=cause, mend="correct `command`, or the image's entrypoint")
+    if any(word in text for word in PASSING):
+        return Transient(what, cause=cause)
+    return ConfigError(what, cause=cause, mend="correct what the message names")
+
+
+def unreachable(name: str, address: str, text: str) -> PipelineError:
+    """What a daemon that cannot be asked means."""
+    cause = " ".join(text.split())[-300:]
+    if "Permission denied" in text:
+        return AuthError(f"this user may not ask the Docker {name}", cause=cause, mend=f"join the group that owns {address}, or use sudo")
+    if "No such file or directory" in text:
+        return ConfigError(f"there is no Docker at {address}", cause=cause, mend=f"start it, or correct the docker {name} in the site file")
+    return Transient(f"the Docker {name} at {address} does not answer", cause=cause)
