@@ -16,7 +16,7 @@ class Lost(Transient):
 
 @dataclass(frozen=True)
 class Meaning:
-    """What one of these expressions, found in buildx's last word (or in the output of the step, with `in_step`), stands for."""
+    """What one of these expressions, found in buildx's last word (with `in_step` in the output of the step too), stands for."""
 
     found: tuple[str, ...]
     kind: type[PipelineError]
@@ -27,7 +27,11 @@ class Meaning:
 
 MEANINGS = (
     Meaning(
-        ("no space left on device", "disk quota exceeded"), ResourceError, "the builder's disk is full", "make room there: buildx prune"
+        ("no space left on device", "disk quota exceeded"),
+        ResourceError,
+        "the builder's disk is full",
+        "make room there: buildx prune",
+        in_step=True,
     ),
     Meaning(
         (r"exit code: 137\b", "cannot allocate memory"),
@@ -106,7 +110,7 @@ def meaning(said: Sequence[str], step: Sequence[str], code: int) -> PipelineErro
     last = "\n".join(line for line in own if line.startswith("ERROR: ")) or "\n".join(own[-5:])
     evidence = "\n".join([*list(step)[-6:], *own[-12:]])[-3000:]
     for each in MEANINGS:
-        text = "\n".join(step) if each.in_step else last
+        text = "\n".join([last, *step]) if each.in_step else last
         if any(re.search(pattern, text, re.IGNORECASE | re.MULTILINE) for pattern in each.found):
             return each.kind(each.what, cause=evidence, mend=each.mend)
     if code in (129, 137, 143):

@@ -33,6 +33,7 @@ from pipeline.testing.contract import World, check_declaration, check_driver
 from pipeline.testing.registry import FakeRegistry
 from pipeline.verify.checks import Checks
 from pipeline.verify.expect import Page
+from tests.build import buildkit
 from tests.build.conftest import NIX
 from tests.build.images import Image as Archived
 from tests.deploy.cluster import NAMESPACE, RELEASE
@@ -47,6 +48,7 @@ from tests.verify.servers import answer, serving
 SPECS: dict[tuple[str, str], Any] = {
     ("sync", "git"): Git("builder"),
     ("build", "nix"): Nix("builder", env={"GHCRTS": "-M2g"}),
+    ("build", "buildx"): buildkit.spec(),
     ("build", "tagged"): Tagged("lab", "team/probe", default_tag="main-latest"),
     ("push", "skopeo"): Skopeo("lab", "team/probe"),
     ("deploy", "helm"): Helm(
@@ -103,6 +105,12 @@ def build(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Case]:
     source = Source("7e" * 20, "b2" * 20, False, "/src")
     with site(folder / "work", hosts={"builder": host}) as made:
         yield Case(Tree(source, "builder", f"{host.state}/probe/trees/{source.tree}"), made, lambda: files(folder / "state"))
+
+
+@contextlib.contextmanager
+def buildx(folder: Path, _patch: pytest.MonkeyPatch) -> Iterator[Case]:
+    with buildkit.world(folder) as made:
+        yield Case(made.source, made.site, lambda: (dict(made.registry.tags), set(made.registry.manifests), set(made.registry.blobs)))
 
 
 @contextlib.contextmanager
@@ -163,6 +171,7 @@ def verify(folder: Path, _patch: pytest.MonkeyPatch) -> Iterator[Case]:
 WORLDS: dict[tuple[str, str], Callable[[Path, pytest.MonkeyPatch], AbstractContextManager[Case]]] = {
     ("sync", "git"): sync,
     ("build", "nix"): build,
+    ("build", "buildx"): buildx,
     ("build", "tagged"): tagged,
     ("push", "skopeo"): push,
     ("deploy", "helm"): deploy,
