@@ -47,9 +47,12 @@ def test_the_registry_of_images_is_asked_for_pushes_and_of_those_that_others_bui
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, list[str], list[str]]] = []
-    monkeypatch.setattr(
-        questions.registry, "look", lambda name, writes, _site, reads: asked.append((name, list(writes), list(reads))) or []
-    )
+
+    def look(name: str, writes: list[str], _site: Site, reads: list[str]) -> list[Verdict]:
+        asked.append((name, list(writes), list(reads)))
+        return []
+
+    monkeypatch.setattr(registry, "look", look)
     images = {name: ImageSpec(repository=f"team/{name}") for name in ("relay", "node")}
     plan = (Stage("build", buildx.DRIVER, Buildx("ghcr", images)), Stage("build", tagged.DRIVER, Tagged("hub", "team/relay")))
     with site(tmp_path) as there:
