@@ -43,21 +43,21 @@ def collection(
             root = root_of(found, site)
             with _told(root, "infra.plan"):
                 before = apply.explain(root)
-                planned, reviewed = terraform.plan(root)
+                planned, reviewed = terraform.plan(root, unsure=before.unsure)
         if json:
-            print_json(_facts(planned, reviewed, before))
+            print_json(_facts(planned, reviewed, before.lines))
         else:
-            print("\n".join((*(f"before   {line}" for line in before), *shown(planned, reviewed, root.name))))
+            print("\n".join((*(f"before   {line}" for line in before.lines), *shown(planned, reviewed, root.name))))
 
     @polite
-    def apply_(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
+    def apply_(_c: Context, env: str = "", blueprint: str = "", json: bool = False, again: bool = False) -> None:
         """Apply exactly the plan that inv infra.plan showed: refused where configuration or state have changed since."""
         from pipeline.provision.apply import apply
 
         with opened(env, blueprint, json) as (found, site):
             root = root_of(found, site)
             with _told(root, "infra.apply"):
-                made = apply(root)
+                made = apply(root, again=again)
         _print(made, json, print_json)
 
     @polite
@@ -99,7 +99,7 @@ def collection(
     return Collection(
         "infra",
         task(plan, help=about),
-        task(apply_, help=about),
+        task(apply_, help={**about, "again": "though an apply that was killed may have made some of it already"}),
         task(destroy, help={**about, "yes": "the name of what is destroyed, as inv infra.plan says it"}),
         task(output, help={**about, "name": "one of them, in the clear"}),
     )
@@ -144,7 +144,7 @@ def _lines(change: Change, sign: str) -> list[str]:
     return [f"{sign}{change.action:<8} {change.address}{forced}", *(f"             {field}" for field in change.fields)]
 
 
-def _facts(planned: Planned, reviewed: Reviewed, before: list[str]) -> dict[str, Any]:
+def _facts(planned: Planned, reviewed: Reviewed, before: tuple[str, ...]) -> dict[str, Any]:
     import dataclasses
 
     return {
@@ -152,7 +152,7 @@ def _facts(planned: Planned, reviewed: Reviewed, before: list[str]) -> dict[str,
         "drift": [dataclasses.asdict(each) for each in planned.drift],
         "outputs": list(planned.outputs),
         "nothing": reviewed.nothing,
-        "before": before,
+        "before": list(before),
     }
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pipeline.artifacts import Infra, content_hash
-from pipeline.errors import Cancelled, ConfigError, NotRolledBack, PipelineError
+from pipeline.errors import Cancelled, ConfigError, Locked, NotRolledBack, PipelineError
 from pipeline.events import What
 from pipeline.provision import begun, terraform
 from pipeline.provision.process import Said, follow
@@ -23,11 +24,12 @@ from pipeline.tools.terraform_plan import State
 PLAN = "inv infra.plan, look at what it says, then inv infra.apply"
 
 
-def apply(root: Root, *, destroy: bool = False) -> Infra:
+def apply(root: Root, *, destroy: bool = False, again: bool = False) -> Infra:
     """Apply exactly the plan that was reviewed. Nothing is repeated: what failed is told with what was made and what not.
 
-    Raises ConfigError where there is no plan, or it is older than the configuration or the state; Locked where somebody else is at
-    work; NotRolledBack where it failed half-way.
+    Raises ConfigError where there is no plan, or it is older than the configuration or the state, or where it would make what an
+    apply that was killed may have made already (unless `again`); Locked where somebody else is at work; NotRolledBack where it failed
+    half-way.
     """
     root.check()
     plan = _meant(root, destroy)
@@ -35,6 +37,13 @@ def apply(root: Root, *, destroy: bool = False) -> Infra:
         raise begun.at_work(last)
     if last and last.at > plan.at:
         raise ConfigError(f"the {last.doing} of {last.since} was killed after this plan was made", mend=PLAN)
+    twice = [address for address, action in plan.changes if address in plan.unsure and action == "create"]
+    if twice and not again:
+        raise ConfigError(
+            f"the apply that was killed may have made {', '.join(twice)} already: this plan would make it a second time",
+            mend=f"look at the provider; what is there, delete it or take it in: {root.by_hand('import', 'ADDRESS', 'ID')}\n"
+            "then inv infra.plan, and inv infra.apply --again, which goes on without asking",
+        )
     run = uuid.uuid4().hex[:12]
     with environment(root, run) as env:
         terraform.ready(root, env)
@@ -46,14 +55,22 @@ def apply(root: Root, *, destroy: bool = False) -> Infra:
         return _applied(root, env, plan, run)
 
 
-def explain(root: Root) -> list[str]:
-    """What became of an apply that was killed, by its log and the state; nothing where there was none. Raises Locked while it works on.
+@dataclass(frozen=True)
+class Explained:
+    """What became of an apply that was killed, in `lines`; `unsure` is what may exist without the state knowing it."""
+
+    lines: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
+
+
+def explain(root: Root) -> Explained:
+    """What became of an apply that was killed, by its log and the state. Raises Locked while it works on.
 
     Its record is closed, and providers that it left behind are ended.
     """
     note = begun.read(root, "apply")
     if note is None:
-        return []
+        return Explained()
     if note.alive:
         raise begun.at_work(note)
     note.sweep()
@@ -64,7 +81,7 @@ def explain(root: Root) -> list[str]:
     if any(record.run == note.run for record in root.site.records.unfinished()):
         detail = {"error": told[0], "cause": "\n".join(told[1:])}
         root.site.records.outcome(note.run, STAGE, _key(root), "", FAILED, None, note.at, detail)
-    return told
+    return Explained(tuple(told), found.unsure)
 
 
 def _meant(root: Root, destroy: bool) -> Reviewed:
@@ -94,31 +111,33 @@ def _applied(root: Root, env: Mapping[str, str], plan: Reviewed, run: str) -> In
         site.records.outcome(run, STAGE, _key(root), "", MADE, made, started, {"why": why, "tries": 1})
         site.tell(What.MADE, STAGE, made.id, artifact=made, seconds=site.clock.monotonic() - began)
         return made
-    error, found = _failed(root, env, plan, said)
+    error = _failed(root, env, plan, said)
     if said.code >= 0:
         begun.end(root, note)  # it ended by itself, and its state is whole
-    if found.touched or "older than the state" in error.what:
-        terraform.forget(root)  # what was reviewed is not what there is
+    if not isinstance(error, Locked):
+        terraform.forget(root)  # the tool has written its state: the plan is older than that, whether or not something was made
     error.stage, error.log = STAGE, str(root.log)
     error.what, error.cause = site.secrets.mask(error.what), site.secrets.mask(error.cause)
     site.records.outcome(run, STAGE, _key(root), "", FAILED, None, started, {**facts(error), "why": why, "tries": 1})
     raise error
 
 
-def _failed(root: Root, env: Mapping[str, str], plan: Reviewed, said: Said) -> tuple[PipelineError, Outcome]:
-    """The error to tell, and what there is now."""
+def _failed(root: Root, env: Mapping[str, str], plan: Reviewed, said: Said) -> PipelineError:
+    """The error to tell, with what there is now."""
     found = _outcome(root, env, plan.changes)
     reason = said.stopped or failure(said.code, said.text, root.by_hand())
     if not found.touched:
-        return reason, found
+        return reason
     lines = [*found.sentences(), *filter(None, (reason.cause.splitlines() or [""])[:6])]
+    if root.unsaved.exists():
+        return NotRolledBack("the apply could not save its state", cause="\n".join((root.lost, *lines)), mend=root.save)
     mend = "\n".join((*_advice(root, found), PLAN))
     if isinstance(reason, Cancelled):
         stopped = Cancelled("stopped in the middle of an apply", signal=reason.exit_code - 128 or signal.SIGINT)
         stopped.cause, stopped.mend = "\n".join(lines), mend
-        return stopped, found
+        return stopped
     done, all_of_it = len(found.made), len(plan.changes)
-    return NotRolledBack(f"the apply stopped half-way, {done} of {all_of_it} done: {reason.what}", cause="\n".join(lines), mend=mend), found
+    return NotRolledBack(f"the apply stopped half-way, {done} of {all_of_it} done: {reason.what}", cause="\n".join(lines), mend=mend)
 
 
 def _advice(root: Root, found: Outcome) -> list[str]:

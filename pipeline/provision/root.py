@@ -83,13 +83,8 @@ class Root:
         """Whether this can be planned and applied at all. Contacts nobody; raises ConfigError."""
         if not any(self.folder.glob("*.tf")) and not any(self.folder.glob("*.tf.json")):
             raise ConfigError(f"there is no Terraform configuration in {self.folder}", mend="correct `folder` of `infra` in the blueprint")
-        unsaved = self.folder / "errored.tfstate"
-        if unsaved.exists():
-            raise ConfigError(
-                "an earlier apply could not save its state",
-                cause=f"{unsaved} holds what it knew: without it, what it made is made a second time",
-                mend=f"{self.by_hand('state', 'push', 'errored.tfstate')}, then rm {unsaved}",
-            )
+        if self.unsaved.exists():
+            raise ConfigError("an earlier apply could not save its state", cause=self.lost, mend=self.save)
         stray = self.folder / "terraform.tfstate"
         if not self.spec.backend and stray.exists() and stray.resolve() != self.state.resolve():
             raise ConfigError(
@@ -102,6 +97,22 @@ class Root:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             except OSError as error:
                 raise ConfigError(f"{folder} cannot be made", cause=str(error), mend="see who owns the folder above it") from error
+
+    @property
+    def unsaved(self) -> Path:
+        """Where the tool leaves a state that its backend did not take."""
+        return self.folder / "errored.tfstate"
+
+    @property
+    def lost(self) -> str:
+        return f"{self.unsaved} holds what was made: without it, all of that is made a second time"
+
+    @property
+    def save(self) -> str:
+        push = self.by_hand("state", "push", "errored.tfstate")
+        return (
+            f"once the backend answers: {push}, then rm {self.unsaved}\nif the state is still locked by that apply: force-unlock it first"
+        )
 
     def by_hand(self, *words: str) -> str:
         """The command that a person types for what is not done by itself."""

@@ -29,7 +29,8 @@ SCHEMA = 1
 @dataclass(frozen=True)
 class Reviewed:
     """What is known of the plan in the plan file: `sha256` of that file, `inputs` the configuration it was made of, `changes` as
-    (address, action). `nothing` where it would change nothing: there is no file then."""
+    (address, action). `nothing` where it would change nothing: there is no file then. `unsure` is what an apply that was killed may
+    have made without the state knowing it."""
 
     at: float
     by: str
@@ -38,10 +39,11 @@ class Reviewed:
     sha256: str = ""
     changes: tuple[tuple[str, str], ...] = ()
     nothing: bool = False
+    unsure: tuple[str, ...] = ()
     schema_version: int = SCHEMA
 
 
-def plan(root: Root, *, destroy: bool = False, policy: Policy | None = None) -> tuple[Planned, Reviewed]:
+def plan(root: Root, *, destroy: bool = False, unsure: tuple[str, ...] = (), policy: Policy | None = None) -> tuple[Planned, Reviewed]:
     """Compare the configuration with the state and the world, and keep the plan in a file for `apply`.
 
     A provider that fails is asked again: a plan only reads. Raises Locked with who holds the state; the lock of a run of our own that
@@ -65,7 +67,7 @@ def plan(root: Root, *, destroy: bool = False, policy: Policy | None = None) -> 
     sha256 = "" if nothing else hashlib.sha256(root.plan_file.read_bytes()).hexdigest()
     if nothing:
         root.plan_file.unlink(missing_ok=True)
-    reviewed = Reviewed(root.site.clock.now(), actor(), destroy, root.fingerprint(), sha256, changes, nothing)
+    reviewed = Reviewed(root.site.clock.now(), actor(), destroy, root.fingerprint(), sha256, changes, nothing, unsure)
     write(root.home / "reviewed.json", json.dumps(dataclasses.asdict(reviewed)))
     return found, reviewed
 
@@ -80,7 +82,9 @@ def reviewed(root: Root) -> Reviewed | None:
         raise ConfigError("what is known of the plan cannot be read", cause=type(error).__name__, mend="inv infra.plan") from error
     if text.get("schema_version", 0) > SCHEMA:
         raise ConfigError("the plan was made by a newer version of this library", mend="use that one, or inv infra.plan")
-    found = Reviewed(**{**text, "changes": tuple((address, action) for address, action in text["changes"])})
+    found = Reviewed(
+        **{**text, "changes": tuple((address, action) for address, action in text["changes"]), "unsure": tuple(text["unsure"])}
+    )
     if not found.nothing and not _same(root, found.sha256):
         raise IntegrityError("the plan file is not the one that was reviewed", mend="inv infra.plan, and look at what it says")
     return found

@@ -88,7 +88,9 @@ class Cloud:
 
     def inv(self, *words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "invoke", *words]
-        return subprocess.run(argv, cwd=self.root, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            argv, cwd=self.root, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=120, check=False
+        )
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         argv = [sys.executable, "-m", "invoke", *words]
