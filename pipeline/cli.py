@@ -22,6 +22,7 @@ from pipeline.line import home, polite
 from pipeline.menu import announce
 from pipeline.menu import task_for as blueprints_task
 from pipeline.operate import tasks as operator_tasks
+from pipeline.tunnel.tasks import collection as tunnel_tasks
 
 HELP = {
     "env": "environment: the overlay config/<blueprint>.<env>.yml",
@@ -60,6 +61,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
     found.add_task(blueprints_task(cli, _print_json, lambda: tasks.home() / config, blueprint))
     found.add_collection(chart_tasks(cli, tasks.site, _print_json, HELP))
     found.add_collection(infra_tasks(cli, tasks.site, _print_json, HELP))
+    found.add_collection(tunnel_tasks(cli, tasks.site, _print_json, _story, HELP))
     found.add_collection(lab_tasks(cli, _print_json, _story, tasks.home))
     announce(program, found, lambda: tasks.home() / config, blueprint)
     return found

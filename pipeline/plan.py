@@ -19,6 +19,7 @@ from pipeline.places import Builder, Docker
 from pipeline.provision.spec import Terraform
 from pipeline.records import Records
 from pipeline.stage import VERBS, Cluster, Driver, HostSpec, Plan, Registry, Remote, Site, Stage
+from pipeline.tunnel.spec import Tunnel
 from pipeline.yamlfile import Document, keys_like, read
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class BlueprintFile:
     protected: bool = False
     ci: Ci | None = None
     infra: Terraform | None = None
+    tunnel: Tunnel | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Blueprint:
     site_path: Path
     document: Document
     infra: Terraform | None = None
+    tunnel: Tunnel | None = None
 
     @property
     def records_path(self) -> Path:
@@ -149,7 +152,7 @@ def load(config: Path | str, name: str = "", env: str = "") -> Blueprint:
         raise ConfigError(f"{document.place(('stages',))}: blueprint {name} has no stages", mend=f"stages are: {', '.join(VERBS)}")
     plan = tuple(_stage(document, verb) for verb in found.stages)
     _check_order(document, plan)
-    return Blueprint(name, chosen, found.app, folder.parent, plan, folder.parent / found.site, document, found.infra)
+    return Blueprint(name, chosen, found.app, folder.parent, plan, folder.parent / found.site, document, found.infra, found.tunnel)
 
 
 def ci_of(config: Path | str, name: str, env: str = "") -> tuple[Ci, Any, Blueprint] | None:

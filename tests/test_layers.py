@@ -20,7 +20,7 @@ LAYERS = (
     ("schema", "stage"),
     ("testing", "tools"),
     ("runner",),
-    ("sync", "build", "push", "deploy", "verify", "provision", "drivers", "generate"),
+    ("sync", "build", "push", "deploy", "verify", "provision", "drivers", "generate", "tunnel"),
     ("opened",),
     ("plan",),
     ("chain", "line", "menu", "report", "lab", "doctor", "ci"),
@@ -28,7 +28,7 @@ LAYERS = (
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-HEAVY = ("fabric", "paramiko", "docker", "kubernetes", "rich", "plumbum", "tenacity")
+HEAVY = ("fabric", "paramiko", "docker", "kubernetes", "rich", "plumbum", "tenacity", "cloudflare")
 NEVER_EARLY = (*HEAVY, "cryptography", "asyncio")
 OF_INVOKE = {"asyncio"}  # invoke.context imports unittest.mock, and that asyncio
 
