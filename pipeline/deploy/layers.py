@@ -13,8 +13,10 @@ from pipeline.errors import ConfigError
 from pipeline.yamlfile import Document, keys_like, kind, scalar
 from pipeline.yamlfile import read as read_yaml
 
-TEXT = "tag:yaml.org,2002:str"
-OTHERWISE = re.compile(r"[yYnN]|0o[0-7]+|[-+]?\d+(\.\d*)?[eE][-+]?\d+|<<")  # what PyYAML takes for text and helm's reader does not
+OTHER = ("bool", "int", "float", "null")  # what YAML 1.1 has beside text; helm's reader leaves a date as it is written
+OTHERWISE = re.compile(
+    r"[yYnN]|0o[0-7]+|[-+]?\d+(\.\d*)?[eE][-+]?\d+|[-+]?0\d+|<<"
+)  # what PyYAML takes for text and helm's reader does not
 Path_ = tuple[str, ...]
 Fill = Callable[[str, str], Any]  # (text, its place) -> what it stands for
 
@@ -84,8 +86,8 @@ def _same_to_helm(path: Path, name: str) -> None:
     for event in events:
         if kind(event) != "Scalar" or event.style or not isinstance(scalar(event.value), str):
             continue
-        tag = resolver.resolve(yaml.ScalarNode, event.value, (True, False))
-        if tag != TEXT or OTHERWISE.fullmatch(event.value):
+        kind_of = resolver.resolve(yaml.ScalarNode, event.value, (True, False)).rpartition(":")[2]
+        if (kind_of in OTHER and ":" not in event.value) or OTHERWISE.fullmatch(event.value):  # 1:30 is text to it, too
             where = f"{name}:{event.start_mark.line + 1}"
             raise ConfigError(
                 f"{where}: {event.value!r} is not text to helm",

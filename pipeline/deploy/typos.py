@@ -17,7 +17,7 @@ SCHEMA = "values.schema.json"
 OPEN = ("patternProperties", "allOf", "anyOf", "oneOf", "if", "unevaluatedProperties", "$dynamicRef")
 DEEPEST = 50
 # Helm 3.18 and later, and Helm 4; before them
-SAID = re.compile(r"^- (?:at '(?P<pointer>[^']*)'|(?P<dotted>\(root\)|[^\s:]+)): (?P<what>.+)$", re.MULTILINE)
+SAID = re.compile(r"- (?:at '(?P<pointer>[^']*)'|(?P<dotted>\(root\)|[^\s:]+)): (?P<what>.+)")
 
 
 def check(chart: Chart, values: Mapping[str, Any], layers: Layers) -> None:
@@ -39,21 +39,27 @@ def unknown(schema: Any, values: Any) -> Iterator[tuple[Path_, list[str]]]:
     yield from _unknown(schema, values, schema, ())
 
 
-def explained(error: PipelineError, layers: Layers) -> PipelineError:
-    """The error of values that do not fit the schema, each of Helm's lines with the place of what it speaks of."""
-    lines = [f"{layers.origin(path)}: {what}" if path else what for path, what in _said(error.cause)]
+def explained(error: PipelineError, layers: Layers, chart: str) -> PipelineError:
+    """The error of values that do not fit the schema of `chart` or of one inside it, each of Helm's lines with the place of what it is
+    about."""
+    lines = [f"{layers.origin(path)}: {what}" if path else what for path, what in _said(error.cause, chart)]
     if not lines:
         return error
     return ConfigError(error.what, cause="\n".join(lines), mend=error.mend)
 
 
-def _said(text: str) -> Iterator[tuple[Path_, str]]:
-    for match in SAID.finditer(text):
-        if match["pointer"] is not None:
-            parts = match["pointer"].split("/")[1:]
-            yield tuple(part.replace("~1", "/").replace("~0", "~") for part in parts), match["what"]
-        else:
-            yield () if match["dotted"] == "(root)" else tuple(match["dotted"].split(".")), match["what"]
+def _said(text: str, chart: str) -> Iterator[tuple[Path_, str]]:
+    """(path from the top, what is wrong there). Helm names each chart before what it says of its values."""
+    inside: Path_ = ()
+    for line in text.splitlines():
+        if line.endswith(":") and " " not in line:
+            inside = () if line[:-1] == chart else (line[:-1],)
+        elif match := SAID.fullmatch(line):
+            if match["pointer"] is not None:
+                path = tuple(part.replace("~1", "/").replace("~0", "~") for part in match["pointer"].split("/")[1:])
+            else:
+                path = () if match["dotted"] == "(root)" else tuple(match["dotted"].split("."))
+            yield (*inside, *path), match["what"]
 
 
 def _unknown(schema: Any, values: Any, root: Any, path: Path_) -> Iterator[tuple[Path_, list[str]]]:

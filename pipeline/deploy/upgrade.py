@@ -68,7 +68,7 @@ def _upgrade(work: Work, spec: Helm, images: Images, want: Wanted, newest: Revis
         now = work.revisions()
         if not now or now[0].number == before:
             rollback.restore_secret(work)  # what was not released leaves no trace
-            raise _untouched(error, layers.read(site.root, spec.values_files, spec.values)) from error
+            raise _untouched(error, layers.read(site.root, spec.values_files, spec.values), made.name) from error
         raise rollback.taken_back(work, now[0].number, error) from error
     now = work.revisions()
     if not now or now[0].number == before or now[0].inputs != want.inputs:
@@ -95,8 +95,8 @@ def _values_file(spec: Helm, site: Site, want: Wanted) -> str:
     return str(file)
 
 
-def _untouched(error: PipelineError, layered: Layers) -> PipelineError:
+def _untouched(error: PipelineError, layered: Layers, chart: str) -> PipelineError:
     """helm refused before it changed anything: not a failed deploy, a wrong input, told with the place where it was written."""
     if isinstance(error, NotRolledBack):
         return ConfigError(error.what, cause=error.cause, mend=error.mend)
-    return typos.explained(error, layered)
+    return typos.explained(error, layered, chart)

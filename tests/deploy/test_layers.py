@@ -75,7 +75,28 @@ def test_y02_what_is_wrong_with_a_file_is_told_with_its_line(root: Path, text: s
 
 
 @pytest.mark.parametrize(
-    "word", ["no", "Yes", "OFF", "on", "y", "N", "True", "NULL", "012", "0x1f", "0o17", "1_000", "1e3", "2026-01-01", ".inf"]
+    "word",
+    [
+        "no",
+        "Yes",
+        "OFF",
+        "on",
+        "y",
+        "N",
+        "True",
+        "NULL",
+        "012",
+        "0x1f",
+        "0o17",
+        "1_000",
+        "1e3",
+        ".inf",
+        "12345678901234567890",
+        "089",
+        "0b11",
+        "+3",
+        ".5",
+    ],
 )
 def test_y02_a_word_that_helm_takes_for_something_else_is_refused(root: Path, word: str) -> None:
     (root / "values/staging.yaml").write_text(f"a: 1\nb: [x, {word}]\n")
@@ -84,6 +105,12 @@ def test_y02_a_word_that_helm_takes_for_something_else_is_refused(root: Path, wo
     assert f'"{word}"' in caught.value.mend
     (root / "values/staging.yaml").write_text(f"a: 1\nb: [x, '{word}']\n")
     assert layers.read(root, FILES, {}).merged(plain)["b"] == ["x", word]
+
+
+@pytest.mark.parametrize("word", ["2026-01-01", "10:20", "none", "nope", "1.2.3", "sha256:ab", "/path", "0.1.0-rc.1"])
+def test_what_is_text_to_helm_too_needs_no_quotes(root: Path, word: str) -> None:
+    (root / "values/staging.yaml").write_text(f"b: {word}\n")
+    assert layers.read(root, FILES, {}).merged(plain)["b"] == word
 
 
 def test_an_empty_file_says_nothing(root: Path) -> None:

@@ -96,10 +96,31 @@ def test_what_helm_says_of_a_value_is_told_with_its_place(tmp_path: Path, said: 
     (tmp_path / "staging.yaml").write_text("image:\n  tag: 3\n  a/b~c: 1\n")
     layered = layers.read(tmp_path, ("staging.yaml",), {"env": {"X": None}})
     error = helm.failure(1, f"Error: values don't meet the specifications of the schema(s) in the following chart(s):\nweb:\n{said}\n")
-    explained = typos.explained(error, layered)
+    explained = typos.explained(error, layered, "web")
     assert (type(explained), explained.what, explained.cause) == (ConfigError, "the values do not fit the chart's schema", told)
+
+
+def test_what_is_said_of_a_chart_inside_has_its_place_too(tmp_path: Path) -> None:
+    (tmp_path / "staging.yaml").write_text("db:\n  size: large\n")
+    error = helm.failure(
+        1, "Error: values don't meet the specifications of the schema(s) in the following chart(s):\ndb:\n- at '/size': no\n"
+    )
+    explained = typos.explained(error, layers.read(tmp_path, ("staging.yaml",), {}), "web")
+    assert explained.cause == "staging.yaml:2: db.size: no"
+
+
+@pytest.mark.parametrize("major", [3, 4])
+def test_helm_s_recorded_words_are_told_with_their_places(major: int) -> None:
+    text = (ROOT / f"tests/cases/helm/helm{major}-schema-value.txt").read_text()
+    values = {"image": {"tag": "a b"}, "service": {"port": "5010"}, "env": {"A": None}}
+    explained = typos.explained(helm.failure(1, text), layers.read(ROOT, (), values), "tokenplace-relay")
+    assert explained.cause.splitlines()[:2] == [
+        "values.service.port: got string, want integer",
+        "values.env.A: got null, want string",
+    ]
+    assert explained.cause.splitlines()[2].startswith("values.image.tag: 'a b' does not match pattern")
 
 
 def test_another_error_stays_as_it_is(tmp_path: Path) -> None:
     error = AuthError("no", cause="Error: forbidden")
-    assert typos.explained(error, layers.read(tmp_path, (), {})) is error
+    assert typos.explained(error, layers.read(tmp_path, (), {}), "web") is error
