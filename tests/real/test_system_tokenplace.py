@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from tests.real.systems import System, system
 
 pytestmark = pytest.mark.real
 SAMPLE = "pipeline/lab/samples/tokenplace"
+RELEASE = "tokenplace-relay"
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -48,10 +51,14 @@ def place(tmp_path_factory: pytest.TempPathFactory, lab_site_file: Path) -> Iter
 
 def ask(place: System, path: str = "/healthz", method: str = "GET") -> tuple[int, dict[str, Any]]:
     """What the relay answers through Traefik."""
-    front = str(place.site["clusters"]["railiance01"]["ingress"]).removeprefix("http://")
-    connection = http.client.HTTPConnection(front, timeout=10)
+    return get(str(place.site["clusters"]["railiance01"]["ingress"]).removeprefix("http://"), path, f"{place.name}.lab.test", method)
+
+
+def get(address: str, path: str, host: str, method: str = "GET") -> tuple[int, dict[str, Any]]:
+    """The status, and the answer where it is JSON."""
+    connection = http.client.HTTPConnection(address, timeout=10)
     try:
-        connection.request(method, path, headers={"Host": f"{place.name}.lab.test"})
+        connection.request(method, path, headers={"Host": host})
         answer = connection.getresponse()
         body = answer.read()
         return answer.status, json.loads(body) if body[:1] == b"{" else {}
@@ -140,6 +147,37 @@ def test_a_push_moves_main_latest_and_no_request_is_lost(place: System) -> None:
         repository = f"{place.name}/tokenplace-relay"
         assert registry.head(repository, "main-latest") == registry.head(repository, f"main-{commit[:7]}")
         assert registry.head(repository, f"main-{old[:7]}") not in (None, registry.head(repository, "main-latest"))
+
+
+@contextlib.contextmanager
+def forwarded(place: System, target: str, port: int) -> Iterator[str]:
+    """kubectl's port-forward; the address here that leads to the pod."""
+    cluster = place.site["clusters"]["railiance01"]
+    argv = [place.site["tools"]["kubectl"], "--kubeconfig", cluster["kubeconfig"], "--namespace", place.name]
+    with subprocess.Popen(
+        [*argv, "port-forward", target, f":{port}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout
+        try:
+            said = process.stdout.readline()
+            assert said.startswith("Forwarding from 127.0.0.1:"), said
+            yield said.split()[2]
+        finally:
+            process.terminate()
+
+
+def test_a_relay_that_is_asked_to_end_says_that_it_drains_and_still_serves(place: System) -> None:
+    pod = place.kubectl("get", "pods", "--selector", "app.kubernetes.io/component=relay", "--output", "name").split()[0]
+    with forwarded(place, pod, 5010) as address:
+        assert get(address, "/healthz", address)[0] == 200
+        place.kubectl("delete", pod, "--wait=false")
+        deadline = time.monotonic() + 3
+        while (seen := get(address, "/healthz", address))[0] == 200 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert (seen[0], seen[1]["status"]) == (503, "draining")
+        assert get(address, "/", address)[0] == 200, "it still serves what it is asked"
+    place.kubectl("rollout", "status", f"deployment/{RELEASE}", "--timeout", "60s")
+    assert all(check["passed"] for check in checks(place).values())
 
 
 @pytest.fixture
