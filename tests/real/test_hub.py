@@ -1,170 +1,282 @@
-"""The lab's registries with tokens, its BuildKit and its Docker: they refuse as those they stand for, and go without a trace."""
+"""The registries that stand for GHCR and Docker Hub: every login, every refusal, tags that move and tags that do not."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
+import gzip
+import io
 import json
+import secrets
+import stat
 import subprocess
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from pipeline import lab
-from pipeline.lab import base, cgroups, engine, hub, layout
-from pipeline.lab.layout import Lab
-from tests.real.test_lab import outside, rules, traces
+from pipeline.artifacts import Images, Source
+from pipeline.build import tagged
+from pipeline.build.tagged import Tagged
+from pipeline.errors import AuthError, ConfigError, IntegrityError
+from pipeline.records import Records
+from pipeline.secrets import Secrets
+from pipeline.source import snapshot
+from pipeline.stage import Registry, Site
+from pipeline.tools.git_ref import is_ancestor, ref_of
+from pipeline.tools.image_labels import labels_of
+from pipeline.tools.references import digest_of
+from pipeline.tools.registry import Client, Manifest, client_of
+from pipeline.tools.retag import moved, retag
+from pipeline.tools.tag_rules import parse
+from pipeline.tools.tags import LABEL, labels, tags
 
 pytestmark = pytest.mark.real
-PULL_AND_PUSH = "repository:{}:pull,push"
+FACES = ("ghcr", "hub")
+VARIABLES = ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG", "GHCR_PAT", "GITHUB_TOKEN", "GITHUB_ACTOR")
+OCI = "application/vnd.oci.image."
+At = Callable[..., Site]
 
 
 @pytest.fixture
-def known(lab_site_file: Path) -> Lab:
-    """The lab, with both parts. A test that needs them fails where they are not there."""
-    found = layout.read(lab_site_file.resolve().parent)
-    if found is None or "hub" not in (found.state / "parts").read_text().split():
-        pytest.fail("these tests need the lab's hub and docker: inv lab.up --with docker,hub", pytrace=False)
-    return found
+def at(lab: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[At]:
+    """A site whose registry `name` is one of the lab's, asked as the test says; the machine's own logins are out of the way."""
+    if not lab.registries.keys() >= set(FACES):
+        pytest.fail("these tests need one part more: inv lab.up --with hub", pytrace=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    made: list[Site] = []
 
+    def site(face: str, **options: Any) -> Site:
+        spec = dataclasses.replace(lab.registry(face), **options)
+        provider = options.get("provider", {"ghcr": "ghcr", "hub": "dockerhub"}[face])
+        registries = {face: dataclasses.replace(spec, provider=provider)}
+        records = Records(tmp_path / f"records-{len(made)}.db")
+        made.append(dataclasses.replace(lab, registries=registries, records=records, secrets=Secrets(), shared={}))
+        return made[-1]
 
-def ask(
-    url: str, user: str = "", password: str = "", *, token: str = "", method: str = "GET", body: bytes | None = None
-) -> tuple[int, Any]:
-    """Status and JSON of the answer."""
-    request = urllib.request.Request(url, method=method, data=body, headers={"Accept": base.INDEX})  # noqa: S310  # the lab's own
-    if user:
-        request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
-    if token:
-        request.add_header("Authorization", f"Bearer {token}")
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
-            text, status = answer.read(), answer.status
-    except urllib.error.HTTPError as error:
-        text, status = error.read(), error.code
-    return status, json.loads(text) if text.startswith(b"{") else text
-
-
-def token_for(known: Lab, face: str, user: str, scope: str) -> tuple[int, Any]:
-    password = (known.state / hub.password_file(user)).read_text() if user in hub.ACCOUNTS else "wrong"
-    return ask(f"{hub.realm(known, face)}?service={hub.SERVICES[face]}&scope={scope}", user, password)
-
-
-@pytest.mark.parametrize("face", ["ghcr", "hub"])
-def test_each_names_its_realm_and_the_realm_answers(known: Lab, face: str) -> None:
-    address = known.ghcr_address if face == "ghcr" else known.hub_address
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://{address}/v2/", timeout=5)
-    with caught.value:
-        assert caught.value.headers["WWW-Authenticate"] == f'Bearer realm="{hub.realm(known, face)}",service="{hub.SERVICES[face]}"'
-    assert (hub.realm(known, face) == f"http://{address}/token") is (face == "ghcr"), "Docker Hub gives its tokens elsewhere"
-    status, answer = token_for(known, face, "lab", PULL_AND_PUSH.format("some/thing"))
-    assert status == 200
-    assert answer["token"] == answer["access_token"]
-    assert ask(f"http://{address}/v2/some/thing/tags/list", token=answer["token"])[0] == 404
-
-
-def test_a_wrong_password_is_refused_as_each_does(known: Lab) -> None:
-    assert token_for(known, "ghcr", "nobody", "repository:a/b:pull")[0] == 403
-    assert token_for(known, "hub", "nobody", "repository:a/b:pull")[0] == 401
-
-
-@pytest.mark.parametrize(("face", "status", "code"), [("ghcr", 403, "DENIED"), ("hub", 401, "UNAUTHORIZED")])
-def test_a_token_that_lacks_the_scope_is_refused_as_each_does(known: Lab, face: str, status: int, code: str) -> None:
-    address = known.ghcr_address if face == "ghcr" else known.hub_address
-    _, answer = token_for(known, face, "reader", PULL_AND_PUSH.format("some/thing"))
-    got, said = ask(f"http://{address}/v2/some/thing/blobs/uploads/", token=answer["token"], method="POST", body=b"")
-    assert (got, said["errors"][0]["code"]) == (status, code)
-
-
-def test_a_token_for_one_repository_opens_no_other(known: Lab) -> None:
-    _, answer = token_for(known, "hub", "lab", "repository:one/thing:pull")
-    assert ask(f"http://{known.hub_address}/v2/other/thing/tags/list", token=answer["token"])[0] == 401
-
-
-def test_whoever_has_no_name_may_pull_what_is_not_private(known: Lab) -> None:
-    realm = f"{hub.realm(known, 'hub')}?service={hub.SERVICES['hub']}&scope=repository:"
-    public, private = (ask(f"{realm}{name}:pull")[1]["token"] for name in (base.NAME, "private/thing"))
-    status, index = ask(f"http://{known.hub_address}/v2/{base.NAME}/manifests/{base.TAG}", token=public)
-    assert status == 200
-    assert {entry["platform"]["architecture"] for entry in index["manifests"]} == set(base.ARCHITECTURES)
-    assert ask(f"http://{known.hub_address}/v2/private/thing/tags/list", token=private)[0] == 401
-
-
-def test_helm_keeps_a_chart_in_it(known: Lab, tmp_path: Path) -> None:
-    (tmp_path / "chart").mkdir()
-    (tmp_path / "chart/Chart.yaml").write_text("apiVersion: v2\nname: tiny\nversion: 1.0.0\n")
-    login = base64.b64encode(f"lab:{(known.state / hub.password_file('lab')).read_text()}".encode()).decode()
-    (tmp_path / "config.json").write_text(json.dumps({"auths": {known.ghcr_address: {"auth": login}}}))
-    common = ["--plain-http", "--registry-config", str(tmp_path / "config.json")]
-
-    def helm(*words: str) -> None:
-        subprocess.run([known.bin("helm"), *words], cwd=tmp_path, check=True, capture_output=True, text=True)
-
-    helm("package", "chart")
-    helm("push", "tiny-1.0.0.tgz", f"oci://{known.ghcr_address}/charts", *common)
-    (tmp_path / "tiny-1.0.0.tgz").unlink()
-    helm("pull", f"oci://{known.ghcr_address}/charts/tiny", "--version", "1.0.0", *common)
-    assert (tmp_path / "tiny-1.0.0.tgz").exists()
-
-
-def test_the_node_pulls_from_it(known: Lab) -> None:
-    crictl = [known.bin("crictl"), "--runtime-endpoint", f"unix://{known.state}/containerd/containerd.sock"]
-    done = subprocess.run([*crictl, "pull", f"{known.hub_address}/{base.NAME}:{base.TAG}"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_docker_runs_a_container_whose_port_answers_here(known: Lab) -> None:
-    name = f"test-{time.monotonic_ns()}"
-    docker = ["docker", "--host", f"unix://{engine.docker_socket(known)}"]
-    served = ["python:" + base.TAG, "python3", "-m", "http.server", "8000"]
-    try:
-        subprocess.run([*docker, "run", "--detach", "--name", name, "--publish", "18431:8000", *served], check=True, capture_output=True)
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                assert ask(f"http://{known.address}:18431/")[0] == 200
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-    finally:
-        subprocess.run([*docker, "rm", "--force", name], check=False, capture_output=True)
+    yield site
+    for each in made:
+        each.close()
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    """A working copy with a lab of its own, taken down whatever happens."""
-    (tmp_path / "copy").mkdir()
-    yield tmp_path / "copy"
-    lab.down(tmp_path / "copy", say=print)
+def repository() -> str:
+    """A repository of the test's own: registries keep what they were given."""
+    return f"coulomb/test-{secrets.token_hex(4)}"
 
 
-def test_both_parts_come_when_they_are_asked_for_and_leave_nothing(root: Path) -> None:
-    rules_before, outside_before = rules(), outside()
-    begun = time.monotonic()
-    site = yaml.safe_load(lab.up(root, parts=frozenset({"docker", "hub"}), say=print).read_text())
-    print(f"up {time.monotonic() - begun:.1f} s")
-    found = layout.load(root)
-    assert found is not None
-    assert set(site["registries"]) == {"ghcr", "hub"}
-    assert {item.state for item in lab.status(root)} == {"running"}
-    docker = ["docker", "--host", site["dockers"]["railiance01"]["address"]]
-    subprocess.run([*docker, "run", "--detach", f"python:{base.TAG}", "sleep", "600"], check=True, capture_output=True)
-    (root / "Dockerfile").write_text(f"FROM python:{base.TAG}\nRUN true\n")
-    build = [site["tools"]["buildx"], "build", "--builder", "own", "--output", "type=cacheonly", str(root)]
-    env = {"PATH": "/usr/bin:/bin", "HOME": str(root), "BUILDX_CONFIG": str(root / "buildx")}
-    create = [site["tools"]["buildx"], "create", "--name", "own", "--driver", "remote", site["builders"]["lab"]["address"]]
-    subprocess.run(create, check=True, capture_output=True, env=env)
-    subprocess.run(build, check=True, capture_output=True, env=env)
-    assert cgroups.folders(found)
-    lab.down(root, say=print)
-    assert traces(found) == []
-    assert cgroups.folders(found) == []
-    assert [rule for rule in rules() if rule not in rules_before] == []
-    assert outside() == outside_before
+def password(spec: Registry, account: str) -> str:
+    return Path(spec.password.removeprefix("file:")).with_name(f"hub-{account}-password").read_text().strip()
+
+
+def reader(lab: Site, face: str) -> dict[str, str]:
+    """The account that may only pull."""
+    path = Path(lab.registry(face).password.removeprefix("file:")).with_name("hub-reader-password")
+    return {"username": "reader", "password": f"file:{path}"}
+
+
+def push(client: Client, repository: str, tag: str, words: str = "", **said: str) -> str:
+    """A small image, with these labels; its digest."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("words")
+        info.size = len(words.encode())
+        archive.addfile(info, io.BytesIO(words.encode()))
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Labels": {LABEL + name: text for name, text in said.items()}},
+        "rootfs": {"type": "layers", "diff_ids": [digest_of(buffer.getvalue())]},
+    }
+    blobs = [(f"{OCI}config.v1+json", json.dumps(config).encode()), (f"{OCI}layer.v1.tar+gzip", gzip.compress(buffer.getvalue(), mtime=0))]
+    parts = [{"mediaType": kind, "digest": client.put_blob(repository, body), "size": len(body)} for kind, body in blobs]
+    body = json.dumps({"schemaVersion": 2, "mediaType": f"{OCI}manifest.v1+json", "config": parts[0], "layers": parts[1:]}).encode()
+    return client.put_manifest(repository, tag, Manifest(digest_of(body), f"{OCI}manifest.v1+json", body, "", ()))
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_an_image_goes_out_and_comes_back(at: At, face: str, repository: str) -> None:
+    client = client_of(at(face), face)
+    digest = push(client, repository, "v1", revision="c" * 40)
+    assert client.head(repository, "v1") == digest
+    assert client.tags(repository) == ("v1",)
+    assert labels_of(client, repository, digest) == {LABEL + "revision": "c" * 40}
+    assert client_of(at(face, username="", password="", credentials="none"), face).head(repository, "v1") == digest, "it is public"
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_login_of_docker_s_file_opens_it(at: At, lab: Site, face: str, repository: str, tmp_path: Path) -> None:
+    spec = lab.registry(face)
+    auth = base64.b64encode(f"lab:{password(spec, 'lab')}".encode()).decode()
+    (tmp_path / ".docker").mkdir()
+    path = tmp_path / ".docker/config.json"
+    path.write_text(json.dumps({"auths": {f"{spec.address}/{repository.partition('/')[0]}": {"auth": auth}}}))
+    path.chmod(0o600)
+    assert push(client_of(at(face, username="", password=""), face), repository, "v1")
+
+
+def test_a_credential_helper_opens_it(at: At, lab: Site, repository: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = lab.registry("hub")
+    secret = Path(spec.password.removeprefix("file:"))
+    program = tmp_path / "bin/docker-credential-lab"
+    program.parent.mkdir()
+    program.write_text(f"""#!/bin/sh
+[ "$1" = get ] && [ "$(cat)" = https://index.docker.io/v1/ ] || {{ echo credentials not found in native keychain; exit 1; }}
+printf '{{"Username": "lab", "Secret": "%s"}}' "$(cat {secret})"
+""")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker/config.json").write_text('{"credsStore": "lab"}')
+    assert push(client_of(at("hub", username="", password=""), "hub"), repository, "v1")
+
+
+def test_github_s_token_and_actor_open_what_stands_for_ghcr(at: At, lab: Site, repository: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTOR", "lab")
+    monkeypatch.setenv("GITHUB_TOKEN", password(lab.registry("ghcr"), "lab"))
+    assert push(client_of(at("ghcr", username="", password=""), "ghcr"), repository, "v1")
+    monkeypatch.setenv("GHCR_PAT", "ghp_anothertoken")
+    with pytest.raises(AuthError, match="from the variable GHCR_PAT"):
+        push(client_of(at("ghcr", username="", password=""), "ghcr"), repository, "v2")
+
+
+@pytest.mark.parametrize(("face", "what"), [("ghcr", "lacks a scope"), ("hub", "lacks a scope|lets user reader .* only pull")])
+def test_a_token_that_may_only_pull_is_told_what_it_lacks(at: At, lab: Site, face: str, what: str, repository: str) -> None:
+    client = client_of(at(face, **reader(lab, face)), face)
+    with pytest.raises(AuthError, match=what) as caught:
+        push(client, repository, "v1")
+    assert {"ghcr": "write:packages", "hub": "right to write"}[face] in caught.value.mend
+    assert client_of(at(face), face).tags(repository) == ()
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_wrong_password_is_told_as_one_and_not_tried_again(at: At, face: str, repository: str, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("ghp_0123456789")
+    wrong.chmod(0o600)
+    client = client_of(at(face, password=f"file:{wrong}"), face)
+    for _ in range(2):
+        with pytest.raises(AuthError, match="does not know this user and password: user lab") as caught:
+            push(client, repository, "v1")
+        assert {"ghcr": "make one with write:packages", "hub": "new access token"}[face] in caught.value.mend
+        assert "ghp_0123456789" not in caught.value.what + caught.value.cause + caught.value.mend
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_private_repository_and_a_missing_one_say_the_same_to_a_stranger(at: At, face: str) -> None:
+    name = f"private/test-{secrets.token_hex(4)}"
+    digest = push(client_of(at(face), face), name, "v1")
+    for repository in (name, f"private/none-{secrets.token_hex(4)}"):
+        client = client_of(at(face, username="", password="", credentials="none"), face)
+        with pytest.raises(AuthError, match="it is private, or does not exist") as caught:
+            client.head(repository, "v1")
+        assert caught.value.mend
+    assert client_of(at(face), face).head(name, "v1") == digest
+
+
+def test_n01_a_realm_elsewhere_is_not_followed_unless_it_is_named(at: At, lab: Site, repository: str) -> None:
+    with pytest.raises(ConfigError, match="which is not the registry itself: it was not asked") as caught:
+        push(client_of(at("hub", realm="follow"), "hub"), repository, "v1")
+    assert "the token URL if you trust it" in caught.value.mend
+    assert lab.registry("hub").realm.startswith("http://")
+    assert push(client_of(at("hub"), "hub"), repository, "v1")
+
+
+def git(root: Path, *words: str) -> str:
+    argv = ["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@example.org", *words]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    root = tmp_path / "work"
+    root.mkdir()
+    git(root, "init", "--quiet", "--initial-branch=main")
+    git(root, "commit", "--quiet", "--allow-empty", "--message=one")
+    return root
+
+
+POLICY = parse(["branch", "sha", "tag", "semver:{{version}}", "semver:{{major}}.{{minor}}", "raw:main-latest@main", "sortable"])
+
+
+def released(client: Client, repository: str, source: Source, words: str) -> tuple[str, dict[str, str], list[str]]:
+    """Build, push by digest and tag as the policy says: the digest, what each moved tag stood for, what stayed."""
+    ref = ref_of(source, env={})
+    given = tags(POLICY, ref)
+    said = {name.removeprefix(LABEL): text for name, text in labels(given, ref).items()}
+    digest = push(client, repository, f"build-{secrets.token_hex(4)}", words, **said)
+    placed = retag(client, repository, digest, given.all, ref, is_ancestor(source))
+    return digest, {each.tag: each.before for each in moved(client, repository, placed)}, [each.tag.name for each in placed if each.kept]
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_tags_of_a_branch_and_of_releases(at: At, face: str, repository: str, work: Path) -> None:
+    client = client_of(at(face), face)
+    git(work, "tag", "v1.2.3")
+    first_source = snapshot(work)
+    first, written, kept = released(client, repository, first_source, "one")
+    time = ref_of(first_source, env={}).time
+    names = {
+        "main",
+        "main-latest",
+        "1.2.3",
+        "1.2",
+        "v1.2.3",
+        "latest",
+        f"sha-{first_source.commit[:7]}",
+        f"main-{first_source.commit[:7]}-{time}",
+    }
+    assert set(written) == names
+    assert set(written.values()) == {""}
+    assert {client.head(repository, name) for name in names} == {first}
+
+    git(work, "commit", "--quiet", "--allow-empty", "--message=two")
+    git(work, "tag", "v1.3.0")
+    second, written, kept = released(client, repository, snapshot(work), "two")
+    assert {name: before for name, before in written.items() if before} == {"main": first, "main-latest": first, "latest": first}
+    assert kept == []
+
+    git(work, "checkout", "--quiet", "-B", "main", first_source.commit)  # an old commit, and a release of the line before
+    git(work, "tag", "v1.2.4")
+    git(work, "tag", "--delete", "v1.2.3")
+    with pytest.raises(IntegrityError, match=f"tag (main|sha)-{first_source.commit[:7]}.* .* another image already"):
+        released(client, repository, snapshot(work), "another build of the same commit")
+    git(work, "commit", "--quiet", "--amend", "--allow-empty", "--message=three")
+    git(work, "tag", "--force", "v1.2.4")
+    fourth, written, kept = released(client, repository, snapshot(work), "four")
+    assert kept == ["latest"]
+    assert written["1.2"] == first
+    assert client.head(repository, "latest") == second
+    assert client.head(repository, "main") == fourth, "a branch that was rewritten is another line of history, and moves"
+
+
+def test_a_branch_s_tag_stays_where_an_old_commit_is_released_again(at: At, repository: str, work: Path) -> None:
+    client = client_of(at("ghcr"), "ghcr")
+    old = git(work, "rev-parse", "HEAD")
+    git(work, "commit", "--quiet", "--allow-empty", "--message=two")
+    new, _, _ = released(client, repository, snapshot(work), "two")
+    git(work, "checkout", "--quiet", "-B", "main", old)
+    _, written, kept = released(client, repository, snapshot(work), "one")
+    assert kept == ["main", "main-latest"]
+    assert set(written) == {f"sha-{old[:7]}", next(name for name in written if name.startswith("main-"))}
+    assert client.head(repository, "main-latest") == new
+
+
+def test_an_image_that_ci_built_is_found_by_its_commit_and_by_main_latest(at: At, repository: str, work: Path) -> None:
+    site = at("ghcr")
+    source = snapshot(work)
+    spec = Tagged("ghcr", repository, default_tag="main-latest")
+    with pytest.raises(ConfigError, match="no image under any tag"):
+        tagged.make(spec, source, site)
+    digest, _, _ = released(client_of(site, "ghcr"), repository, source, "one")
+    for text in ("", "sha-{short}", digest):
+        found = tagged.find(dataclasses.replace(spec, tag=text), source, site)
+        assert isinstance(found.artifact, Images)
+        assert found.artifact.images[0].reference == f"{site.registry('ghcr').address}/{repository}@{digest}"
+        assert f"built from commit {source.commit[:7]}" in found.why
+    with pytest.raises(ConfigError, match="did you mean 'main-latest'"):
+        tagged.make(dataclasses.replace(spec, tag="main-lates"), source, site)
