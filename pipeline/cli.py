@@ -222,12 +222,18 @@ class _Tasks:
     def demo(self) -> Any:
         @cli
         def demo(c: Context, blueprint: str = "") -> None:
-            """The main job, end to end, on the lab: start, release this working copy, verify. Prints the URL and the chain of custody."""
-            from pipeline import lab
+            """The main job, end to end, on the lab: start, release this working copy, verify. Prints the URL and the chain of custody.
 
-            self.load("lab", blueprint)  # what is wrong with it is told before anything is installed
+            Of another blueprint the same: the lab gets the parts that it needs, and its chart is published first where it has one.
+            """
+            from pipeline import lab
+            from pipeline.lab import wanted
+
+            plan = self.load("lab", blueprint).plan  # what is wrong with it is told before anything is installed
             with _story() as say:
-                lab.up(self.home(), say=say)
+                lab.up(self.home(), parts=lab.ALL | wanted.parts(plan), say=say)
+            if any(getattr(stage.spec, "source", "") for stage in plan):
+                chart_tasks(cli, self.site, _print_json, HELP)["push"].body(c, env="lab", blueprint=blueprint)
             self.stage(RELEASE, "", 0).body(c, env="lab", blueprint=blueprint)
 
         return task(demo, help={"blueprint": HELP["blueprint"]})
