@@ -248,7 +248,7 @@ class _Tasks:
 
             if real:
                 with _story() as say:
-                    lab.up(self.home(), say=say)
+                    lab.up(self.home(), parts=lab.ALL | lab.ON_REQUEST, say=say)
             marks = [] if real else ["-m", "not real"]
             for argv in (["ruff", "check", "."], ["mypy"], ["pytest", *marks]):
                 code = subprocess.run([sys.executable, "-m", *argv], cwd=self.home(), check=False).returncode
