@@ -210,10 +210,11 @@ class Client:
         used = self.authorization.header(repository)
         answer = self._followed(method, target, headers, used, body, cap, accept)
         if answer.status == 401:
-            used = self.authorization.again(repository, used, answer.headers)
+            writing = method not in SAFE
+            used = self.authorization.again(repository, used, answer.headers, writing=writing)
             answer = self._followed(method, target, headers, used, body, cap, accept)
             if answer.status == 401:
-                raise self.authorization.refuse(repository, f"HTTP 401 {words(answer)}")
+                raise self.authorization.refuse(repository, f"HTTP 401 {words(answer)}", writing=writing)
         self.authorization.accepted(used)
         self._count(answer)
         if answer.status in accept:

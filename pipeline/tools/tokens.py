@@ -96,7 +96,7 @@ class Authorization:
             self._logins[repository] = self._account.find(repository)
         return self._logins[repository]
 
-    def again(self, repository: str, used: str, headers: Mapping[str, str]) -> str:
+    def again(self, repository: str, used: str, headers: Mapping[str, str], *, writing: bool = True) -> str:
         """The header to try once more after a 401 to `used`. Raises AuthError where there is nothing else to try."""
         with self._lock:
             token = self._tokens.get(repository)
@@ -105,11 +105,11 @@ class Authorization:
             lapsed = token is not None and self._origin.clock.monotonic() >= token.stale_at
             challenge = headers.get("www-authenticate", "")
             if used in self._doubted and not lapsed:
-                raise self.refuse(repository, f"HTTP 401, also with a new token {_complaint(challenge)}")
+                raise self.refuse(repository, f"HTTP 401, also with a new token {_complaint(challenge)}", writing=writing)
             self._challenge = challenge
             fresh = self._fetched(repository)
             if fresh == used:
-                raise self.refuse(repository, f"HTTP 401 {_complaint(challenge)}")
+                raise self.refuse(repository, f"HTTP 401 {_complaint(challenge)}", writing=writing)
             self._doubted.add(fresh)
             return fresh
 
@@ -117,9 +117,9 @@ class Authorization:
         """The registry has taken this header: a later 401 to it means that it ran out."""
         self._doubted.discard(used)
 
-    def refuse(self, repository: str, cause: str, *, token: bool = False) -> AuthError:
+    def refuse(self, repository: str, cause: str, *, token: bool = False, writing: bool = True) -> AuthError:
         """The error of an account that was refused twice, or by the place for tokens; from now on it is raised without asking."""
-        error = denials.told(self._denial(repository, cause, token=token))
+        error = denials.told(self._denial(repository, cause, token=token, writing=writing))
         self._refused[repository] = error
         return error
 

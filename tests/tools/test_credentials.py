@@ -21,7 +21,7 @@ from pipeline.tools.credentials import login_of
 from pipeline.tools.logins import Login
 from pipeline.tools.origin import Answer, Origin
 from pipeline.tools.providers import provider_of
-from pipeline.tools.registry import client_of
+from pipeline.tools.registry import Manifest, client_of
 from pipeline.tools.tokens import Account, Authorization
 
 REPOSITORY = "team/app"
@@ -189,5 +189,13 @@ def test_a_scope_that_was_not_granted_is_told(tmp_path: Path, registry: FakeRegi
     registry.token_answer = (json.dumps({"token": ".".join([*parts, "sig"])}).encode(), "application/json")
     with site(tmp_path, registry, username=USER, password="env:KEY", realm="own") as at:
         with pytest.raises(AuthError, match=f"lets user {USER} .* only pull {REPOSITORY}"):
-            client_of(at, "hub").put_blob(REPOSITORY, b"x")
-        assert client_of(at, "hub").authorization.granted(REPOSITORY) == {"pull"}
+            client_of(at, "hub").put_manifest(REPOSITORY, "v2", Manifest("sha256:" + "0" * 64, "application/json", b"{}", "", ()))
+        assert client_of(at, "hub").authorization.granted(REPOSITORY) == frozenset({"pull"})
+
+
+def test_a_pull_that_is_refused_is_told_as_one(tmp_path: Path, registry: FakeRegistry) -> None:
+    registry.never_accepts = True
+    with site(tmp_path, registry, username=USER, password="env:KEY", provider="ghcr") as at:
+        with pytest.raises(AuthError) as caught:
+            client_of(at, "hub").head(REPOSITORY, "v1")
+        assert "read:packages" in caught.value.mend

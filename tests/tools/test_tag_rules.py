@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
 from pipeline.tools.tag_rules import DEFAULT, KINDS, action, parse
-from pipeline.tools.tags import Rule
+from pipeline.tools.tags import Ref, Rule, tags
+from tests.tools import metadata_action
 
 
 @pytest.mark.parametrize(
@@ -132,3 +133,29 @@ def test_every_kind_as_the_action_s_input() -> None:
         "type=sha,format=long,prefix=",
     ]
     assert flavor == ["latest=false"]
+
+
+SOME = (
+    "branch", "branch:b-", "sha", "sha:main-@main", "commit", "tag", "tag:t-", "pr", "sortable", "sortable@main", "raw:main-latest@main",
+    "raw:x", "raw:x-{{sha}}", "raw:{{branch}}-y", "raw:{{tag}}-z", "raw:{{commit_date 'X'}}", "raw:latest@main",
+    "semver:{{version}}", "semver:{{major}}.{{minor}}", "semver:v{{major}}", "semver:{{raw}}",
+)  # fmt: skip
+RULES = st.lists(st.sampled_from(SOME), min_size=1, unique=True)
+COMMITS = st.text("0123456789abcdef", min_size=40, max_size=40)
+TAGS = st.sampled_from(["v1.2.3", "1.2.3", "v2.0.0-rc.1", "v1.2.3+b.1", "nightly", "x/y", "v1", "1.2.3-beta"])
+BRANCHES = st.sampled_from(["main", "topic", "feature/a_b", "dependabot/npm@1"])
+REFS = st.one_of(
+    st.builds(Ref, COMMITS, branch=BRANCHES, time=st.integers(1, 2**33)),
+    st.builds(Ref, COMMITS, tags=st.tuples(TAGS), time=st.integers(1, 2**33)),
+    st.builds(Ref, COMMITS, pull=st.integers(1, 999), time=st.integers(1, 2**33)),
+)
+
+
+@given(RULES, st.booleans(), REFS)
+def test_the_action_gives_what_we_give(rules: list[str], never: bool, ref: Ref) -> None:
+    policy = parse([*rules, "latest:never"] if never else rules)
+    theirs = metadata_action.given(*action(policy), ref)
+    ours = tags(policy, ref)
+    assert set(theirs) == set(ours.names)
+    assert theirs[:1] == ours.names[:1]
+    assert ours.version == (theirs[0] if theirs else "")
