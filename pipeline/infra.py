@@ -69,10 +69,11 @@ def collection(
             root = root_of(found, site)
             confirmed(root, yes, ask=not json and sys.stdin.isatty())
             with _told(root, "infra.destroy"):
-                apply.explain(root)
+                before = apply.explain(root)
                 planned, reviewed = terraform.plan(root, destroy=True)
                 if not json:
-                    sys.stderr.write("\n".join((*shown(planned, reviewed, root.name), "")))
+                    lines = (*(f"before   {line}" for line in before.lines), *shown(planned, reviewed, root.name))
+                    sys.stderr.write("\n".join((*lines, "")))
                 gone = apply.apply(root, destroy=True)
         _print(gone, json, print_json)
 

@@ -49,6 +49,8 @@ def apply(root: Root, *, destroy: bool = False, again: bool = False) -> Infra:
         terraform.ready(root, env)
         if plan.nothing:
             terraform.forget(root)
+            if last and not plan.unsure:
+                begun.end(root, last)
             found = _infra(root, terraform.state(root, env))
             root.site.tell(What.FOUND, STAGE, "nothing to do, it is there already", artifact=found)
             return found
@@ -98,7 +100,7 @@ def _meant(root: Root, destroy: bool) -> Reviewed:
 def _applied(root: Root, env: Mapping[str, str], plan: Reviewed, run: str) -> Infra:
     site, doing = root.site, "destroy" if plan.destroy else "apply"
     why = f"{doing}: {', '.join(f'{action} {address}' for address, action in plan.changes) or 'outputs'}"
-    note = begun.Begun(run, "apply", site.clock.now(), begun.whoami(), plan.changes)
+    note = begun.begun(run, "apply", site.clock.now(), plan.changes)
     started = site.records.intend(run, STAGE, _key(root), "", why)
     site.tell(What.ACT, STAGE, why, usual=site.records.usual(STAGE))
     begun.begin(root, note)

@@ -24,12 +24,14 @@ SOON = 120.0  # seconds after its begin in which a run of ours has taken the sta
 
 @dataclass(frozen=True)
 class Begun:
-    """One run: `doing` is plan, apply or destroy, `who` is who the tool says it is, `changes` are (address, action)."""
+    """One run: `doing` is plan or apply, `who` is who the tool says it is, `changes` are (address, action). `machine` is where its
+    processes can be looked for."""
 
     run: str
     doing: str
     at: float
     who: str
+    machine: str = ""
     changes: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -53,6 +55,11 @@ class Begun:
         for pid in marked(self.run):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def begun(run: str, doing: str, at: float, changes: tuple[tuple[str, str], ...] = ()) -> Begun:
+    """The note of a run that begins here and now."""
+    return Begun(run, doing, at, whoami(), machine(), changes)
 
 
 def file(root: Root, doing: str) -> Path:
@@ -87,6 +94,14 @@ def at_work(begun: Begun) -> Locked:
     what = f"{begun.doing} of this working copy has been at work since {begun.since}"
     pids = " ".join(map(str, marked(begun.run)))
     return Locked(what, cause=f"run {begun.run}, processes {pids}", mend="wait until it is done, then inv infra.plan says what there is")
+
+
+def machine() -> str:
+    """This machine since it last started, and the processes of it that can be seen from here; "" where that is not told."""
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
 
 
 def whoami() -> str:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import AuthError, ConfigError
+from pipeline.provision import private
 from pipeline.provision.root import Root, write
 from pipeline.provision.terraform import outputs, when
 from pipeline.tools.terraform_plan import Out
@@ -45,7 +43,7 @@ class Handover:
     def close(self) -> None:
         """Take the files away."""
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            private.remove(self._folder)
         self._folder, self._files, self._outputs = None, {}, {}
 
     def _fetched(self, output: str) -> str:
@@ -59,7 +57,7 @@ class Handover:
             if (ends := _expiry(secret)) and ends <= time.time():
                 raise AuthError(f"the token in output {output} of {self._root.name} expired at {when(ends)}", mend=RENEW)
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="pipeline-infra-", dir=os.environ.get("XDG_RUNTIME_DIR")))  # mode 700
+            self._folder = private.folder()
         write(self._folder / output, text)
         return str(self._folder / output)
 

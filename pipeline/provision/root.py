@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from pipeline.artifacts import content_hash
 from pipeline.errors import AuthError, ConfigError
 from pipeline.events import What
+from pipeline.provision import private
 from pipeline.provision.spec import Terraform
 from pipeline.stage import Site
 from pipeline.tools import terraform
@@ -191,7 +191,8 @@ def _credential(root: Root, name: str, source: str, held: contextlib.ExitStack) 
     if source.startswith("file:") and own.read_text() == value:
         return {name: str(own)}
     # a provider need not take the blank or the line break off that an editor put there
-    folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-infra-", dir=os.environ.get("XDG_RUNTIME_DIR"))))
+    folder = private.folder()
+    held.callback(private.remove, folder)
     write(folder / "secret", value)
     return {name: str(folder / "secret")}
 

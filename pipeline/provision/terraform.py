@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, IntegrityError, Locked, PipelineError
@@ -50,23 +51,24 @@ def plan(root: Root, *, destroy: bool = False, unsure: tuple[str, ...] = (), pol
     died is lifted. Raises what the tool's output means otherwise.
     """
     root.check()
-    forget(root)
     run = uuid.uuid4().hex[:12]
-    note = begun.Begun(run, "plan", root.site.clock.now(), begun.whoami())
     before = begun.read(root, "plan")
-    with environment(root, run) as env:
-        ready(root, env)
-        begun.begin(root, note)
-        try:
-            said = _planned(root, env, destroy, policy or Policy(), before)
-            found = Planned((), (), ()) if said.code == terraform.NOTHING and destroy else _read(root, env)
-        finally:
-            begun.end(root, note)
-    nothing = said.code == terraform.NOTHING
-    changes = tuple((each.address, each.action) for each in found.changes if each.touches)
-    sha256 = "" if nothing else hashlib.sha256(root.plan_file.read_bytes()).hexdigest()
-    if nothing:
-        root.plan_file.unlink(missing_ok=True)
+    note = begun.begin(root, begun.begun(run, "plan", root.site.clock.now()))
+    out = root.home / f"{run}.tfplan"
+    try:
+        forget(root)
+        with environment(root, run) as env:
+            ready(root, env)
+            said = _planned(root, env, out, destroy, policy or Policy(), before)
+            found = _read(root, env, out)
+        nothing = said.code == terraform.NOTHING
+        changes = tuple((each.address, each.action) for each in found.changes if each.touches)
+        sha256 = "" if nothing else hashlib.sha256(out.read_bytes()).hexdigest()
+        if not nothing:
+            out.replace(root.plan_file)
+    finally:
+        out.unlink(missing_ok=True)
+        begun.end(root, note)
     reviewed = Reviewed(root.site.clock.now(), actor(), destroy, root.fingerprint(), sha256, changes, nothing, unsure)
     write(root.home / "reviewed.json", json.dumps(dataclasses.asdict(reviewed)))
     return found, reviewed
@@ -136,12 +138,12 @@ def outputs(root: Root) -> dict[str, Out]:
     return found
 
 
-def _planned(root: Root, env: Mapping[str, str], destroy: bool, policy: Policy, before: begun.Begun | None) -> Said:
-    argv = terraform.plan(root.program, str(root.plan_file), root.inputs(), destroy=destroy)
+def _planned(root: Root, env: Mapping[str, str], out: Path, destroy: bool, policy: Policy, before: begun.Begun | None) -> Said:
+    argv = terraform.plan(root.program, str(out), root.inputs(), destroy=destroy)
     lifted: list[Lock] = []
 
     def attempt(_count: int) -> Said:
-        root.plan_file.unlink(missing_ok=True)
+        out.unlink(missing_ok=True)
         said = follow(root, argv, env, root.home / "plan.log", PATIENCE)
         if said.stopped:
             raise said.stopped
@@ -164,7 +166,7 @@ def _planned(root: Root, env: Mapping[str, str], destroy: bool, policy: Policy, 
 def _lift(root: Root, env: Mapping[str, str], lock: Lock, before: begun.Begun | None) -> bool:
     """Take away the lock of a run of ours that is dead for sure; nobody else's, ever."""
     for note in filter(None, (begun.read(root, "apply"), before)):
-        if note.holds(lock) and not note.alive:
+        if note.holds(lock) and note.machine == begun.machine() and not note.alive:
             root.site.tell(
                 What.WARN, STAGE, f"the state's lock {lock.id} is that of our own {note.doing} of {note.since}, which died: lifted"
             )
@@ -172,8 +174,8 @@ def _lift(root: Root, env: Mapping[str, str], lock: Lock, before: begun.Begun | 
     return False
 
 
-def _read(root: Root, env: Mapping[str, str]) -> Planned:
-    said = ask(root, terraform.show(root.program, str(root.plan_file)), env)
+def _read(root: Root, env: Mapping[str, str], out: Path) -> Planned:
+    said = ask(root, terraform.show(root.program, str(out)), env)
     if said.code:
         raise _failed(root, said)
     return read_plan(said.text)
