@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,18 @@ def identity(spec: Helm, site: Site) -> str:
     from pipeline.deploy import oci  # a chart in a folder, the usual case, asks no registry
 
     return str(oci.named(spec, site))
+
+
+@contextlib.contextmanager
+def asked(spec: Helm, site: Site) -> Iterator[Callable[[], str]]:
+    """`identity`, for whoever has something else to ask meanwhile: a registry is asked at once and beside, a folder is read when called."""
+    if not spec.chart.startswith(SCHEME):
+        yield lambda: identity(spec, site)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(identity, spec, site).result
 
 
 def whole(spec: Helm, site: Site) -> Chart:

@@ -18,13 +18,14 @@ __all__ = ["DRIVER", "check", "find", "live", "make", "undo", "warm"]
 
 
 def find(spec: Helm, images: Images, site: Site) -> Finding:
-    """Whether the release is live as it is wanted: two requests on one connection."""
+    """Whether the release is live as it is wanted: two requests on one connection, and beside them one for a chart in a registry."""
     kube = connect(site, spec.cluster)
-    made_of = chart.identity(spec, site)
+    with chart.asked(spec, site) as identity:
+        revisions = history.read(kube, spec.namespace, spec.release)
+        newest = revisions[0] if revisions else None
+        now = history.deployments(kube, spec.namespace, spec.release) if newest else []
+        made_of = identity()
     want = values.wanted(spec, images, made_of, site)
-    revisions = history.read(kube, spec.namespace, spec.release)
-    newest = revisions[0] if revisions else None
-    now = history.deployments(kube, spec.namespace, spec.release) if newest else []
     why = differences(newest, now, want, images, spec.release)
     if newest and not why and any(each.get("spec", {}).get("replicas") == 0 for each in now):
         from pipeline.deploy import idle
