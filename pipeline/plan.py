@@ -49,7 +49,8 @@ class BlueprintFile:
     none is named.
 
     `site` is the site file, relative to the working copy; `protected` environments are only used when they are named. `ci` is the
-    workflow that publishes the images, `infra` what the blueprint stands on.
+    workflow that publishes the images, `infra` what the blueprint stands on, `tunnel` the route by which the world
+    reaches the release.
     """
 
     app: str

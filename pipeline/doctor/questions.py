@@ -9,7 +9,7 @@ from pipeline.build.buildx_spec import Buildx
 from pipeline.build.nix import Nix
 from pipeline.build.tagged import Tagged
 from pipeline.deploy.spec import Helm
-from pipeline.doctor import build_host, cluster, node, registry, remote, workstation
+from pipeline.doctor import build_host, cluster, node, registry, remote, tunnel, workstation
 from pipeline.doctor.verdict import LIMIT, Check, Verdict, ask_all, unknown
 from pipeline.plan import Blueprint
 from pipeline.push.skopeo import Spec as Skopeo
@@ -23,7 +23,8 @@ SSH = 12.0  # seconds: a machine that takes no connection says why itself after 
 def examine(blueprint: Blueprint, site: Site) -> list[Verdict]:
     """A verdict on every dependency of the blueprint, this machine's first, then in the order of its stages. Changes nothing."""
     quiet = dataclasses.replace(site, sink=lambda _event: None)  # the same connections; what a client would tell is a verdict here
-    found = ask_all(checks(blueprint.plan, quiet))
+    route = tunnel.checks(blueprint.tunnel, quiet) if blueprint.tunnel else []
+    found = ask_all([*checks(blueprint.plan, quiet), *route])
     return [
         dataclasses.replace(verdict, evidence=site.secrets.mask(verdict.evidence), mend=site.secrets.mask(verdict.mend))
         for verdict in found

@@ -48,14 +48,12 @@ class Change:
 
 
 def changes(spec: Tunnel, state: State) -> list[Change]:
-    """The calls, in the order in which they are made: the route is there before its name leads to it.
-
-    Raises ConfigError where the hostname has records of another kind, which are never taken away.
-    """
-    return [*_route(spec, state), *_name(spec, state)]
+    """The calls, in the order in which they are made: the route is there before its name leads to it. Raises ConfigError."""
+    return [*route_changes(spec, state), *name_changes(spec, state)]
 
 
-def _route(spec: Tunnel, state: State) -> list[Change]:
+def route_changes(spec: Tunnel, state: State) -> list[Change]:
+    """Those of the tunnel's rules. Raises ConfigError as `ingress.changed` does."""
     wanted = ingress.changed(state.rules, spec)
     if wanted == state.rules:
         return []
@@ -73,7 +71,8 @@ def _route(spec: Tunnel, state: State) -> list[Change]:
     return [Change(what + kept, "PUT", path, {"config": {**state.config, "ingress": wanted}}, state.rules)]
 
 
-def _name(spec: Tunnel, state: State) -> list[Change]:
+def name_changes(spec: Tunnel, state: State) -> list[Change]:
+    """Those of the DNS records. Raises ConfigError where there are some of another kind, which are never taken away."""
     if foreign := sorted({str(record.get("type")) for record in state.records} & {"A", "AAAA", "NS"}):
         raise ConfigError(
             f"{spec.hostname} has DNS records of type {', '.join(foreign)} already, which no CNAME can stand beside",
