@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import runner
 from pipeline.artifacts import Images, Source
 from pipeline.build import tagged
 from pipeline.build.tagged import Tagged
@@ -32,6 +33,7 @@ from pipeline.tools.registry import Client, Manifest, client_of
 from pipeline.tools.retag import moved, retag
 from pipeline.tools.tag_rules import parse
 from pipeline.tools.tags import LABEL, labels, tags
+from tests.real.images import BASE, Copy, copy
 
 pytestmark = pytest.mark.real
 FACES = ("ghcr", "hub")
@@ -280,3 +282,36 @@ def test_an_image_that_ci_built_is_found_by_its_commit_and_by_main_latest(at: At
         assert f"built from commit {source.commit[:7]}" in found.why
     with pytest.raises(ConfigError, match="did you mean 'main-latest'"):
         tagged.make(dataclasses.replace(spec, tag="main-lates"), source, site)
+
+
+@pytest.fixture
+def app(tmp_path: Path, lab_site_file: Path) -> Iterator[Copy]:
+    with copy(tmp_path, lab_site_file) as made:
+        made.write("web/Dockerfile", f"{BASE}COPY text /text\n")
+        made.write("web/text", f"{made.space}\n")
+        made.commit()
+        yield made
+
+
+def test_a_commit_that_is_released_later_keeps_its_image(app: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As two workflow runs see it: one for the branch, then one for the git tag, on machines that know nothing of each other."""
+    blueprint = app.blueprint({"web": {}}, tags=["branch", "sha", "tag"])
+    commit = app.git("rev-parse", "HEAD")
+    made: list[Images] = []
+    for name in ("refs/heads/main", "refs/tags/v1.0.0"):
+        for variable, value in {"GITHUB_ACTIONS": "true", "GITHUB_SHA": commit, "GITHUB_REF": name}.items():
+            monkeypatch.setenv(variable, value)
+        with app.site(blueprint, name.replace("/", "-")) as site:
+            artifact = runner.run(blueprint.plan, site)[-1].artifact
+            assert isinstance(artifact, Images)
+            made.append(artifact)
+            client = client_of(site, "ghcr")
+            kept = site.records.last("build")
+            assert kept is not None
+            assert isinstance(kept.artifact, Images)
+            assert kept.artifact.moved == artifact.moved
+            found = {tag: client.head(f"{app.space}/web", tag) for tag in client.tags(f"{app.space}/web") if not tag.startswith("built-")}
+    assert app.built() == ["web"], "once"
+    assert made[0].images[0].digest == made[1].images[0].digest
+    assert found == dict.fromkeys(("main", f"sha-{commit[:7]}", "v1.0.0", "latest"), made[0].images[0].digest)
+    assert [(each.tag, each.before) for each in made[1].moved] == [("v1.0.0", ""), ("latest", "")]
