@@ -16,7 +16,8 @@ from pipeline.events import What
 from pipeline.stage import Driver, Finding, Site
 from pipeline.tools import kube
 from pipeline.tools.kubeconfig import access_of
-from pipeline.verify import expect, git, log, objects, page, pods, run, tcp
+from pipeline.verify import drain, expect, git, log, objects, page, pods, run, tcp
+from pipeline.verify.drain import Drain
 from pipeline.verify.expect import Page
 from pipeline.verify.git import Git
 from pipeline.verify.log import Log
@@ -55,7 +56,7 @@ class Checks:
     cluster: str
     host: str = ""
     url: str = ""
-    checks: tuple[Page | Git | Tcp | Log | Objects | Run, ...] = ()
+    checks: tuple[Page | Git | Tcp | Log | Objects | Run | Drain, ...] = ()
     deadline: float = 60.0
     pods: bool = True
     beside: tuple[str, ...] = ()
@@ -82,7 +83,7 @@ class Checks:
     @property
     def by_front_door(self) -> bool:
         """Whether something is asked through the ingress."""
-        return any(isinstance(each, Page) and each.through == "ingress" for each in self.checks)
+        return any(isinstance(each, Page | Drain) and each.through == "ingress" for each in self.checks)
 
     @property
     def by_cluster(self) -> bool:
@@ -90,7 +91,7 @@ class Checks:
         ways = [way for each in self.checks for way in _ways(each)]
         return (
             self.pods
-            or any(isinstance(each, Log | Objects) for each in self.checks)
+            or any(isinstance(each, Log | Objects | Drain) for each in self.checks)
             or any(parse(way).kind in ("load-balancer", "port-forward") for way in ways)
         )
 
@@ -125,17 +126,19 @@ def make(spec: Checks, release: Release, site: Site) -> Report:
             if isinstance(each, Run):
                 questions += run.questions(each, world, opened, spec.deadline)
         seen = _until_passed(spec, world, questions, public)
-        return Report(release, seen.checks, public)
+        drained = tuple(drain.held(each, world, _view(spec, world)) for each in spec.checks if isinstance(each, Drain))
+        if drained:  # the pods are others now
+            seen = _until_passed(spec, world, questions, public)
+        return Report(release, (*seen.checks, *drained), public)
 
 
 def _until_passed(spec: Checks, world: World, questions: Sequence[Question], public: str) -> Look:
     """The first look in which everything holds. Raises what `given_up` makes of the last one where the deadline comes first."""
     site, clock = world.site, world.site.clock
     started, pause, told = clock.monotonic(), FIRST_PAUSE, ""
-    client = partial(kube.connect, site, spec.cluster)
     while True:
         left = spec.deadline - (clock.monotonic() - started)
-        seen = look(questions, View(client, world.release.namespace, world.selector), left)
+        seen = look(questions, _view(spec, world), left)
         if seen.passed:
             return seen
         left = spec.deadline - (clock.monotonic() - started)
@@ -152,6 +155,10 @@ def _until_passed(spec: Checks, world: World, questions: Sequence[Question], pub
 def _world(spec: Checks, release: Release, site: Site, ways: Ways) -> World:
     selector = spec.selector or pods.selector(release)
     return World(site, release, spec.host, partial(_address, spec, site), expect.words(release, site.app), selector, ways)
+
+
+def _view(spec: Checks, world: World) -> View:
+    return View(partial(kube.connect, world.site, spec.cluster), world.release.namespace, world.selector)
 
 
 def _pods(spec: Checks, world: World) -> Question:

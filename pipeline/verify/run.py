@@ -125,7 +125,11 @@ def _within(check: Run, container: str, question: Question) -> Question:
     """`question` of the container, called so."""
     name = f"{check.name}: {question.name}"
     return replace(
-        question, name=name, key=(container, question.key), judge=lambda answer: replace(question.judge(answer), name=name), place=check.docker
+        question,
+        name=name,
+        key=(container, question.key),
+        judge=lambda answer: replace(question.judge(answer), name=name),
+        place=check.docker,
     )
 
 

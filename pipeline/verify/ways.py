@@ -95,7 +95,7 @@ def _pod_of(way: Through, view: View) -> tuple[str, int]:
         pod = view.get("v1", "pods", way.name)
         if pod is None:
             raise Transient(f"there is no Pod {way.name} in namespace {view.namespace}")
-        return way.name, int(way.port) if way.port.isdigit() else _container_port(pod, way.port)
+        return way.name, int(way.port) if way.port.isdigit() else container_port(pod, way.port)
     service = _service(way, view)
     port = _port_of(service, way.port)
     labels = service.get("spec", {}).get("selector") or {}
@@ -107,7 +107,7 @@ def _pod_of(way: Through, view: View) -> tuple[str, int]:
         states = ", ".join(f"{kube_objects.name(pod)} {kube_objects.doing(pod)}" for pod in pods[:5]) or "there is none"
         raise Transient(f"no pod behind Service {way.name} is ready ({states})")
     wanted = port.get("targetPort") or port["port"]
-    return kube_objects.name(ready[0]), wanted if isinstance(wanted, int) else _container_port(ready[0], str(wanted))
+    return kube_objects.name(ready[0]), wanted if isinstance(wanted, int) else container_port(ready[0], str(wanted))
 
 
 def _service(way: Through, view: View) -> Object:
@@ -133,14 +133,17 @@ def _port_of(service: Object, wanted: str) -> Object:
     )
 
 
-def _container_port(pod: Object, wanted: str) -> int:
-    """The number of a port that a container of the pod names. Raises ConfigError with the names there are."""
+def container_port(pod: Object, wanted: str) -> int:
+    """The number of a port that a container of the pod names; of the first one for "". Raises ConfigError with the names there are."""
     containers = pod.get("spec", {}).get("containers") or []
     ports = {str(port.get("name") or ""): int(port["containerPort"]) for one in containers for port in one.get("ports") or []}
+    if not wanted and ports:
+        return next(iter(ports.values()))
     if wanted not in ports:
         there = ", ".join(f"{name} {number}".strip() for name, number in ports.items()) or "none"
+        which = f"a port named {wanted}" if wanted else "a port that it names"
         raise ConfigError(
-            f"no container of pod {kube_objects.name(pod)} has a port named {wanted}; there are: {there}",
+            f"no container of pod {kube_objects.name(pod)} has {which}; there are: {there}",
             mend="correct `through`, or the port's name in the pod or the Service",
         )
     return ports[wanted]
