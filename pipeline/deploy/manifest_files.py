@@ -45,7 +45,7 @@ def read(root: Path, spec: Manifests) -> Files:
     evaluated = isinstance(spec, Kubecfg)
     folder = place if place.is_dir() else place.parent
     content = dict(_files(root, [folder, *(root / each for each in spec.libraries)] if isinstance(spec, Kubecfg) else [place]))
-    entries = _entries(root, place, evaluated)
+    entries = tuple(name for name in _entries(root, place, evaluated) if name in content)
     if not entries:
         kinds = ".jsonnet" if evaluated else ", ".join(YAML)
         raise ConfigError(f"{spec.manifests} holds no manifests", mend=f"{spec.program} takes {kinds} files")

@@ -108,8 +108,9 @@ class FakeKube:
             meta["resourceVersion"] = str(self._version)
             meta["uid"] = old["metadata"]["uid"] if old else f"uid-{self._version}"
             meta.setdefault("creationTimestamp", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-            before = old["metadata"].get("generation", 1) if old else 0
-            meta["generation"] = before + (not old or old.get("spec") != value.get("spec"))
+            if "spec" in value:  # what has none, a ConfigMap for one, has no generation either
+                before = old["metadata"].get("generation", 1) if old else 0
+                meta["generation"] = before + (not old or old.get("spec") != value.get("spec"))
             self.objects[path] = value
             self._record("MODIFIED" if old else "ADDED", path, value)
         self.changed("MODIFIED" if old else "ADDED", path, value)

@@ -1,0 +1,76 @@
+"""Tools for the drivers of manifests: a kubectl and a kubecfg that speak to the API in this process and note their argv."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.tools.kube import path
+from tests.deploy.cluster import NAMESPACE, Cluster
+
+TOOL = '''#!{python}
+"""Both tools: `show` prints a file of JSON with IMAGE filled in, `apply` and `update` write each object, unless {folder}/fail says no."""
+import json, os, sys
+sys.path.insert(0, {root!r})
+argv = sys.argv[1:]
+with open({folder!r} + "/calls.log", "a") as log:
+    log.write(json.dumps([os.path.basename(sys.argv[0]), *argv]) + "\\n")
+if argv[0] == "show":
+    given = dict(zip(argv, argv[1:])).get("--tla-str", "")
+    if not given:
+        sys.exit("error reading " + argv[-1] + ": RUNTIME ERROR: Missing argument: image\\n\\tTop-level function call")
+    for name in argv[argv.index("--") + 1:]:
+        print("\\n---\\n".join(json.dumps(each) for each in json.loads(open(name).read().replace("IMAGE", given.partition("=")[2]))))
+    sys.exit(0)
+if argv[0] == "diff":
+    sys.exit(0)
+import yaml
+from pipeline.tools.kube import Kube, path
+from pipeline.tools.kubeconfig import load
+option = dict(zip(argv, argv[1:]))
+kube = Kube(load(option["--kubeconfig"], option["--context"]))
+plural = lambda kind: kind.lower() + "s"
+for number, value in enumerate(yaml.safe_load_all(open(argv[-1]))):
+    fail = {folder!r} + "/fail"
+    if number == 1 and os.path.exists(fail):
+        sys.exit(open(fail).read())
+    kube.apply(path(value["apiVersion"], plural(value["kind"]), option["--namespace"], value["metadata"]["name"]), value)
+    print(value["kind"], value["metadata"]["name"], "applied")
+'''
+KINDS = {
+    "v1": (("configmaps", "ConfigMap"), ("services", "Service"), ("persistentvolumeclaims", "PersistentVolumeClaim")),
+    "apps/v1": (("deployments", "Deployment"), ("deployments/status", "Deployment"), ("statefulsets", "StatefulSet")),
+}
+
+
+class Tools:
+    """The two tools in `folder`. With a file `fail` there, they end with its text after the first object."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster, self.folder = cluster, folder
+        text = TOOL.format(python=sys.executable, root=str(Path(__file__).parents[2]), folder=str(folder))
+        for name in ("kubectl", "kubecfg"):
+            (folder / name).write_text(text)
+            (folder / name).chmod(stat.S_IRWXU)
+        for version, kinds in KINDS.items():
+            where = f"/{'apis' if '/' in version else 'api'}/{version}"
+            listed = [{"name": plural, "kind": kind, "namespaced": True} for plural, kind in kinds]
+            cluster.fake.objects[where] = {"kind": "APIResourceList", "metadata": {}, "resources": listed}
+
+    def calls(self, verb: str) -> list[list[str]]:
+        """The argv, program first, of every call of that verb."""
+        log = self.folder / "calls.log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [argv for argv in map(json.loads, lines) if argv[1] == verb]
+
+    def get(self, plural: str, name: str) -> dict[str, Any] | None:
+        version = "apps/v1" if plural == "deployments" else "v1"
+        return self.cluster.fake.objects.get(path(version, plural, NAMESPACE, name))
+
+    def revisions(self) -> dict[int, dict[str, str]]:
+        """The labels of each revision that is kept."""
+        secrets = self.cluster.fake.listed(path("v1", "secrets", NAMESPACE), "owner=pipeline")
+        return {int(each["metadata"]["labels"]["version"]): each["metadata"]["labels"] for each in secrets}

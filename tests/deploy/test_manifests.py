@@ -1,0 +1,347 @@
+"""The drivers of manifests whole, on an API and tools of the tests' own: what they ask, apply, prune, repair and take back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.artifacts import Image, Release
+from pipeline.deploy import kubecfg, kubectl, manifest_render
+from pipeline.deploy.manifest_spec import Kubecfg, Kubectl, Manifests
+from pipeline.deploy.manifests import check, find, make
+from pipeline.deploy.shared import back, live, standing, undo
+from pipeline.deploy.spec import SecretSpec
+from pipeline.errors import ConfigError, IntegrityError, Locked, NotRolledBack, RolledBack, Transient
+from pipeline.events import Event, What
+from pipeline.host import Output
+from pipeline.records import Records
+from pipeline.secrets import Secrets
+from pipeline.stage import Site
+from pipeline.testing import FakeHost
+from pipeline.tools.kube import path
+from tests.deploy.cluster import NAMESPACE, RELEASE, WEB, Cluster
+from tests.deploy.conftest import KEY
+from tests.deploy.manifest_cluster import Tools
+from tests.deploy.test_helm import images
+
+CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, "data": {"A": "1"}}
+EXTRA = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "extra"}, "data": {"A": "1"}}
+CLAIM = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "disk"}, "spec": {}}
+POD = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "app", "image": "IMAGE"}]}}
+DEPLOYMENT = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": RELEASE}, "spec": {"replicas": 1, "template": POD}}
+
+
+@pytest.fixture
+def tools(cluster: Cluster, tmp_path: Path) -> Tools:
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    return Tools(cluster, folder)
+
+
+@pytest.fixture(params=["kubectl", "kubecfg"])
+def driver(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def site(site: Site, tools: Tools) -> Site:
+    made = dataclasses.replace(site, tools={name: str(tools.folder / name) for name in ("kubectl", "kubecfg")})
+    (site.root / "manifests").mkdir()
+    write(made, CONFIG, DEPLOYMENT)
+    return made
+
+
+def write(site: Site, *objects: dict[str, Any]) -> None:
+    """The manifests: the same objects as JSON in YAML, and as JSON in jsonnet."""
+    text = "---\n".join(json.dumps(each) + "\n" for each in objects)
+    (site.root / "manifests/web.yaml").write_text(text.replace("IMAGE", "{values.image}"))
+    (site.root / "manifests/web.jsonnet").write_text(json.dumps(objects))
+
+
+def spec(driver: str = "kubectl", **options: Any) -> Manifests:
+    kinds: dict[str, type[Manifests]] = {"kubectl": Kubectl, "kubecfg": Kubecfg}
+    chosen: dict[str, Any] = {"values": {"image": "{reference}"}, "deadline": 10.0, **options}
+    return kinds[driver]("lab", NAMESPACE, RELEASE, **chosen)
+
+
+def test_d07_made_once_found_by_three_requests_and_no_tool(site: Site, cluster: Cluster, tools: Tools, driver: str) -> None:
+    assert find(spec(driver), images(), site).why == "nothing is deployed yet"
+    made = make(spec(driver), images(), site)
+    asked, called = len(cluster.fake.asked), len(tools.calls("show"))
+    for _ in range(5):
+        assert find(spec(driver), images(), site).artifact == made
+    assert [method for method, _ in cluster.fake.asked[asked:]] == ["GET"] * 15  # revisions, Deployments, ConfigMaps
+    assert len(tools.calls("show")) == called
+    running = live(spec(driver), site)
+    assert running is not None
+    assert (running.source.commit, running.images[0].digest) == ("a" * 40, "sha256:" + "a" * 64)
+    assert standing(spec(driver), site).ours
+    (argv,) = tools.calls("apply" if driver == "kubectl" else "update")
+    assert argv[0] == driver
+
+
+def test_the_objects_are_told_before_they_are_applied(site: Site, events: list[Event], tools: Tools) -> None:
+    make(spec(), images(), site)
+    lines = [event.text for event in events if event.what is What.LOG]
+    assert lines[:2] == ["ConfigMap web is new", "Deployment web is new"]
+    assert lines.index("Deployment web is new") < lines.index("ConfigMap web applied")
+    events.clear()
+    make(spec(), images("b"), site)
+    told = [event.text for event in events if event.text.startswith("Deployment web: ")]
+    assert len(told) == 1
+    assert "spec.template.spec.containers[app].image: " in told[0]
+
+
+def test_an_image_that_is_not_used_and_an_argument_that_is_missing_are_refused(site: Site, tools: Tools, driver: str) -> None:
+    other = dataclasses.replace(images(), images=(*images().images, Image("reg.test/other", "sha256:" + "e" * 64, "t")))
+    chosen = {"values": {"image": "{web.reference}"}}
+    with pytest.raises(ConfigError, match=r"image reg\.test/other@sha256:e* is not used by any"):
+        make(spec(driver, **chosen), other, site)
+    with pytest.raises(ConfigError, match=r"manifests/web\.\w+(:3)?: (Missing argument: image|\{values\.image\} is not known)"):
+        make(spec(driver, values={}), images(), site)
+    assert tools.revisions() == {}
+    assert tools.get("configmaps", "web") is None
+
+
+def test_a_word_in_yaml_is_told_with_its_line(site: Site) -> None:
+    (site.root / "manifests/web.yaml").write_text(
+        "# one\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  A: '{nope}'\n"
+    )
+    with pytest.raises(ConfigError, match=r"manifests/web\.yaml:7: \{nope\} is not known"):
+        make(spec(), images(), site)
+    (site.root / "manifests/web.yaml").write_text("a: 1\n---\na: 1\na: 2\n")
+    with pytest.raises(ConfigError, match=r"manifests/web\.yaml:4: 'a' stands here a second time"):
+        make(spec(), images(), site)
+
+
+def test_a_commit_counts_only_where_it_is_written(site: Site) -> None:
+    make(spec(), images(), site)
+    later = dataclasses.replace(images(), source=dataclasses.replace(images().source, commit="f" * 40))
+    assert find(spec(), later, site).artifact is not None, "the same image, the same files"
+    write(site, {**CONFIG, "data": {"C": "{commit}"}}, DEPLOYMENT)
+    make(spec(), later, site)
+    assert find(spec(), later, site).artifact is not None
+    assert find(spec(), images(), site).why == "values changed: commit"
+
+
+def test_what_is_left_over_is_pruned_once_the_new_one_serves(site: Site, tools: Tools, events: list[Event], driver: str) -> None:
+    write(site, CONFIG, EXTRA, CLAIM, DEPLOYMENT)
+    make(spec(driver), images(), site)
+    write(site, CONFIG, DEPLOYMENT)
+    assert find(spec(driver), images(), site).why == "the manifests changed"
+    make(spec(driver, prune=False), images(), site)
+    assert tools.get("configmaps", "extra") is not None
+    write(site, {**CONFIG, "data": {}}, DEPLOYMENT)
+    make(spec(driver), images(), site)
+    assert tools.get("configmaps", "extra") is None, "what was left in between is remembered"
+    assert tools.get("persistentvolumeclaims", "disk") is not None
+    assert any("persistentvolumeclaims/disk" in event.text and "holds data" in event.text for event in events if event.what is What.WARN)
+
+
+def test_what_others_have_taken_over_is_not_pruned(site: Site, tools: Tools, cluster: Cluster) -> None:
+    write(site, CONFIG, EXTRA, DEPLOYMENT)
+    make(spec(), images(), site)
+    where = path("v1", "configmaps", NAMESPACE, "extra")
+    taken = {**cluster.fake.objects[where], "metadata": {"name": "extra", "labels": {"app.kubernetes.io/instance": "theirs"}}}
+    cluster.fake.put(where, taken)
+    write(site, CONFIG, DEPLOYMENT)
+    make(spec(), images(), site)
+    assert tools.get("configmaps", "extra") is not None
+
+
+def test_d04_what_crashes_is_explained_and_taken_back(site: Site, cluster: Cluster, tools: Tools, driver: str) -> None:
+    make(spec(driver), images(), site)
+    write(site, CONFIG, EXTRA, DEPLOYMENT)
+    cluster.behaviour["sha256:" + "b" * 64] = "crash"
+    with pytest.raises(RolledBack, match="revision 1 serves again") as caught:
+        make(spec(driver), images("b"), site)
+    assert "exit code 3" in caught.value.cause
+    assert "cannot bind the port" in (site.root / caught.value.log).read_text()
+    assert {number: (one["status"], one["rollout"]) for number, one in tools.revisions().items()} == {
+        1: ("superseded", "complete"), 2: ("superseded", "failed"), 3: ("deployed", "complete"),
+    }  # fmt: skip
+    assert tools.get("configmaps", "extra") is None
+    write(site, CONFIG, DEPLOYMENT)
+    assert find(spec(driver), images(), site).artifact is not None
+
+
+def test_a_first_one_that_fails_leaves_nothing(site: Site, cluster: Cluster, tools: Tools) -> None:
+    cluster.behaviour["sha256:" + "a" * 64] = "crash"
+    with pytest.raises(RolledBack, match="nothing was live before, and nothing is left"):
+        make(spec(), images(), site)
+    assert tools.revisions() == {}
+    assert tools.get("configmaps", "web") is None
+    with pytest.raises(NotRolledBack) as caught:
+        make(spec(rollback="never"), images(), site)
+    assert "kubectl delete" in caught.value.mend
+    assert tools.get("deployments", "web") is not None
+
+
+def test_what_is_applied_in_part_is_taken_back(site: Site, tools: Tools, driver: str) -> None:
+    make(spec(driver), images(), site)
+    write(site, {**CONFIG, "data": {"A": "2"}}, DEPLOYMENT)
+    fail = tools.folder / "fail"
+    fail.write_text('The Deployment "web" is invalid: spec.selector: Invalid value: field is immutable')
+    with pytest.raises(NotRolledBack, match="and going back to revision 1 failed"):
+        make(spec(driver), images(), site)
+    fail.unlink()
+    assert make(spec(driver), images(), site).revision == 4
+    found = tools.get("configmaps", "web")
+    assert found is not None
+    assert found["data"] == {"A": "2"}
+
+
+def test_an_api_that_goes_away_is_tried_again_and_nothing_is_taken_back(site: Site, tools: Tools, events: list[Event]) -> None:
+    fail = tools.folder / "fail"
+    fail.write_text("Unable to connect to the server: dial tcp 10.0.0.1:6443: connect: connection refused")
+    with pytest.raises(Transient, match="kubectl lost the Kubernetes API"):
+        make(spec(), images(), site)
+    assert tools.revisions()[1]["status"] == "pending-upgrade"
+    assert "pending-upgrade" in find(spec(), images(), site).why
+    fail.unlink()
+    assert make(spec(), images(), site).revision == 2
+    assert tools.revisions()[1]["status"] == "failed"
+    assert any("left half applied" in event.text for event in events if event.what is What.WARN)
+
+
+@pytest.mark.parametrize("point", ["deploy.proven", "deploy.secret", "deploy.begun", "deploy.applied"])
+def test_d10_a_run_killed_at_any_step_is_finished_by_the_next(site: Site, tools: Tools, driver: str, point: str) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os.environ["FAILPOINT"] = f"{point}:kill"
+        try:
+            make(spec(driver), images(), dataclasses.replace(site, shared={}, records=Records(site.root / "other.db")))
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    make(spec(driver), images(), site)
+    assert len(tools.calls("apply" if driver == "kubectl" else "update")) == 1, "what was applied is only waited for"
+    assert find(spec(driver), images(), site).artifact is not None
+
+
+def test_x02_back_and_further_back_and_five_are_kept(site: Site, tools: Tools, driver: str) -> None:
+    for letter in "abc":
+        made = make(spec(driver), images(letter), site)
+    for letter in "ba":
+        with back(spec(driver), "", False, site) as way:
+            assert way.go is not None
+            release = way.go()
+        assert isinstance(release, Release)
+        assert release.source.commit == letter * 40
+    with pytest.raises(ConfigError, match="there is no good revision before"), back(spec(driver), "", False, site):
+        pass
+    assert sorted(tools.revisions()) == [1, 2, 3, 4, 5]
+    last = make(spec(driver), images("d"), site)
+    assert last.revision == made.revision + 3
+    with pytest.raises(RolledBack, match="verify failed; revision 5 serves again"):
+        undo(spec(driver), last, site, "verify failed")
+    assert sorted(tools.revisions()) == [3, 4, 5, 6, 7]
+    assert find(spec(driver), images("a"), site).artifact is not None
+
+
+def test_an_edit_by_hand_is_drift_and_the_manifests_win(site: Site, cluster: Cluster, tools: Tools) -> None:
+    make(spec(), images(), site)
+    where = path("v1", "configmaps", NAMESPACE, "web")
+    by = {"manager": "kubectl-edit", "time": "2026-11-21T12:00:00Z", "fieldsV1": {"f:data": {"f:A": {}}}}
+    held = cluster.fake.objects[where]
+    cluster.fake.put(where, {**held, "data": {"A": "by hand"}, "metadata": {**held["metadata"], "managedFields": [by]}})
+    assert find(spec(), images(), site).why == "configmaps/web was edited: data.A by kubectl-edit at 2026-11-21T12:00:00Z"
+    assert make(spec(), images(), site).revision == 2
+    assert cluster.fake.objects[where]["data"] == {"A": "1"}
+    assert find(spec(), images(), site).artifact is not None
+    cluster.fake.drop(where)
+    assert find(spec(), images(), site).why == "configmaps/web is gone"
+
+
+def test_d14_scaled_to_nothing_is_no_release(site: Site, cluster: Cluster) -> None:
+    make(spec(), images(), site)
+    held = cluster.fake.objects[WEB]
+    status = {**held["status"], "observedGeneration": 99, "replicas": 0, "updatedReplicas": 0, "availableReplicas": 0}
+    cluster.fake.put(WEB, {**held, "spec": {**held["spec"], "replicas": 0}, "status": status})
+    assert "was scaled to 0" in find(spec(), images(), site).why
+
+
+def test_l02_no_tool_is_called_once_the_lock_is_lost(site: Site, cluster: Cluster, node: FakeHost, tools: Tools) -> None:
+    lease = path("coordination.k8s.io/v1", "leases", NAMESPACE, "pipeline-web")
+
+    def steal(_cmd: Any) -> Output:
+        cluster.fake.put(lease, {"metadata": {"name": "pipeline-web"}, "spec": {"holderIdentity": "mallory", "leaseTransitions": 9}})
+        return Output(0)
+
+    node.on(("sh",), steal)
+    with pytest.raises(Locked, match="another run took it over"):
+        make(spec(), images(), site)
+    assert tools.calls("apply") == []
+    assert tools.revisions() == {}
+
+
+def test_r01_the_stages_secret_is_kept_in_step_and_nowhere_else(site: Site, cluster: Cluster, tools: Tools, events: list[Event]) -> None:
+    secret = SecretSpec("web-env", {"KEY": "value:key"})
+    values = {"image": "{reference}", "mark": "{secret}"}
+    write(site, {**CONFIG, "data": {"MARK": "{secret}"}}, DEPLOYMENT)
+    make(spec(secret=secret, values=values), images(), site)
+    assert cluster.fake.objects[path("v1", "secrets", NAMESPACE, "web-env")]["data"]
+    other = dataclasses.replace(site, secrets=Secrets({"KEY": "bmV3LXNlY3JldA"}))
+    assert "the secret changed" in find(spec(secret=secret, values=values), images(), other).why
+    assert KEY not in "\n".join(event.text for event in events)
+    assert not any(KEY in file.read_text(errors="replace") for file in site.root.rglob("*") if file.is_file() and file.suffix != ".db")
+
+
+def test_d06_no_deploy_without_a_way_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(spec(), images(), site)
+    monkeypatch.setattr("pipeline.deploy.rollback.is_gone", lambda *_: True)
+    with pytest.raises(IntegrityError, match=r"its image reg\.test:5000/team/web@sha256:aaa"):
+        make(spec(), images("b"), site)
+
+
+def test_both_render_the_same(site: Site) -> None:
+    from pipeline.deploy import manifest_files
+
+    found = []
+    for each in (spec("kubectl"), spec("kubecfg")):
+        files = manifest_files.read(site.root, each)
+        found.append(manifest_render.objects(each, manifest_render.wanted(each, images(), files, site), images(), files, site))
+    assert found[0] == found[1]
+
+
+def test_an_object_of_another_is_left_alone(site: Site, cluster: Cluster, tools: Tools) -> None:
+    where = path("v1", "configmaps", NAMESPACE, "web")
+    cluster.fake.put(where, {"metadata": {"name": "web"}, "data": {"theirs": "1"}})
+    with pytest.raises(ConfigError, match="ConfigMap web is there already, and it was not made by this release") as caught:
+        make(spec(), images(), site)
+    assert "adopt: true" in caught.value.mend
+    assert make(spec(adopt=True), images(), site).revision == 1
+    cluster.fake.put(where, {"metadata": {"name": "web", "labels": {"app.kubernetes.io/instance": "other"}}})
+    write(site, {**EXTRA, "metadata": {"name": "mine"}}, DEPLOYMENT)
+    with pytest.raises(ConfigError, match="Deployment web is there already, and it belongs to release web"):
+        make(dataclasses.replace(spec(), name="second"), images(), site)
+
+
+def test_what_can_be_known_before_anything_is_built_is_told(site: Site, driver: str) -> None:
+    check(spec(driver), site)
+    with pytest.raises(ConfigError, match=r"values\.image: \{nope\} is not known"):
+        check(spec(driver, values={"image": "{nope}"}), site)
+    with pytest.raises(ConfigError, match="there is nothing at elsewhere"):
+        check(spec(driver, manifests="elsewhere"), site)
+    with pytest.raises(ConfigError, match=f"{driver}-0 cannot be run: it is not there"):
+        check(spec(driver), dataclasses.replace(site, tools={driver: f"{driver}-0"}))
+    with pytest.raises(ConfigError, match="no cluster 'other'"):
+        check(dataclasses.replace(spec(driver), cluster="other"), site)
+
+
+def test_the_look_loads_nothing_that_only_acts() -> None:
+    acting = ["pipeline.deploy.lease", "pipeline.deploy.rollout", "pipeline.deploy.applied", "concurrent.futures", "kubernetes", "tenacity"]
+    text = f"import sys, pipeline.deploy.kubectl, pipeline.deploy.kubecfg; print(sorted(set(sys.modules) & set({acting})))"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.strip() == "[]"
+    for made in (kubectl.DRIVER, kubecfg.DRIVER):
+        assert (made.takes.kind, made.gives.kind, made.back, made.undo) == ("images", "release", back, undo)
