@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import ConfigError
@@ -20,7 +21,8 @@ def build(cls: type[Any], document: Document, path: Path_ = ()) -> Any:
     """The dataclass `cls` from the mapping at `path` of the document.
 
     Raises ConfigError for an unknown key (with the nearest known one), a missing one, a value of another type, each with file and line.
-    A dataclass refuses a value by raising ValueError in `__post_init__`; it is told with the place of the mapping.
+    A dataclass refuses a value by raising ValueError in `__post_init__`; it is told with the place of the mapping, or of the key that
+    `keyed` names.
     """
     data = _at(document, path)
     if not isinstance(data, dict):
@@ -50,7 +52,25 @@ def build(cls: type[Any], document: Document, path: Path_ = ()) -> Any:
     except ConfigError as error:
         raise ConfigError(f"{document.place(path)}: {_named(path)}: {error.what}", cause=error.cause, mend=error.mend) from error
     except ValueError as error:
-        raise ConfigError(f"{document.place(path)}: {_named(path)}: {error}") from error
+        own = (error.key,) if isinstance(error, _Keyed) and error.key in data else ()
+        raise ConfigError(f"{document.place((*path, *own))}: {_named(path)}: {error}") from error
+
+
+class _Keyed(ValueError):
+    """A ValueError that is about one key."""
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(text)
+        self.key = key
+
+
+@contextlib.contextmanager
+def keyed(key: str) -> Iterator[None]:
+    """A ValueError inside is about `key` of the mapping: it is told with the line of that key."""
+    try:
+        yield
+    except ValueError as error:
+        raise _Keyed(key, str(error)) from error
 
 
 def _value(hint: Any, document: Document, path: Path_, value: Any) -> Any:

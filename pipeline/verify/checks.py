@@ -16,7 +16,7 @@ from pipeline.events import What
 from pipeline.stage import Driver, Finding, Site
 from pipeline.tools import kube
 from pipeline.tools.kubeconfig import access_of
-from pipeline.verify import drain, expect, git, log, objects, page, pods, run, tcp
+from pipeline.verify import drain, git, log, objects, page, pods, run, tcp
 from pipeline.verify.drain import Drain
 from pipeline.verify.expect import Page
 from pipeline.verify.git import Git
@@ -29,6 +29,7 @@ from pipeline.verify.tcp import Tcp
 from pipeline.verify.through import parse
 from pipeline.verify.view import View
 from pipeline.verify.ways import Ways
+from pipeline.verify.words import words
 
 FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.05, 1.0, 1.5  # seconds between two looks, growing: what is late by 0.4 s is seen a moment later
 HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?", re.IGNORECASE)
@@ -154,7 +155,7 @@ def _until_passed(spec: Checks, world: World, questions: Sequence[Question], pub
 
 def _world(spec: Checks, release: Release, site: Site, ways: Ways) -> World:
     selector = spec.selector or pods.selector(release)
-    return World(site, release, spec.host, partial(_address, spec, site), expect.words(release, site.app), selector, ways)
+    return World(site, release, spec.host, partial(_address, spec, site), words(release, site.app), selector, ways)
 
 
 def _view(spec: Checks, world: World) -> View:

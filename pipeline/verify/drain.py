@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.artifacts import Check
 from pipeline.errors import ConfigError, Transient, VerifyError
 from pipeline.events import What
+from pipeline.schema import keyed
 from pipeline.tools import kube, kube_objects
 from pipeline.verify.load import Load, Sent
 from pipeline.verify.question import World
@@ -54,12 +55,15 @@ class Drain:
         for each in (self.drain, self.load):
             if not PATH.fullmatch(each):
                 raise ValueError(f"path {each!r} has to start with / and have no spaces")
-        if not 0 < self.rate <= MOST:
-            raise ValueError(f"a rate of {self.rate:g} requests a second is not between 0 and {MOST:g}")
-        if not 2 <= self.seconds <= 120:
-            raise ValueError(f"{self.seconds:g} s are not between 2 and 120")
-        if parse(self.through).kind not in ("ingress", "address", "load-balancer"):
-            raise ValueError("the load goes by the way that users go: the ingress, an address, a load-balancer")
+        with keyed("rate"):
+            if not 0 < self.rate <= MOST:
+                raise ValueError(f"a rate of {self.rate:g} requests a second is not between 0 and {MOST:g}")
+        with keyed("seconds"):
+            if not 2 <= self.seconds <= 120:
+                raise ValueError(f"{self.seconds:g} s are not between 2 and 120")
+        with keyed("through"):
+            if parse(self.through).kind not in ("ingress", "address", "load-balancer"):
+                raise ValueError("the load goes by the way that users go: the ingress, an address, a load-balancer")
 
     @property
     def name(self) -> str:

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pipeline.artifacts import Check, Release
-from pipeline.errors import ConfigError
+from pipeline.schema import keyed
 from pipeline.verify.through import parse
 from pipeline.verify.web import PATH, Answer
+from pipeline.verify.words import compiled, fill, refuse_unknown
 
-PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_-]*(?:\.[a-z]+)?)\}")
-NAMES = ("app", "commit", "digest", "label", "short", "tag")
-OF_IMAGES = ("digest", "tag")  # of one image of a set: {name.digest}
 LONGEST = 10_000  # characters of a value that a pattern is tried on
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 Scalar = str | int | float | bool | None
@@ -44,26 +42,32 @@ class Page:
     through: str = "ingress"
 
     def __post_init__(self) -> None:
-        if not PATH.fullmatch(self.path):
-            raise ValueError(f"path {self.path!r} has to start with / and have no spaces")
-        if not 200 <= self.status <= 599:
-            raise ValueError(f"{self.status} is no HTTP status that ends a request")
-        for key, value in self.json.items():
-            if not key or not (value is None or isinstance(value, str | int | float | bool)):
-                raise ValueError(f"json pairs a dotted path with one value, not {key!r} with {value!r}")
-        for name in self.headers:
-            if not HEADER.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a header")
+        with keyed("path"):
+            if not PATH.fullmatch(self.path):
+                raise ValueError(f"path {self.path!r} has to start with / and have no spaces")
+        with keyed("status"):
+            if not 200 <= self.status <= 599:
+                raise ValueError(f"{self.status} is no HTTP status that ends a request")
+        with keyed("json"):
+            for key, value in self.json.items():
+                if not key or not (value is None or isinstance(value, str | int | float | bool)):
+                    raise ValueError(f"json pairs a dotted path with one value, not {key!r} with {value!r}")
+        with keyed("headers"):
+            for name in self.headers:
+                if not HEADER.fullmatch(name):
+                    raise ValueError(f"{name!r} is no name of a header")
         if self.method == "HEAD" and (self.text or self.asks_json):
             raise ValueError("a HEAD has no body: ask for status and headers alone, or with GET")
         if "" in (*self.present, *self.matches, *self.at_least):
             raise ValueError("a dotted path into the body is empty")
-        for pattern in self.matches.values():
-            compiled(pattern)
+        with keyed("matches"):
+            for pattern in self.matches.values():
+                compiled(pattern)
         refuse_unknown(
             self.text, *self.headers.values(), *self.matches.values(), *(each for each in self.json.values() if isinstance(each, str))
         )
-        parse(self.through)
+        with keyed("through"):
+            parse(self.through)
 
     @property
     def name(self) -> str:
@@ -78,56 +82,6 @@ class Page:
     def follow(self) -> bool:
         """A page that is expected to redirect is looked at itself, not where it leads."""
         return not 300 <= self.status < 400
-
-
-def refuse_unknown(*texts: str) -> None:
-    """Raises ValueError for a placeholder that no release has."""
-    for name in PLACEHOLDER.findall(" ".join(texts)):
-        if name not in NAMES and name.partition(".")[2] not in OF_IMAGES:
-            known = " ".join(f"{{{each}}}" for each in (*NAMES, "name.digest", "name.tag"))
-            raise ValueError(f"{{{name}}} is nothing that a release has; it has {known}")
-
-
-def compiled(pattern: str) -> re.Pattern[str]:
-    """A regular expression. Raises ValueError where it is none, and says where it breaks."""
-    try:
-        return re.compile(PLACEHOLDER.sub("x", pattern))
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
-
-
-def words(release: Release, app: str) -> dict[str, tuple[str, ...]]:
-    """What each placeholder may stand for; `digest` and `tag` have as many values as the release has images."""
-    source = release.source
-    each = {
-        f"{image.repository.rpartition('/')[2]}.{key}": (value,)
-        for image in release.images
-        for key, value in (("digest", image.digest), ("tag", image.tag))
-    }
-    return each | {
-        "app": (app,),
-        "commit": (source.commit,),
-        "short": (source.commit[:7],),
-        "label": (source.label,),
-        "digest": tuple(dict.fromkeys(image.digest for image in release.images)),
-        "tag": tuple(dict.fromkeys(image.tag for image in release.images)),
-    }
-
-
-def fill(text: str, known: Mapping[str, tuple[str, ...]], where: str, *, pattern: bool = False) -> str:
-    """`text` with its placeholders replaced, taken literally where it is a `pattern`. Raises ConfigError where one has no single value."""
-
-    def word(found: re.Match[str]) -> str:
-        values = known.get(found[1], ())
-        if len(values) != 1 or not values[0]:
-            raise ConfigError(
-                f"{found[0]} in a check of {where} is not one value: the release has {len(values)}",
-                mend="use {commit}, which is the same for every image, or name the image: "
-                + (" ".join(f"{{{name}}}" for name in known if "." in name) or "{name.digest}"),
-            )
-        return re.escape(values[0]) if pattern else values[0]
-
-    return PLACEHOLDER.sub(word, text)
 
 
 def filled(wanted: Page, known: Mapping[str, tuple[str, ...]]) -> Page:

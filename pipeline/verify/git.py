@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pipeline.artifacts import Check
 from pipeline.errors import Transient
 from pipeline.host import Cmd
+from pipeline.schema import keyed
 from pipeline.tools import git_daemon
-from pipeline.verify.expect import fill, refuse_unknown
 from pipeline.verify.question import Question, World
 from pipeline.verify.through import parse
 from pipeline.verify.view import View
 from pipeline.verify.web import Unreachable
+from pipeline.verify.words import fill, refuse_unknown
 
 COMMIT = re.compile(r"[0-9a-f]{7,64}|\{[a-z_]+\}")
 KEPT = 1 << 20  # bytes of a list of refs that are read
@@ -34,18 +35,21 @@ class Git:
     commit: str = ""
 
     def __post_init__(self) -> None:
+        with keyed("through"):
+            if self.through and parse(self.through).kind == "ingress":
+                raise ValueError("an ingress speaks HTTP: git needs an address, a load-balancer or a port-forward")
         if self.through:
             if not git_daemon.REPOSITORY.fullmatch(self.git):
                 raise ValueError(f"git {self.git!r} is no path like /repo.git; a whole URL stands without `through`")
-            if parse(self.through).kind == "ingress":
-                raise ValueError("an ingress speaks HTTP: git needs an address, a load-balancer or a port-forward")
         elif not git_daemon.URL.fullmatch(self.git):
             raise ValueError(f"git {self.git!r} is no URL like git://10.0.0.5:9418/repo.git; a path like /repo.git stands with `through`")
-        if self.ref and not git_daemon.REF.fullmatch(self.ref):
-            raise ValueError(f"ref {self.ref!r} is no name of a branch or a tag")
-        if self.commit and (not self.ref or not COMMIT.fullmatch(self.commit)):
-            raise ValueError("commit is seven digits or more, or {commit}, and stands with a `ref`")
-        refuse_unknown(self.commit)
+        with keyed("ref"):
+            if self.ref and not git_daemon.REF.fullmatch(self.ref):
+                raise ValueError(f"ref {self.ref!r} is no name of a branch or a tag")
+        with keyed("commit"):
+            if self.commit and (not self.ref or not COMMIT.fullmatch(self.commit)):
+                raise ValueError("commit is seven digits or more, or {commit}, and stands with a `ref`")
+            refuse_unknown(self.commit)
 
     @property
     def name(self) -> str:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.artifacts import Check
+from pipeline.schema import keyed
 from pipeline.tools import kube_objects
-from pipeline.verify.expect import compiled, fill, refuse_unknown
 from pipeline.verify.question import Question, World
 from pipeline.verify.view import View
+from pipeline.verify.words import compiled, fill, refuse_unknown
 
 LINES = 5000  # newest lines of a container that are read
 BYTES = 4 << 20  # and no more than this
@@ -39,12 +40,14 @@ class Log:
             raise ValueError("log is empty: every line would match")
         compiled(self.log)
         refuse_unknown(self.log)
-        if self.count < 1:
-            raise ValueError(f"a count of {self.count} is always there; for a line that must not be there, say absent: true")
-        if self.absent and self.count != 1:
-            raise ValueError("count and absent exclude each other")
-        if self.since < 0:
-            raise ValueError(f"since {self.since} is in the future")
+        with keyed("count"):
+            if self.count < 1:
+                raise ValueError(f"a count of {self.count} is always there; for a line that must not be there, say absent: true")
+            if self.absent and self.count != 1:
+                raise ValueError("count and absent exclude each other")
+        with keyed("since"):
+            if self.since < 0:
+                raise ValueError(f"since {self.since} is in the future")
 
     @property
     def name(self) -> str:

@@ -17,6 +17,7 @@ from pipeline.artifacts import Check, Image
 from pipeline.errors import ConfigError, VerifyError
 from pipeline.events import What
 from pipeline.host import Address
+from pipeline.schema import keyed
 from pipeline.secrets import SOURCES
 from pipeline.stage import Site
 from pipeline.verify import git, page, tcp
@@ -57,13 +58,15 @@ class Run:
     command: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for port in self.ports:
-            found = PORT.fullmatch(str(port))
-            if not found or not all(0 < int(number) < 65536 for number in found.groups() if number):
-                raise ValueError(f"{port!r} is no port like 8088 or 18088:8088")
+        with keyed("ports"):
+            for port in self.ports:
+                found = PORT.fullmatch(str(port))
+                if not found or not all(0 < int(number) < 65536 for number in found.groups() if number):
+                    raise ValueError(f"{port!r} is no port like 8088 or 18088:8088")
         known = [f"port:{number}" for number in self.mapped]
-        for each in self.checks:
-            if (way := _way(each, known)) not in known:
+        with keyed("checks"):
+            if strays := [each for each in self.checks if _way(each, known) not in known]:
+                each, way = strays[0], _way(strays[0], known)
                 raise ValueError(f"{each.name} goes through {way or 'nothing'}; the container's ports are {', '.join(known) or 'none'}")
         for name in (*self.env, *self.secrets):
             if not NAME.fullmatch(name):

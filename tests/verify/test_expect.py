@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from pipeline.artifacts import Image
 from pipeline.errors import ConfigError
-from pipeline.verify.expect import Page, filled, judge, words
+from pipeline.verify.expect import Page, filled, judge
 from pipeline.verify.web import Answer
+from pipeline.verify.words import words
 from tests.verify.releases import COMMIT, DIGEST, OLD, OTHER, RELEASE
 
 
