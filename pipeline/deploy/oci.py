@@ -5,6 +5,7 @@ Helm's own client follows the token realm that a registry names, and fails where
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Any
 from pipeline.deploy import chart, packed
 from pipeline.deploy.chart import Chart
 from pipeline.deploy.spec import SCHEME, Helm
-from pipeline.errors import ConfigError, IntegrityError
+from pipeline.errors import ConfigError, IntegrityError, ResourceError
 from pipeline.events import What
 from pipeline.stage import Registry, Site
 from pipeline.tools import references, registry, versions
@@ -203,11 +204,7 @@ def _kept(site: Site, digest: str, suffix: str, fetch: Callable[[], bytes]) -> t
         body = file.read_bytes()
     except FileNotFoundError:
         body = fetch()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        half = folder / f".{secrets.token_hex(8)}"
-        with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:  # noqa: PTH123  # the mode counts from the first byte
-            stream.write(body)
-        half.replace(file)
+        _put(file, body)
     if references.digest_of(body) != digest:
         raise IntegrityError(
             f"{file.relative_to(site.root)} is not what its name says",
@@ -215,3 +212,17 @@ def _kept(site: Site, digest: str, suffix: str, fetch: Callable[[], bytes]) -> t
             mend="find out who changed it; delete it, and it is pulled again",
         )
     return file, body
+
+
+def _put(file: Path, body: bytes) -> None:
+    """The file, whole or not at all. Raises ResourceError where there is no room for it."""
+    half = file.with_name(f".{secrets.token_hex(8)}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:  # noqa: PTH123  # the mode counts from the first byte
+            stream.write(body)
+        half.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            half.unlink()
+        raise ResourceError(f"the chart cannot be kept in {file.parent}", cause=str(error), mend="free some space here") from error

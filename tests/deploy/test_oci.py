@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from pipeline.artifacts import Source
 from pipeline.deploy import oci, packed, publish
 from pipeline.deploy.spec import Helm
-from pipeline.errors import AuthError, ConfigError, IntegrityError, Transient
+from pipeline.errors import AuthError, ConfigError, IntegrityError, ResourceError, Transient
 from pipeline.events import Event, What
 from pipeline.records import Records
 from pipeline.secrets import Secrets
@@ -183,6 +184,21 @@ def test_n08_content_that_is_not_what_its_digest_says_never_gets_into_the_cache(
     with pytest.raises(IntegrityError, match="not what its digest says"):
         oci.pulled(spec(version="1.0.0", source=""), anew(site))
     assert [file.suffix for file in (site.root / ".pipeline/charts").iterdir()] == [".json"]
+
+
+def test_a_full_disk_leaves_no_half_a_chart(site: Site, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed(site, "1.0.0")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(ResourceError, match="cannot be kept") as raised_:
+        oci.pulled(spec(version="1.0.0", source=""), anew(site))
+    assert "No space left" in raised_.value.cause
+    assert list((site.root / ".pipeline/charts").iterdir()) == []
+    monkeypatch.undo()
+    assert oci.pulled(spec(version="1.0.0", source=""), anew(site)).version == "1.0.0"
 
 
 @pytest.mark.parametrize(

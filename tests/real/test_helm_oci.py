@@ -18,6 +18,7 @@ from pipeline.deploy import oci, publish
 from pipeline.deploy.helm import find, make
 from pipeline.deploy.spec import Helm, SecretSpec
 from pipeline.errors import AuthError, ConfigError, IntegrityError
+from pipeline.lab import programs
 from pipeline.plan import load
 from pipeline.records import Records
 from pipeline.runner import look, run
@@ -200,6 +201,14 @@ def test_a_chart_that_does_not_render_leaves_nothing_half_done(lab_world: World,
         publish.push(spec, site, SOURCE)
     place = oci.place(spec.chart, site)
     assert place.client.tags(place.repository) == ("0.1.0",)
+
+
+def test_helm_3_takes_the_same_chart(lab_world: World) -> None:
+    tools = {**lab_world.site.tools, "helm": str(programs.ensure("helm3") / "helm3")}
+    site, spec, images = dataclasses.replace(lab_world.site, tools=tools), of(lab_world, "coulombcore"), lab_world.image()
+    publish.push(spec, site, SOURCE)
+    made = make(spec, images, site)
+    assert find(spec, images, lab_world.site).artifact == made
 
 
 def test_a_cache_that_was_changed_is_refused_and_no_helm_is_called(lab_world: World) -> None:
