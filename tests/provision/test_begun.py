@@ -74,9 +74,9 @@ def alive(note: Begun) -> bool:
 
 
 def test_who_is_at_work_is_not_disturbed_and_the_dead_are_swept(root: Any) -> None:
-    code = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'input()']); print(p.pid, flush=True); p.wait()"
+    code = "import subprocess, sys; p = subprocess.Popen(['sleep', '60']); print(p.pid, flush=True); p.wait()"
     env = {**os.environ, MARK: NOTE.run}
-    tool = subprocess.Popen([sys.executable, "-c", code], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    tool = subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, start_new_session=True)
     try:
         assert tool.stdout is not None
         provider = int(tool.stdout.readline())
