@@ -18,6 +18,7 @@ from pipeline.artifacts import Artifact, Image, Images, Source, Tree
 from pipeline.build.nix import Nix
 from pipeline.build.tagged import Tagged
 from pipeline.deploy import rollback
+from pipeline.deploy.manifest_spec import Kubecfg, Kubectl
 from pipeline.deploy.spec import Helm, SecretSpec
 from pipeline.drivers import DRIVERS, driver
 from pipeline.host import Host, Output
@@ -36,6 +37,7 @@ from pipeline.verify.expect import Page
 from tests.build import buildkit
 from tests.build.conftest import NIX
 from tests.build.images import Image as Archived
+from tests.deploy import manifest_cluster
 from tests.deploy.cluster import NAMESPACE, RELEASE
 from tests.deploy.cluster import Cluster as FakeCluster
 from tests.push import parts
@@ -59,6 +61,8 @@ SPECS: dict[tuple[str, str], Any] = {
         secret=SecretSpec("web", {"KEY": "env:KEY"}),
         deadline=10.0,
     ),
+    ("deploy", "kubectl"): Kubectl("lab", NAMESPACE, RELEASE, values={"image": "{reference}"}, deadline=10.0),
+    ("deploy", "kubecfg"): Kubecfg("lab", NAMESPACE, RELEASE, values={"image": "{reference}"}, deadline=10.0),
     ("verify", "checks"): Checks("railiance01", "probe.example", checks=(Page("/healthz", json={"commit": "{commit}"}),)),
 }
 
@@ -140,13 +144,16 @@ def deploy(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Case]:
     node = FakeHost("node", otherwise=lambda _cmd: Output(0, b"present\n"))
     spec = Cluster(str(cluster.fake.kubeconfig()), node="node", crictl=("k3s", "crictl"))
     given = Images(releases.RELEASE.source, (Image("reg.test:5000/team/web", releases.DIGEST, "b2b2b2b"),))
+    manifest_cluster.write(folder / "copy", manifest_cluster.CONFIG, manifest_cluster.DEPLOYMENT)
+    (folder / "tools").mkdir()
+    manifest_cluster.Tools(cluster, folder / "tools")
     with (
         contextlib.closing(cluster.fake),
         site(
             folder / "copy",
             hosts={"node": node},
             clusters={"lab": spec},
-            tools={"helm": str(cluster.helm)},
+            tools={"helm": str(cluster.helm), **{name: str(folder / "tools" / name) for name in ("kubectl", "kubecfg")}},
             secrets=Secrets({"KEY": "c2Vzc2lvbi1zZWNyZXQ"}),
         ) as made,
     ):
@@ -175,6 +182,8 @@ WORLDS: dict[tuple[str, str], Callable[[Path, pytest.MonkeyPatch], AbstractConte
     ("build", "tagged"): tagged,
     ("push", "skopeo"): push,
     ("deploy", "helm"): deploy,
+    ("deploy", "kubectl"): deploy,
+    ("deploy", "kubecfg"): deploy,
     ("verify", "checks"): verify,
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.tools.kube import path
-from tests.deploy.cluster import NAMESPACE, Cluster
+from tests.deploy.cluster import NAMESPACE, RELEASE, Cluster
 
 TOOL = '''#!{python}
 """Both tools: `show` prints a file of JSON with IMAGE filled in, `apply` and `update` write each object, unless {folder}/fail says no."""
@@ -44,6 +44,18 @@ KINDS = {
     "v1": (("configmaps", "ConfigMap"), ("services", "Service"), ("persistentvolumeclaims", "PersistentVolumeClaim")),
     "apps/v1": (("deployments", "Deployment"), ("deployments/status", "Deployment"), ("statefulsets", "StatefulSet")),
 }
+
+CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, "data": {"A": "1"}}
+POD = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "app", "image": "IMAGE"}]}}
+DEPLOYMENT = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": RELEASE}, "spec": {"replicas": 1, "template": POD}}
+
+
+def write(root: Path, *objects: dict[str, Any]) -> None:
+    """The manifests: the same objects as JSON in YAML, and as JSON in jsonnet."""
+    (root / "manifests").mkdir(exist_ok=True)
+    text = "---\n".join(json.dumps(each) + "\n" for each in objects)
+    (root / "manifests/web.yaml").write_text(text.replace("IMAGE", "{values.image}"))
+    (root / "manifests/web.jsonnet").write_text(json.dumps(objects))
 
 
 class Tools:

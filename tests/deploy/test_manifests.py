@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -29,14 +28,11 @@ from pipeline.testing import FakeHost
 from pipeline.tools.kube import path
 from tests.deploy.cluster import NAMESPACE, RELEASE, WEB, Cluster
 from tests.deploy.conftest import KEY
-from tests.deploy.manifest_cluster import Tools
+from tests.deploy.manifest_cluster import CONFIG, DEPLOYMENT, Tools, write
 from tests.deploy.test_helm import images
 
-CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, "data": {"A": "1"}}
 EXTRA = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "extra"}, "data": {"A": "1"}}
 CLAIM = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "disk"}, "spec": {}}
-POD = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "app", "image": "IMAGE"}]}}
-DEPLOYMENT = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": RELEASE}, "spec": {"replicas": 1, "template": POD}}
 
 
 @pytest.fixture
@@ -54,16 +50,8 @@ def driver(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def site(site: Site, tools: Tools) -> Site:
     made = dataclasses.replace(site, tools={name: str(tools.folder / name) for name in ("kubectl", "kubecfg")})
-    (site.root / "manifests").mkdir()
-    write(made, CONFIG, DEPLOYMENT)
+    write(made.root, CONFIG, DEPLOYMENT)
     return made
-
-
-def write(site: Site, *objects: dict[str, Any]) -> None:
-    """The manifests: the same objects as JSON in YAML, and as JSON in jsonnet."""
-    text = "---\n".join(json.dumps(each) + "\n" for each in objects)
-    (site.root / "manifests/web.yaml").write_text(text.replace("IMAGE", "{values.image}"))
-    (site.root / "manifests/web.jsonnet").write_text(json.dumps(objects))
 
 
 def spec(driver: str = "kubectl", **options: Any) -> Manifests:
@@ -126,20 +114,20 @@ def test_a_commit_counts_only_where_it_is_written(site: Site) -> None:
     make(spec(), images(), site)
     later = dataclasses.replace(images(), source=dataclasses.replace(images().source, commit="f" * 40))
     assert find(spec(), later, site).artifact is not None, "the same image, the same files"
-    write(site, {**CONFIG, "data": {"C": "{commit}"}}, DEPLOYMENT)
+    write(site.root, {**CONFIG, "data": {"C": "{commit}"}}, DEPLOYMENT)
     make(spec(), later, site)
     assert find(spec(), later, site).artifact is not None
     assert find(spec(), images(), site).why == "values changed: commit"
 
 
 def test_what_is_left_over_is_pruned_once_the_new_one_serves(site: Site, tools: Tools, events: list[Event], driver: str) -> None:
-    write(site, CONFIG, EXTRA, CLAIM, DEPLOYMENT)
+    write(site.root, CONFIG, EXTRA, CLAIM, DEPLOYMENT)
     make(spec(driver), images(), site)
-    write(site, CONFIG, DEPLOYMENT)
+    write(site.root, CONFIG, DEPLOYMENT)
     assert find(spec(driver), images(), site).why == "the manifests changed"
     make(spec(driver, prune=False), images(), site)
     assert tools.get("configmaps", "extra") is not None
-    write(site, {**CONFIG, "data": {}}, DEPLOYMENT)
+    write(site.root, {**CONFIG, "data": {}}, DEPLOYMENT)
     make(spec(driver), images(), site)
     assert tools.get("configmaps", "extra") is None, "what was left in between is remembered"
     assert tools.get("persistentvolumeclaims", "disk") is not None
@@ -147,19 +135,19 @@ def test_what_is_left_over_is_pruned_once_the_new_one_serves(site: Site, tools: 
 
 
 def test_what_others_have_taken_over_is_not_pruned(site: Site, tools: Tools, cluster: Cluster) -> None:
-    write(site, CONFIG, EXTRA, DEPLOYMENT)
+    write(site.root, CONFIG, EXTRA, DEPLOYMENT)
     make(spec(), images(), site)
     where = path("v1", "configmaps", NAMESPACE, "extra")
     taken = {**cluster.fake.objects[where], "metadata": {"name": "extra", "labels": {"app.kubernetes.io/instance": "theirs"}}}
     cluster.fake.put(where, taken)
-    write(site, CONFIG, DEPLOYMENT)
+    write(site.root, CONFIG, DEPLOYMENT)
     make(spec(), images(), site)
     assert tools.get("configmaps", "extra") is not None
 
 
 def test_d04_what_crashes_is_explained_and_taken_back(site: Site, cluster: Cluster, tools: Tools, driver: str) -> None:
     make(spec(driver), images(), site)
-    write(site, CONFIG, EXTRA, DEPLOYMENT)
+    write(site.root, CONFIG, EXTRA, DEPLOYMENT)
     cluster.behaviour["sha256:" + "b" * 64] = "crash"
     with pytest.raises(RolledBack, match="revision 1 serves again") as caught:
         make(spec(driver), images("b"), site)
@@ -169,7 +157,7 @@ def test_d04_what_crashes_is_explained_and_taken_back(site: Site, cluster: Clust
         1: ("superseded", "complete"), 2: ("superseded", "failed"), 3: ("deployed", "complete"),
     }  # fmt: skip
     assert tools.get("configmaps", "extra") is None
-    write(site, CONFIG, DEPLOYMENT)
+    write(site.root, CONFIG, DEPLOYMENT)
     assert find(spec(driver), images(), site).artifact is not None
 
 
@@ -187,7 +175,7 @@ def test_a_first_one_that_fails_leaves_nothing(site: Site, cluster: Cluster, too
 
 def test_what_is_applied_in_part_is_taken_back(site: Site, tools: Tools, driver: str) -> None:
     make(spec(driver), images(), site)
-    write(site, {**CONFIG, "data": {"A": "2"}}, DEPLOYMENT)
+    write(site.root, {**CONFIG, "data": {"A": "2"}}, DEPLOYMENT)
     fail = tools.folder / "fail"
     fail.write_text('The Deployment "web" is invalid: spec.selector: Invalid value: field is immutable')
     with pytest.raises(NotRolledBack, match="and going back to revision 1 failed"):
@@ -287,7 +275,7 @@ def test_l02_no_tool_is_called_once_the_lock_is_lost(site: Site, cluster: Cluste
 def test_r01_the_stages_secret_is_kept_in_step_and_nowhere_else(site: Site, cluster: Cluster, tools: Tools, events: list[Event]) -> None:
     secret = SecretSpec("web-env", {"KEY": "value:key"})
     values = {"image": "{reference}", "mark": "{secret}"}
-    write(site, {**CONFIG, "data": {"MARK": "{secret}"}}, DEPLOYMENT)
+    write(site.root, {**CONFIG, "data": {"MARK": "{secret}"}}, DEPLOYMENT)
     make(spec(secret=secret, values=values), images(), site)
     assert cluster.fake.objects[path("v1", "secrets", NAMESPACE, "web-env")]["data"]
     other = dataclasses.replace(site, secrets=Secrets({"KEY": "bmV3LXNlY3JldA"}))
@@ -321,7 +309,7 @@ def test_an_object_of_another_is_left_alone(site: Site, cluster: Cluster, tools:
     assert "adopt: true" in caught.value.mend
     assert make(spec(adopt=True), images(), site).revision == 1
     cluster.fake.put(where, {"metadata": {"name": "web", "labels": {"app.kubernetes.io/instance": "other"}}})
-    write(site, {**EXTRA, "metadata": {"name": "mine"}}, DEPLOYMENT)
+    write(site.root, {**EXTRA, "metadata": {"name": "mine"}}, DEPLOYMENT)
     with pytest.raises(ConfigError, match="Deployment web is there already, and it belongs to release web"):
         make(dataclasses.replace(spec(), name="second"), images(), site)
 
