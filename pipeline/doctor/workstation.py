@@ -163,10 +163,10 @@ def _straight(plan: Plan, site: Site) -> Iterator[str]:
 
 def _api(cluster: str, site: Site) -> str:
     """Where helm reaches the API; "" through a tunnel, which is on loopback, and where the kubeconfig is at fault."""
-    spec = site.cluster(cluster)
-    if spec.tunnel:
-        return ""
     with contextlib.suppress(PipelineError):
+        spec = site.cluster(cluster)
+        if spec.tunnel:
+            return ""
         access = kubeconfig.load(str(site.root / Path(spec.kubeconfig).expanduser()), spec.context)
         return f"//{access.host}:{access.port}"
     return ""
