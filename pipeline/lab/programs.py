@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import content_hash
 from pipeline.errors import ConfigError
-from pipeline.lab import hollow_tofu, toolchain
+from pipeline.lab import hollow_buildkit, hollow_tofu, toolchain
 from pipeline.lab.building import Builder
 from pipeline.lab.layout import flocked
 
@@ -98,8 +98,11 @@ RECIPES = {
         ),
         Recipe("helm", 80, "helm.sh/helm/v4", "v4.3.1", "helm.sh/helm/v4/cmd/helm"),
         Recipe("kubecfg", 70, "github.com/kubecfg/kubecfg", "v0.34.3", "github.com/kubecfg/kubecfg", link="-X main.version=v0.34.3"),
-        Recipe("buildkitd", 110, "github.com/moby/buildkit", "v0.27.1", "github.com/moby/buildkit/cmd/buildkitd"),
-        Recipe("buildx", 80, "github.com/docker/buildx", "v0.30.1", "github.com/docker/buildx/cmd/buildx"),
+        Recipe(
+            "buildkitd", 70, hollow_buildkit.BUILDKIT, "v0.27.1", f"{hollow_buildkit.BUILDKIT}/cmd/buildkitd",
+            hollow=hollow_buildkit.OF_BUILDKIT,
+        ),
+        Recipe("buildx", 50, hollow_buildkit.BUILDX, "v0.30.1", f"{hollow_buildkit.BUILDX}/cmd/buildx", hollow=hollow_buildkit.OF_BUILDX),
         Recipe("hub", 15),
         Recipe("actionlint", 10, "github.com/rhysd/actionlint", "v1.7.12", "github.com/rhysd/actionlint/cmd/actionlint"),
         Recipe("act", 60, "github.com/nektos/act", "v0.2.89", "github.com/nektos/act"),
