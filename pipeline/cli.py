@@ -22,6 +22,7 @@ from pipeline.line import home, polite
 from pipeline.menu import announce
 from pipeline.menu import task_for as blueprints_task
 from pipeline.operate import tasks as operator_tasks
+from pipeline.tagging import collection as tag_tasks
 from pipeline.tunnel.tasks import collection as tunnel_tasks
 
 HELP = {
@@ -60,6 +61,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
     found.add_collection(ci_tasks(cli, _print_json, _story, lambda: tasks.home() / config, HELP))
     found.add_task(blueprints_task(cli, _print_json, lambda: tasks.home() / config, blueprint))
     found.add_collection(chart_tasks(cli, tasks.site, _print_json, HELP))
+    found.add_collection(tag_tasks(cli, tasks.site, _print_json, HELP))
     found.add_collection(infra_tasks(cli, tasks.site, _print_json, HELP))
     found.add_collection(tunnel_tasks(cli, tasks.site, _print_json, _story, HELP))
     found.add_collection(lab_tasks(cli, _print_json, _story, tasks.home))
