@@ -156,8 +156,19 @@ def load(config: Path | str, name: str = "", env: str = "") -> Blueprint:
     return Blueprint(name, chosen, found.app, folder.parent, plan, folder.parent / found.site, document, found.infra, found.tunnel)
 
 
-def ci_of(config: Path | str, name: str, env: str = "") -> tuple[Ci, Any, Blueprint] | None:
-    """The section `ci` of a blueprint, the options of its build stage (or None), and the blueprint without stages, to open its site by.
+@dataclass(frozen=True)
+class Published:
+    """What the section `ci` of a blueprint stands on: the options of the build stage (or None), the checks of what was published, and the
+    blueprint without its stages, to open its site by."""
+
+    ci: Ci
+    build: Any
+    runs: tuple[Any, ...]
+    blueprint: Blueprint
+
+
+def ci_of(config: Path | str, name: str, env: str = "") -> Published | None:
+    """The section `ci` of a blueprint.
 
     The overlay is that of `env`, else the one that the section names, else none. None where the blueprint has no such section. Raises
     ConfigError as `load` does.
@@ -172,7 +183,14 @@ def ci_of(config: Path | str, name: str, env: str = "") -> tuple[Ci, Any, Bluepr
         ci = schema.build(Ci, document, ("ci",))
     found: BlueprintFile = schema.build(BlueprintFile, document)
     build = _stage(document, "build").spec if "build" in found.stages else None
-    return ci, build, Blueprint(name, chosen, found.app, folder.parent, (), folder.parent / found.site, document)
+    runs = _runs(document) if ci.run else ()
+    return Published(ci, build, runs, Blueprint(name, chosen, found.app, folder.parent, (), folder.parent / found.site, document))
+
+
+def _runs(document: Document) -> tuple[Any, ...]:
+    from pipeline.verify.run import Run  # no release needs it
+
+    return tuple(schema.build(Run, document, ("ci", "run", str(number))) for number in range(len(document.data["ci"]["run"])))
 
 
 def blueprints(folder: Path) -> list[str]:

@@ -47,6 +47,8 @@ def collection(
     def watch(_c: Context, run: str = "", commit: str = "", env: str = "", blueprint: str = "", json: bool = False) -> None:
         """Follow the run of this commit on GitHub to its end, say what failed, and look at what it published; prints the images.
 
+        With `run` in the blueprint's section ci, what was published is pulled by digest and run by itself, and its ports are asked.
+
         Waits for the run to appear. Stopped and started again, it goes on where the run is.
         """
         import dataclasses
@@ -54,11 +56,11 @@ def collection(
         from pipeline.ci.watched import watched
 
         with story() as say:
-            found, packages = watched(config(), blueprint, env, run, commit, say)
+            found = watched(config(), blueprint, env, run, commit, say)
         if json:
-            print_json({"run": dataclasses.asdict(found), "packages": [dataclasses.asdict(package) for package in packages]})
+            print_json(dataclasses.asdict(found))
         else:
-            print("\n".join(f"{package.reference} {' '.join(package.tags)}" for package in packages))
+            print("\n".join(f"{package.reference} {' '.join(package.tags)}" for package in found.packages))
 
     shared = {"blueprint": about["blueprint"], "json": about["json"]}
     return Collection(

@@ -7,25 +7,24 @@ from pathlib import Path
 from pipeline.errors import ConfigError
 from pipeline.generate.github import path, render
 from pipeline.generate.spec import Workflow, workflow
-from pipeline.plan import Blueprint, blueprints, ci_of
+from pipeline.plan import Published, blueprints, ci_of
 
 
-def flow_of(config: Path, name: str, env: str = "") -> tuple[Workflow, Blueprint] | None:
-    """The workflow of one blueprint, and the blueprint to open its site by; None where it has no section `ci`.
+def flow_of(config: Path, name: str, env: str = "") -> tuple[Workflow, Published] | None:
+    """The workflow of one blueprint, and what it stands on; None where it has no section `ci`.
 
     Raises ConfigError where the section is wrong.
     """
     found = ci_of(config, name, env)
     if found is None:
         return None
-    ci, build, blueprint = found
     try:
-        return workflow(name, f"{config.name}/{name}.yml", ci, build), blueprint
+        return workflow(name, f"{config.name}/{name}.yml", found.ci, found.build), found
     except ValueError as error:
         raise ConfigError(f"{config.name}/{name}.yml: ci: {error}", mend=f"correct it, then inv ci.generate --blueprint {name}") from error
 
 
-def opened(config: Path, name: str, env: str = "") -> tuple[Workflow, Blueprint]:
+def opened(config: Path, name: str, env: str = "") -> tuple[Workflow, Published]:
     """As `flow_of`. Raises ConfigError where the blueprint has no workflow."""
     found = flow_of(config, name, env)
     if found is None:

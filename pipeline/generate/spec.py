@@ -82,7 +82,8 @@ class Ci:
     address that is pushed to, `token` the secret that is used in place of GITHUB_TOKEN where it is set. It runs on pushes to `branches`
     and of git tags that match `git_tags`, and by hand. `images` and `tags` (rules, see pipeline/tools/tag_rules.py) are those of the build
     stage where they are not named. Each platform is built on its own of the `runners`, a job each; with `emulate` on one runner, by QEMU.
-    `overlay` is the environment whose overlay the workflow is made from, "" for none.
+    `overlay` is the environment whose overlay the workflow is made from, "" for none. Each of `run` is a check of the kind `run`: what
+    was published is pulled and run by itself when `inv ci.watch` has seen it.
     """
 
     workflow: str
@@ -96,6 +97,7 @@ class Ci:
     runners: Mapping[str, str] = field(default_factory=lambda: {"linux/amd64": "ubuntu-24.04", "linux/arm64": "ubuntu-24.04-arm"})
     emulate: bool = False
     overlay: str = ""
+    run: tuple[Mapping[str, Any], ...] = ()
     deploy: CiDeploy | None = None
     minutes: int = 30
 

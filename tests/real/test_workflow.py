@@ -9,13 +9,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from pipeline.ci.workflows import opened
 from pipeline.errors import AuthError, BuildError, VerifyError
 from pipeline.generate.github import render
 from pipeline.generate.spec import Workflow
@@ -118,6 +121,14 @@ def service() -> Iterator[Github]:
         yield made
 
 
+def environment(runner: Runner, service: Github) -> dict[str, str]:
+    """What `inv ci.watch` is called with: gh asks the service, everything else of the lab is asked directly."""
+    lab = ",".join((runner.address.partition(":")[0], runner.site.dockers["railiance01"].host))
+    return {
+        "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **service.env(str(runner.home)), "NO_PROXY": lab, "no_proxy": lab,
+    }  # fmt: skip
+
+
 def watch(runner: Runner, service: Github, *words: str) -> subprocess.CompletedProcess[str]:
     """`inv ci.watch` in the runner's repository, with a blueprint that publishes to the lab."""
     spec = runner.site.registry("ghcr")
@@ -131,9 +142,7 @@ def watch(runner: Runner, service: Github, *words: str) -> subprocess.CompletedP
     (folder / "site.yml").write_text(json.dumps(site))
     (folder / "app.yml").write_text(json.dumps({"app": "app", "stages": {}, "ci": ci}))
     (runner.root / "tasks.py").write_text('from pipeline import collection\nns = collection("config")\n')
-    quiet = {"NO_PROXY": spec.address.partition(":")[0], "no_proxy": spec.address.partition(":")[0]}
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **service.env(str(runner.home)), **quiet}
-    return run([sys.executable, "-m", "invoke", "ci.watch", *words], runner.root, env)
+    return run([sys.executable, "-m", "invoke", "ci.watch", *words], runner.root, environment(runner, service))
 
 
 def test_a_run_is_followed_to_its_package(runner: Runner, service: Github) -> None:
@@ -158,6 +167,36 @@ def test_a_run_is_followed_to_its_package(runner: Runner, service: Github) -> No
         assert told in done.stderr
     again = watch(runner, service, "--run", "41", "--json")
     assert json.loads(again.stdout)["packages"][0]["reference"].endswith(digest)
+
+
+def test_the_relay_is_published_by_its_own_workflow_watched_pulled_and_run(runner: Runner, service: Github) -> None:
+    """System A up to the image: a git tag, the generated workflow, the package, `/health` and `git ls-remote` of what was published."""
+    sample = "pipeline/lab/samples/relay"
+    shutil.copytree(ROOT / sample, runner.root / sample, ignore=shutil.ignore_patterns("__pycache__"))
+    (runner.root / "config").mkdir()
+    data = yaml.safe_load((ROOT / "config/relay.yml").read_text())
+    data["site"] = str(ROOT / ".pipeline/lab/site.yml")
+    data["stages"]["build"]["images"]["relay"]["repository"] = f"{runner.name}/relay"
+    data["ci"] |= {"registry": runner.address, "repository": "github.localhost/owner/relay"}
+    data["ci"]["run"][0]["docker"] = "railiance01"
+    (runner.root / "config/relay.yml").write_text(json.dumps(data))
+    (runner.root / "tasks.py").write_text('from pipeline import collection\nns = collection("config")\n')
+    for words in (["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "two"], ["tag", "v1.2.3"]):
+        runner.git(*words)
+    flow, _ = opened(runner.root / "config", "relay")
+    done = runner.run(flow, ref="refs/tags/v1.2.3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    commit = runner.git("rev-parse", "HEAD")
+    service.runs = [Run(44, commit, [("completed", "success", 5, "")], branch="v1.2.3")]
+    seen = run([sys.executable, "-m", "invoke", "ci.watch", "--json"], runner.root, environment(runner, service))
+    assert seen.returncode == 0, seen.stdout + seen.stderr
+    found = json.loads(seen.stdout)
+    assert set(found["packages"][0]["tags"]) == {"v1.2.3", "latest", f"sha-{commit[:7]}"}
+    assert {check["name"]: check["passed"] for check in found["checks"]} == {
+        "run relay": True,
+        "run relay: GET /health through port:8088": True,
+        "run relay: git /repo.git through port:9418": True,
+    }
 
 
 def test_a_run_that_fails_is_told_with_its_log(runner: Runner, service: Github) -> None:
