@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.deploy import chart, freeze, history
+from pipeline.deploy import chart, freeze, history, manifest_files
 from pipeline.deploy.holder import Holder
-from pipeline.deploy.spec import Helm
+from pipeline.deploy.manifest_spec import Manifests
+from pipeline.deploy.spec import Helm, Spec
 from pipeline.doctor import permissions
 from pipeline.doctor.verdict import Check, Verdict, ask_all, fail, ok, unknown, warn
 from pipeline.errors import AuthError, ConfigError
@@ -30,7 +31,7 @@ SOON = 30  # days before the end of a client certificate
 PAGE = 5.0  # seconds for the ingress
 
 
-def look(name: str, releases: Sequence[Helm], pages: Sequence[Checks], site: Site) -> Iterator[Verdict]:
+def look(name: str, releases: Sequence[Helm | Manifests], pages: Sequence[Checks], site: Site) -> Iterator[Verdict]:
     """Every verdict on the cluster. Raises what the client raises where the API does not answer."""
     where, spec = f"{name} (cluster)", site.cluster(name)
     access = kubeconfig.load(str(site.root / Path(spec.kubeconfig).expanduser()), spec.context)
@@ -51,7 +52,7 @@ def look(name: str, releases: Sequence[Helm], pages: Sequence[Checks], site: Sit
         checks += [
             Check(where, "namespace", partial(_namespace, where, name, release, kube)),
             Check(where, "permissions", partial(permissions.look, where, release, kube)),
-            Check(where, "chart's kinds", partial(_kinds, where, release, kube, site)),
+            Check(where, _own(release), partial(_kinds, where, release, kube, site)),
             Check(where, "release", partial(_release, where, release, kube)),
             Check(where, "lock", partial(_lock, where, release, kube)),
         ]
@@ -98,7 +99,7 @@ def _nodes(where: str, kube: Kube) -> Iterator[Verdict]:
     yield ok(where, "nodes", text)
 
 
-def _namespace(where: str, cluster: str, release: Helm, kube: Kube) -> Iterator[Verdict]:
+def _namespace(where: str, cluster: str, release: Spec, kube: Kube) -> Iterator[Verdict]:
     found = kube.get(path("v1", "namespaces", name=release.namespace))
     if found is None and release.create_namespace:
         yield ok(where, "namespace", f"{release.namespace} is not there yet; a deploy makes it")
@@ -111,22 +112,29 @@ def _namespace(where: str, cluster: str, release: Helm, kube: Kube) -> Iterator[
         yield ok(where, "namespace", f"{release.namespace} is there")
 
 
-def _kinds(where: str, release: Helm, kube: Kube, site: Site) -> Iterator[Verdict]:
-    """Whether the cluster knows the custom kinds that the chart's templates name."""
-    files = chart.whole(release, site).files
+def _kinds(where: str, release: Helm | Manifests, kube: Kube, site: Site) -> Iterator[Verdict]:
+    """Whether the cluster knows the custom kinds that the chart's templates, or the manifests, name."""
+    if isinstance(release, Manifests):
+        files, what = manifest_files.read(site.root, release).content, "the manifests"
+    else:
+        files, what = chart.whole(release, site).files, "templates of the chart"
     versions = sorted({found.decode() for _, content in files for found in CUSTOM.findall(content)})
     custom = [version for version in versions if not version.partition("/")[0].endswith(BUILT_IN)]
     missing = [version for version in custom if kube.get(f"/apis/{version}") is None]
     if missing:
         # a chart may leave that template out by a value, so it is not sure to fail
-        mend = "install what brings them (Traefik: k3s ships it; helm install traefik traefik/traefik), or turn that part of the chart off"
-        yield warn(where, "chart's kinds", f"the cluster does not know {', '.join(missing)}, which templates of the chart use", mend)
+        mend = "install what brings them (Traefik: k3s ships it; helm install traefik traefik/traefik), or turn that part off"
+        yield warn(where, _own(release), f"the cluster does not know {', '.join(missing)}, which {what} use", mend)
     elif custom:
-        yield ok(where, "chart's kinds", f"{', '.join(custom)} known")
+        yield ok(where, _own(release), f"{', '.join(custom)} known")
 
 
-def _release(where: str, release: Helm, kube: Kube) -> Iterator[Verdict]:
-    revisions = history.read(kube, release.namespace, release.release)
+def _own(release: Helm | Manifests) -> str:
+    return "kinds" if isinstance(release, Manifests) else "chart's kinds"
+
+
+def _release(where: str, release: Spec, kube: Kube) -> Iterator[Verdict]:
+    revisions = history.read(kube, release.namespace, release.release, release.keeper)
     newest = revisions[0] if revisions else None
     if newest is None:
         yield ok(where, "release", f"{release.release} was never released here")
@@ -134,14 +142,14 @@ def _release(where: str, release: Helm, kube: Kube) -> Iterator[Verdict]:
     text = f"revision {newest.number} of {release.release} is {newest.status}"
     if newest.pending:
         mend = "if nobody is at work (see lock): inv deploy, which repairs it first"
-        yield warn(where, "release", f"{text}: a helm is at work or was killed", mend)
+        yield warn(where, "release", f"{text}: a run is at work or was killed", mend)
     elif newest.status == "failed":
         yield warn(where, "release", text, "inv status says what serves; inv deploy puts it right")
     else:
         yield ok(where, "release", text + (f", rollout {newest.rollout}" if newest.rollout else ", not made by this pipeline"))
 
 
-def _lock(where: str, release: Helm, kube: Kube) -> Iterator[Verdict]:
+def _lock(where: str, release: Spec, kube: Kube) -> Iterator[Verdict]:
     found = freeze.look(kube, release.namespace, release.release)
     spec: dict[str, Any] = found.get("spec") or {}
     identity = str(spec.get("holderIdentity") or "")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.deploy.spec import Helm
+from pipeline.deploy.spec import Spec
 from pipeline.doctor.verdict import Verdict, fail, ok, unknown
 from pipeline.errors import AuthError, PipelineError
 from pipeline.tools.kube import Kube, path
 
-# what pipeline.deploy asks and helm writes for the objects that most charts have; a chart's own kinds are helm's to tell
+# what pipeline.deploy asks, and its tool writes for the objects that most releases have; further kinds are the tool's to tell
 NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("", "secrets", ("get", "list", "create", "update", "patch", "delete")),
     ("coordination.k8s.io", "leases", ("get", "create", "update", "patch")),
@@ -23,7 +23,7 @@ NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 
-def look(where: str, release: Helm, kube: Kube) -> Iterator[Verdict]:
+def look(where: str, release: Spec, kube: Kube) -> Iterator[Verdict]:
     """One verdict. Asks on one connection, one question after the other: nothing is written by them."""
     asked, denied = 0, []
     try:
@@ -59,7 +59,7 @@ def allowed(kube: Kube, namespace: str, group: str, resource: str, verb: str) ->
     return bool(status["allowed"])
 
 
-def _role(release: Helm, denied: list[str]) -> str:
+def _role(release: Spec, denied: list[str]) -> str:
     """The lines that grant it, as kubectl takes them."""
     lines = []
     for number, text in enumerate(denied):

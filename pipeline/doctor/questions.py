@@ -8,6 +8,7 @@ from functools import partial
 from pipeline.build.buildx_spec import Buildx
 from pipeline.build.nix import Nix
 from pipeline.build.tagged import Tagged
+from pipeline.deploy.manifest_spec import Manifests
 from pipeline.deploy.spec import Helm
 from pipeline.doctor import build_host, cluster, node, registry, remote, tunnel, workstation
 from pipeline.doctor.verdict import LIMIT, Check, Verdict, ask_all, unknown
@@ -52,7 +53,7 @@ def checks(plan: Plan, site: Site) -> list[Check]:
             case Tagged(registry=name, repository=repository):
                 registries.setdefault(name, [])
                 reads.setdefault(name, []).append(repository)
-            case Helm() | Checks():
+            case Helm() | Manifests() | Checks():
                 pass  # their cluster is looked at below, once the registries are known
             case _:
                 where = f"{stage.verb} ({stage.driver.name})"
@@ -67,12 +68,12 @@ def checks(plan: Plan, site: Site) -> list[Check]:
 
 
 def _clusters(plan: Plan, site: Site, registries: list[str]) -> list[Check]:
-    helms = [stage.spec for stage in plan if isinstance(stage.spec, Helm)]
+    deploys = [stage.spec for stage in plan if isinstance(stage.spec, Helm | Manifests)]
     pages = [stage.spec for stage in plan if isinstance(stage.spec, Checks)]
-    names = dict.fromkeys([spec.cluster for spec in helms] + [spec.cluster for spec in pages])
+    names = dict.fromkeys([spec.cluster for spec in deploys] + [spec.cluster for spec in pages])
     found = []
     for name in names:
-        releases = [spec for spec in helms if spec.cluster == name]
+        releases = [spec for spec in deploys if spec.cluster == name]
         hosts = [spec for spec in pages if spec.cluster == name and spec.by_front_door]
         found.append(Check(f"{name} (cluster)", "kubeconfig", partial(cluster.look, name, releases, hosts, site), 2 * LIMIT))
         found.append(Check(f"{name} (node)", "ssh", partial(node.look, name, registries, site), SSH + registry.PATIENCE))

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipeline.deploy import chart
-from pipeline.deploy.spec import Helm
+from pipeline.deploy import chart, manifest_files
+from pipeline.deploy.manifest_spec import Manifests
+from pipeline.deploy.spec import Helm, Spec
 from pipeline.deploy.values import secret_data
 from pipeline.doctor.verdict import Check, Verdict, fail, ok, warn
 from pipeline.errors import PipelineError, ResourceError
@@ -38,6 +39,10 @@ def checks(plan: Plan, site: Site) -> list[Check]:
         found.append(Check(WHERE, "ssh", partial(program, "ssh", ("ssh", "-V"))))
     if helms:
         found.append(Check(WHERE, "helm", partial(_helm, site)))
+    applied = [stage.spec for stage in plan if isinstance(stage.spec, Manifests)]
+    for name in dict.fromkeys(spec.program for spec in applied):
+        words = ("version", "--client") if name == "kubectl" else ("version",)
+        found.append(Check(WHERE, name, partial(program, name, (site.tool(name), *words))))
     found += [
         Check(WHERE, "clock", partial(_clock, site)),
         Check(WHERE, "working copy", partial(_working_copy, site)),
@@ -45,8 +50,9 @@ def checks(plan: Plan, site: Site) -> list[Check]:
     ]
     for spec in helms:
         found.append(Check(WHERE, "chart", partial(_chart, spec, site)))
-        if spec.secret is not None:
-            found.append(Check(WHERE, "secrets", partial(_secrets, spec, site)))
+    found += [Check(WHERE, "manifests", partial(_manifests, each, site)) for each in applied]
+    deploys: list[Spec] = [*helms, *applied]
+    found += [Check(WHERE, "secrets", partial(_secrets, each, site)) for each in deploys if each.secret is not None]
     found.append(Check(WHERE, "proxies", partial(_proxies, plan, site)))
     return found
 
@@ -119,7 +125,12 @@ def _chart(spec: Helm, site: Site) -> Iterator[Verdict]:
     yield ok(WHERE, "chart", f"{found.name} {found.version} in {spec.chart}, {len(found.files)} files")
 
 
-def _secrets(spec: Helm, site: Site) -> Iterator[Verdict]:
+def _manifests(spec: Manifests, site: Site) -> Iterator[Verdict]:
+    found = manifest_files.read(site.root, spec)
+    yield ok(WHERE, "manifests", f"{', '.join(found.entries)}, made from {len(found.content)} files")
+
+
+def _secrets(spec: Spec, site: Site) -> Iterator[Verdict]:
     data = secret_data(spec.secret, site)
     yield ok(WHERE, "secrets", f"{', '.join(sorted(data))} can be read")
 

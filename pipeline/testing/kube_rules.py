@@ -15,7 +15,7 @@ def status(code: int, reason: str) -> Object:
 def is_collection(path: str) -> bool:
     parts = path.strip("/").split("/")
     rest = parts[2:] if parts[0] == "api" else parts[3:]
-    return len(rest) == (3 if rest[0] == "namespaces" and len(rest) > 2 else 1)
+    return bool(rest) and len(rest) == (3 if rest[0] == "namespaces" and len(rest) > 2 else 1)
 
 
 def within(collection: str, path: str) -> bool:

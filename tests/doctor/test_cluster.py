@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.deploy import freeze
+from pipeline.deploy.manifest_spec import Kubectl, Manifests
 from pipeline.deploy.spec import Helm
 from pipeline.doctor import cluster, permissions
 from pipeline.doctor.verdict import Check, Verdict, ask_all
@@ -52,7 +53,7 @@ def look(fake: FakeKube, tmp_path: Path) -> Look:
     kubeconfig = fake.kubeconfig()
     ca = f"sha256:{load(str(kubeconfig)).identities[0]}"
 
-    def asked(helm: Helm | None = HELM, *, identity: str = ca, pages: tuple[Checks, ...] = ()) -> dict[str, Verdict]:
+    def asked(helm: Helm | Manifests | None = HELM, *, identity: str = ca, pages: tuple[Checks, ...] = ()) -> dict[str, Verdict]:
         with site(tmp_path, clusters={"k3s": Cluster(str(kubeconfig), identity=identity)}) as there:
             releases = [helm] if helm else []
             return by_name(ask_all([Check("k3s (cluster)", "kubeconfig", lambda: cluster.look("k3s", releases, pages, there))]))
@@ -181,3 +182,16 @@ def test_the_end_of_a_client_certificate(tmp_path: Path) -> None:
     days = {offset: next(iter(cluster._certificate("x", fake.ca, now + offset * 86400))).status for offset in (-40, 0, 2)}
     assert days == {-40: "ok", 0: "warn", 2: "fail"}
     assert list(cluster._certificate("x", "", now)) == []
+
+
+def test_a_release_of_manifests_is_looked_at_as_a_charts_is(fake: FakeKube, look: Look, tmp_path: Path) -> None:
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests/web.yaml").write_text("apiVersion: traefik.io/v1alpha1\nkind: IngressRoute\n---\napiVersion: shop.example/v1\n")
+    release(fake, 9, "pending-upgrade")  # helm's, of the same name: not this release
+    labels = {"owner": "pipeline", "name": "web", "version": "2", "status": "deployed", "rollout": "complete"}
+    where = "/api/v1/namespaces/shop/secrets/pipeline.release.v1.web.v2"
+    fake.put(where, {"metadata": {"name": "pipeline.release.v1.web.v2", "labels": labels}})
+    found = look(Kubectl("k3s", "shop", "web"))
+    assert found["release"].evidence == "revision 2 of web is deployed, rollout complete"
+    assert found["permissions"].status == "ok"
+    assert "does not know shop.example/v1, which the manifests use" in found["kinds"].evidence

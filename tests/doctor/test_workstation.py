@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.deploy.manifest_spec import Kubecfg
 from pipeline.deploy.spec import Helm, SecretSpec
 from pipeline.doctor import workstation
 from pipeline.doctor.verdict import Verdict, ask_all
@@ -135,3 +136,20 @@ def test_a_clock_that_is_years_behind() -> None:
 
     (verdict,) = workstation._clock(Behind())  # type: ignore[arg-type]  # the one thing it looks at
     assert (verdict.status, verdict.code) == ("fail", 2)
+
+
+def test_manifests_and_their_tool_are_looked_at(root: Path, tmp_path: Path) -> None:
+    (root / "manifests").mkdir()
+    (root / "manifests/web.jsonnet").write_text("(import 'https://example.org/k.libsonnet')")
+    found = driver("deploy", "kubecfg")
+    assert found
+    spec = Kubecfg("k3s", "shop", "web", secret=SecretSpec("web", {"KEY": "env:KEY"}))
+    tool = str(program(tmp_path, "kubecfg", "echo kubecfg version: v0.34.3"))
+    with site(root, clusters={"k3s": Cluster("absent")}, tools={"kubecfg": tool}, env={"KEY": "a-secret-of-this-test"}) as there_:
+        verdicts = by_name(ask_all(workstation.checks((Stage("deploy", found, spec),), there_)))
+        assert verdicts["kubecfg"].evidence == "kubecfg version: v0.34.3"
+        assert verdicts["secrets"].evidence == "KEY can be read"
+        assert "is imported from outside" in verdicts["manifests"].evidence
+        (root / "manifests/web.jsonnet").write_text("{}")
+        verdicts = by_name(ask_all(workstation.checks((Stage("deploy", found, spec),), there_)))
+        assert verdicts["manifests"].evidence == "manifests/web.jsonnet, made from 1 files"
