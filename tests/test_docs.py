@@ -33,7 +33,18 @@ def test_a_named_test_exists(file: str, name: str) -> None:
     assert f"def {name}(" in (ROOT / file).read_text()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/faults.md", "docs/ihp-flake.md", "docs/charts.md", "docs/infrastructure.md", "docs/registries.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "docs/faults.md",
+        "docs/ihp-flake.md",
+        "docs/charts.md",
+        "docs/infrastructure.md",
+        "docs/registries.md",
+        "docs/workflows.md",
+    ],
+)
 def test_every_link_leads_to_a_file(page: str) -> None:
     path = ROOT / page
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()) if "://" not in target]
