@@ -122,7 +122,7 @@ def _files(site: Site) -> Iterator[Verdict]:
 
 def _chart(spec: Helm, site: Site) -> Iterator[Verdict]:
     found = chart.whole(spec, site)
-    yield ok(WHERE, "chart", f"{found.name} {found.version} in {spec.chart}, {len(found.files)} files")
+    yield ok(WHERE, "chart", f"{found.name} in {spec.chart}, version {found.version}, {len(found.files)} files")
 
 
 def _manifests(spec: Manifests, site: Site) -> Iterator[Verdict]:
