@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.errors import RateLimited
+
 VALUE = re.compile(r"\s*([0-9]{1,9})\s*(?:;\s*w=([0-9]{1,9}))?\s*")
 LOW = 10  # a rest that is told
 
@@ -29,6 +31,19 @@ class Quota:
     def __str__(self) -> str:
         within = f" in {self.window / 3600:g} h" if self.window else ""
         return f"{self.remaining} of {self.limit} pulls left{within}{f', counted for {self.source}' if self.source else ''}"
+
+
+def spent(left: Quota | None, peer: str, cause: str, wait: float | None) -> RateLimited:
+    """The error of a 429 that a limit on pulls gives: `wait` seconds as the registry said, else the time in which one pull comes back, as
+    far as the window tells (None: unknown, so a minute)."""
+    again = left.window / left.limit if left and left.window and left.limit else 60.0
+    known = f": {left}" if left else ""
+    return RateLimited(
+        f"{peer} gives no more pulls for now{known}",
+        retry_after=again if wait is None else wait,
+        cause=cause,
+        mend="log in with an account that has more of them (docker login, or username and password in the site file), or wait",
+    )
 
 
 def read(headers: Mapping[str, str]) -> Quota | None:

@@ -250,6 +250,10 @@ class Client:
         if answer.status == 403:
             return self.authorization.forbidden(repository, f"HTTP 403 {words(answer)}", writing=method not in SAFE)
         now = self.origin.clock.now()
+        if answer.status == 429 and (self.quota or "pull rate limit" in words(answer)):
+            return quota.spent(
+                self.quota, str(self.origin), words(answer), http_faults.retry_after(answer.headers.get("retry-after", ""), now)
+            )
         return http_faults.refusal(
             answer.status, answer.headers, words(answer), str(self.origin), what, written=method not in SAFE, now=now
         )

@@ -67,3 +67,29 @@ def test_429_says_until_when_in_seconds_or_as_a_moment() -> None:
             client.head("a/b", "v1")
         client.close()
     assert caught.value.retry_after == 7
+
+
+def test_a_limit_on_pulls_that_is_used_up_says_what_helps() -> None:
+    body = b'{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit. You may increase the limit by"}]}'
+    with FakeRegistry(auth="none") as registry:
+        origin = Origin("http", registry.address)
+        client = Client(origin, Authorization(origin, Account("own")))
+        for told, wait in ((headers(0), 216), ({}, 216), ({**headers(0), "Retry-After": "9"}, 9)):
+            registry.fault("GET", "", status=429, headers=told, body=body)
+            with pytest.raises(RateLimited, match=r"no more pulls for now: 0 of 100 pulls left in 6 h") as caught:
+                client.manifest("a/b", "v1")
+            assert caught.value.retry_after == wait
+            assert "log in" in caught.value.mend
+            assert "pull rate limit" in caught.value.cause
+        client.close()
+
+
+def test_a_limit_that_tells_no_numbers_waits_a_minute() -> None:
+    with FakeRegistry(auth="none") as registry:
+        registry.fault("GET", "", status=429, body=b"You have reached your pull rate limit.\n")
+        origin = Origin("http", registry.address)
+        client = Client(origin, Authorization(origin, Account("own")))
+        with pytest.raises(RateLimited, match=r"gives no more pulls for now$") as caught:
+            client.manifest("a/b", "v1")
+        client.close()
+    assert caught.value.retry_after == 60
