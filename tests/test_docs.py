@@ -40,6 +40,7 @@ def test_a_named_test_exists(file: str, name: str) -> None:
         "docs/faults.md",
         "docs/ihp-flake.md",
         "docs/charts.md",
+        "docs/manifests.md",
         "docs/infrastructure.md",
         "docs/registries.md",
         "docs/workflows.md",
