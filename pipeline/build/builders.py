@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.host.local import LocalHost
 
 STAGE = "build"
+MORE = "leave the platform out, add a builder of that architecture to the site file, or emulation (binfmt) to one of these"
 DOCKER = "docker"  # this machine's own, where the blueprint names no builder
 
 
@@ -29,6 +30,16 @@ class Bench:
     name: str
     nodes: tuple[buildx.Node, ...]
     states: tuple[buildx.State, ...]
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """What its nodes build, each once."""
+        return tuple(dict.fromkeys(platform for state in self.states for platform in state.platforms))
+
+    def without(self, platforms: Iterable[str]) -> list[str]:
+        """Those of `platforms` that no node builds."""
+        known = {buildx.same(platform) for platform in self.platforms}
+        return [platform for platform in platforms if buildx.same(platform) not in known]
 
     def emulated(self, platform: str) -> bool:
         """Whether no node has the platform by itself: BuildKit names its own architecture first."""
@@ -56,35 +67,34 @@ def ready(here: LocalHost, env: Mapping[str, str], builders: tuple[str, ...], pl
 
     Raises ConfigError where buildx is missing or no node builds a platform, Lost where a node does not answer.
     """
-    wanted = nodes(builders, site)
-    name = "pipeline-" + content_hash([[node.driver, node.endpoint] for node in wanted])[:12]
-    for number, node in enumerate(wanted):
-        done = run(here, env, site, *buildx.create(name, node, append=number > 0))
-        if not done.ok:
-            raise ConfigError(f"buildx does not take {node.endpoint or DOCKER} as a builder", cause=done.tail(5), mend="correct builders")
-    done = run(here, env, site, *buildx.inspect(name))
-    bench = Bench(name, wanted, tuple(buildx.states(done.text)))
+    bench, done = joined(here, env, builders, site, start=True)
     silent = [state for state in bench.states if state.status != "running"]
     if not done.ok or silent or not bench.states:
-        where = ", ".join(state.endpoint for state in silent) or ", ".join(node.endpoint or DOCKER for node in wanted)
+        where = ", ".join(state.endpoint for state in silent) or ", ".join(node.endpoint or DOCKER for node in bench.nodes)
         cause = "\n".join(filter(None, (*(state.error for state in silent), done.errors)))[-1500:]
         raise Lost(f"the builder at {where} does not answer", cause=cause, mend="start it, or correct its address in the site file")
-    _check(bench, platforms, site)
-    return bench
-
-
-def _check(bench: Bench, platforms: tuple[str, ...], site: Site) -> None:
-    have = list(dict.fromkeys(platform for state in bench.states for platform in state.platforms))
-    known = {buildx.same(platform) for platform in have}
-    if missing := [platform for platform in platforms if buildx.same(platform) not in known]:
+    if without := bench.without(platforms):
         raise ConfigError(
-            f"no builder builds {', '.join(missing)}{keys_like(missing[0], have)}",
+            f"no builder builds {', '.join(without)}{keys_like(without[0], list(bench.platforms))}",
             cause="; ".join(f"{state.endpoint}: {', '.join(state.platforms)}" for state in bench.states),
-            mend="leave the platform out, add a builder of that architecture to the site file, or emulation (binfmt) to one of these",
+            mend=MORE,
         )
     for platform in platforms:
         if bench.emulated(platform):
             site.tell(What.WARN, STAGE, f"{platform} is emulated: a builder of that architecture would be many times faster")
+    return bench
+
+
+def joined(here: LocalHost, env: Mapping[str, str], builders: tuple[str, ...], site: Site, *, start: bool) -> tuple[Bench, Output]:
+    """The builder made of these, and what buildx said of it; nothing is started without `start`. Raises ConfigError."""
+    wanted = nodes(builders, site)
+    name = "pipeline-" + content_hash([[node.driver, node.endpoint] for node in wanted])[:12]
+    for number, node in enumerate(wanted):
+        made = run(here, env, site, *buildx.create(name, node, append=number > 0))
+        if not made.ok:
+            raise ConfigError(f"buildx does not take {node.endpoint or DOCKER} as a builder", cause=made.tail(5), mend="correct builders")
+    done = run(here, env, site, *buildx.inspect(name, start=start))
+    return Bench(name, wanted, tuple(buildx.states(done.text))), done
 
 
 def lost(here: LocalHost, env: Mapping[str, str], bench: Bench, error: Lost, site: Site) -> PipelineError:

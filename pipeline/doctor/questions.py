@@ -10,7 +10,7 @@ from pipeline.build.nix import Nix
 from pipeline.build.tagged import Tagged
 from pipeline.deploy.manifest_spec import Manifests
 from pipeline.deploy.spec import Helm
-from pipeline.doctor import build_host, cluster, node, registry, remote, tunnel, workstation
+from pipeline.doctor import build_host, builder, cluster, node, registry, remote, tunnel, workstation
 from pipeline.doctor.verdict import LIMIT, Check, Verdict, ask_all, unknown
 from pipeline.plan import Blueprint
 from pipeline.push.skopeo import Spec as Skopeo
@@ -18,6 +18,7 @@ from pipeline.stage import Plan, Site
 from pipeline.sync.git import Git
 from pipeline.verify.checks import Checks
 
+SLOW = 25.0  # seconds: buildx waits 20 for a BuildKit that does not answer
 SSH = 12.0  # seconds: a machine that takes no connection says why itself after ten
 
 
@@ -48,8 +49,9 @@ def checks(plan: Plan, site: Site) -> list[Check]:
                 builds[host] = spec
             case Skopeo(registry=name, repository=repository):
                 registries.setdefault(name, []).append(repository)
-            case Buildx(registry=name, images=images):
+            case Buildx(registry=name, images=images) as spec:
                 registries.setdefault(name, []).extend(image.repository for image in images.values())
+                found.append(Check(builder.name(spec), "answers", partial(builder.look, spec, site), SLOW))
             case Tagged(registry=name, repository=repository):
                 registries.setdefault(name, [])
                 reads.setdefault(name, []).append(repository)

@@ -74,9 +74,9 @@ def create(name: str, one: Node, *, append: bool) -> tuple[str, ...]:
     return (*words, "--", *([one.endpoint] if one.endpoint else []))
 
 
-def inspect(name: str) -> tuple[str, ...]:
-    """Words that start the builder where it does not run, and say what it is."""
-    return ("inspect", "--bootstrap", name)
+def inspect(name: str, *, start: bool = True) -> tuple[str, ...]:
+    """Words that say what the builder is; with `start` it is started where it does not run."""
+    return ("inspect", *(["--bootstrap"] if start else []), name)
 
 
 def remove(name: str) -> tuple[str, ...]:
