@@ -6,6 +6,7 @@ The texts are those of dockerd 20.10 to 29 and of runc; the API has codes for so
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -123,6 +124,9 @@ class Engine:
 
     def _docker(self) -> Any:
         if self._client is None:
+            if self.address.startswith("unix://"):  # the client leaves a socket open where nobody is at its end
+                with socket.socket(socket.AF_UNIX) as peer:
+                    peer.connect(self.address.removeprefix("unix://"))
             self._client = docker.DockerClient(base_url=self.address, version="auto", timeout=self._timeout)
         return self._client
 
@@ -137,7 +141,7 @@ class Engine:
             raise failure(doing, str(error.explanation), self.name, image) from error
         except docker.errors.APIError as error:
             raise failure(doing, str(error.explanation), self.name, image) from error
-        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
             raise unreachable(self.name, self.address, str(error)) from error
 
 

@@ -127,3 +127,60 @@ def test_g01_no_answer_can_break_out_of_its_line(body: bytes, header: str) -> No
     evidence = judge(page, Answer(200, "/", {"x-kind": header}, body), RELEASE).evidence
     assert evidence.isprintable()
     assert evidence.isascii() or "…" in evidence
+
+
+BODY = {"status": "ok", "publicUrl": "https://staging.example", "knownServers": 2, "off": None, "on": True}
+
+
+def test_paths_that_match_that_are_large_enough_and_that_are_there() -> None:
+    page = Page("/healthz", matches={"publicUrl": r"^https://"}, at_least={"knownServers": 1}, present=("on",))
+    check = judge(page, answer(BODY), RELEASE)
+    assert (check.passed, check.evidence) == (True, '200; publicUrl = "https://staging.example"; knownServers = 2; on = true')
+
+
+@pytest.mark.parametrize(
+    ("page", "evidence"),
+    [
+        (Page("/", matches={"publicUrl": "^http:"}), "publicUrl is \"https://staging.example\", expected to match '^http:'"),
+        (Page("/", matches={"knownServers": "2"}), "knownServers is 2, expected to match '2'"),
+        (Page("/", at_least={"knownServers": 2.5}), "knownServers is 2, expected at least 2.5"),
+        (Page("/", at_least={"on": 1}), "on is true, expected at least 1"),
+        (Page("/", at_least={"absent": 1}), "absent is nothing, expected at least 1"),
+        (Page("/", present=("off",)), "off is null, expected to be there"),
+        (Page("/", present=("a.b",)), "a.b is nothing, expected to be there"),
+    ],
+)
+def test_what_of_these_does_not_hold_is_named(page: Page, evidence: str) -> None:
+    check = judge(page, answer(BODY), RELEASE)
+    assert (check.passed, check.evidence) == (False, evidence)
+
+
+def test_a_pattern_takes_the_releases_words_literally() -> None:
+    page = filled(Page("/", matches={"v": "^{tag}$", "n": "a{2}"}), words(RELEASE, "probe"))
+    assert page.matches == {"v": "^b2b2b2b$", "n": "a{2}"}
+
+
+def test_the_images_of_a_set_are_named() -> None:
+    both = dataclasses.replace(RELEASE, images=(*RELEASE.images, Image("registry.example/fade-server", OTHER, "v1")))
+    page = Page("/", json={"server": "{fade-server.digest}", "probe": "{probe.digest}"}, text="{fade-server.tag}")
+    ready = filled(page, words(both, "probe"))
+    assert (ready.json, ready.text) == ({"server": OTHER, "probe": DIGEST}, "v1")
+    with pytest.raises(ConfigError, match="is not one value") as caught:
+        filled(Page("/", text="{digest}"), words(both, "probe"))
+    assert "{fade-server.digest}" in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": "HEAD", "text": "x"},
+        {"method": "HEAD", "present": ("a",)},
+        {"matches": {"a": "("}},
+        {"matches": {"a": "{nothing}"}},
+        {"present": ("",)},
+        {"through": "ingres"},
+    ],
+)
+def test_i01_what_no_page_can_mean_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        Page("/", **wrong)
