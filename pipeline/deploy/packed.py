@@ -113,9 +113,14 @@ def _unzipped(body: bytes, where: str) -> bytes:
 
 
 def kept(files: Files) -> Files:
-    """The files that a package holds: those that the chart's .helmignore does not name. Raises ConfigError for `**`, which Helm refuses."""
+    """The files that a package holds: those that the chart's .helmignore does not name. Raises ConfigError for `**`, which Helm refuses,
+    and where Chart.yaml itself is left out."""
     rules = list(_rules(dict(files).get(IGNORE, b"").decode(errors="replace").splitlines()))
-    return tuple((path, content) for path, content in files if not _ignored(path, rules))
+    found = tuple((path, content) for path, content in files if not _ignored(path, rules))
+    if "Chart.yaml" not in dict(found):
+        mend = "take that rule out; to Helm, unlike git, a rule with ! leaves out all that it does not name"
+        raise ConfigError(f"{IGNORE} leaves out Chart.yaml itself", mend=mend)
+    return found
 
 
 def with_app_version(files: Files, version: str) -> Files:

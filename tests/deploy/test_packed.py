@@ -105,6 +105,12 @@ def test_what_helmignore_names_is_left_out_as_helm_does_it(rules: str, left: lis
     assert [name for name, _ in kept if name != packed.IGNORE] == left
 
 
+def test_a_rule_that_leaves_out_the_chart_itself_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"leaves out Chart\.yaml itself") as caught:
+        packed.kept((*FILES, (packed.IGNORE, b"!values.yaml\n")))
+    assert "unlike git" in caught.value.mend
+
+
 def test_a_rule_that_helm_refuses_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"helm takes no \*\*"):
         packed.kept((*FILES, (packed.IGNORE, b"a/**/b\n")))

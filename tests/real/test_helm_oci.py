@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from pipeline.artifacts import Images, Source
-from pipeline.deploy import oci, publish
+from pipeline.deploy import oci, packed, publish
+from pipeline.deploy.chart import read
 from pipeline.deploy.helm import find, make
 from pipeline.deploy.spec import Helm, SecretSpec
 from pipeline.errors import AuthError, ConfigError, IntegrityError
@@ -134,6 +135,37 @@ def test_plain_helm_pulls_what_was_published_and_what_plain_helm_pushed_is_found
     assert (found.version, found.state) == ("0.2.0", "found")
     assert found.digest != publish.package(spec, site).made.digest
     assert oci.pulled(dataclasses.replace(spec, version="^0.1 || ^0.2", source=""), site).version == "0.2.0"
+
+
+RULES = (
+    "", "*.md", "/*.md", "docs/", "docs/*.md", "docs", "/docs/deep", "deep", "deep/", "?.txt", "[ab].txt", "templates/*.txt", "!*",
+    "#x.txt\n\n  b.txt  ", ".*", "values.*", "Chart.lock", "docs/deep/", "*/a.txt", "!*.yaml\n", "!docs",
+)  # fmt: skip
+NAMES = (
+    "a.txt", "b.txt", "cc.txt", "x.md", "docs/y.md", "docs/a.txt", "docs/deep/z.md", "templates/t.yaml",
+    "templates/n.txt", "templates/.s", ".hid",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_what_is_left_out_is_what_helm_leaves_out(lab: Site, tmp_path: Path, rules: str) -> None:
+    folder = tmp_path / "web"
+    for name in NAMES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("# x\n")
+    (folder / "Chart.yaml").write_text("apiVersion: v2\nname: web\nversion: 1.0.0\n")
+    (folder / "values.yaml").write_text("a: 1\n")
+    (folder / ".helmignore").write_text(rules)
+    argv = [lab.tool("helm"), "package", str(folder), "--destination", str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    files = read(tmp_path, "web").files
+    if done.returncode:
+        assert "Chart.yaml file is missing" in done.stderr
+        with pytest.raises(ConfigError, match=r"leaves out Chart\.yaml itself"):
+            packed.kept(files)
+        return
+    _, theirs = packed.unpack((tmp_path / "web-1.0.0.tgz").read_bytes(), "helm's")
+    assert [name for name, _ in packed.kept(files)] == [name for name, _ in theirs]
 
 
 def test_a_new_version_of_the_chart_alone_is_a_new_revision_and_the_same_version_never_another(
