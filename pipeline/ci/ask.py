@@ -23,7 +23,7 @@ COMMAND = re.compile(r"##\[(\w+)\]")  # what a runner reads as a command, if thi
 class Asker:
     """Asks with `program` on `host`, in folder `root`; `say` hears of each failure that another try follows, with the seconds to wait.
 
-    `mask` takes secrets out of what gh wrote.
+    `mask` takes secrets out of what gh wrote. `policy` is for a run that is followed; everything else is tried as other things are.
     """
 
     host: Host
@@ -37,11 +37,11 @@ class Asker:
 
     def runs(self, workflow: str) -> tuple[gh.Run, ...]:
         """The newest runs of a workflow. Raises AuthError, ConfigError, and Transient or RateLimited once patience is over."""
-        return gh.read_runs(self._patient(gh.runs(workflow, self.repository)))
+        return gh.read_runs(self._patient(gh.runs(workflow, self.repository), Policy()))
 
-    def run(self, number: str) -> gh.Run:
+    def run(self, number: str, policy: Policy | None = None) -> gh.Run:
         """One run with its jobs and steps. Raises as `runs` does."""
-        return gh.read_run(self._patient(gh.view(number, self.repository)))
+        return gh.read_run(self._patient(gh.view(number, self.repository), policy or self.policy))
 
     def failure(self, number: str) -> list[tuple[str, str, str]]:
         """(job, step, line) of the log of what failed; nothing where there is no log: that is not worth an error of its own."""
@@ -52,11 +52,11 @@ class Asker:
             return []
         return [(job, step, self.mask(COMMAND.sub(r"\1: ", COLOUR.sub("", line)))) for job, step, line in gh.read_log(text)]
 
-    def _patient(self, words: tuple[str, ...], policy: Policy | None = None) -> str:
+    def _patient(self, words: tuple[str, ...], policy: Policy) -> str:
         def notice(error: PipelineError, attempt: int, wait: float) -> None:
             self.say(f"{error.what} ({error.cause.splitlines()[0] if error.cause else error.kind}); try {attempt + 1} in {wait:.0f} s")
 
-        return retrying(policy or self.policy, self.clock, lambda _attempt: self._once(words), notice)
+        return retrying(policy, self.clock, lambda _attempt: self._once(words), notice)
 
     def _once(self, words: tuple[str, ...]) -> str:
         done = self.host.run(Cmd((self.program, *words), env=gh.ENV, cwd=self.root, timeout=SECONDS))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pipeline.ci.ask import Asker
 from pipeline.ci.progress import news
-from pipeline.errors import BuildError, ConfigError, Locked, PipelineError
+from pipeline.errors import HOSTILE, BuildError, ConfigError, Locked, PipelineError
 from pipeline.tools import gh
 
 APPEARS = 120.0  # seconds that GitHub is given to start a run for a commit
@@ -21,6 +21,10 @@ def find(asker: Asker, workflow: str, commit: str, *, patience: float = APPEARS)
     while True:
         known = asker.runs(workflow)
         if mine := [run for run in known if run.commit == commit]:
+            for other in mine[1:]:
+                asker.say(
+                    f"there is run {other.id} for the same commit, too, on {HOSTILE.sub('?', other.branch)}: --run {other.id} follows that"
+                )
             return mine[0]
         if asker.clock.monotonic() >= until:
             newest = f"the newest is {known[0].id}, of {known[0].commit[:7]} on {known[0].branch}" if known else "it has never run"

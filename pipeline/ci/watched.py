@@ -43,7 +43,7 @@ def watched(config: Path, blueprint: str, env: str, number: str, commit: str, sa
         asker = Asker(
             LocalHost(clock=site.clock), site.clock, str(site.root), site.tool("gh"), flow.ci.repository, say=say, mask=site.secrets.mask
         )
-        run = asker.run(number) if number else find(asker, flow.ci.workflow, _commit(git, commit))
+        run = asker.run(number, Policy()) if number else find(asker, flow.ci.workflow, _commit(git, commit))
         ended = follow(asker, str(run.id), say)
         time = _time(git, ended.commit)
         packages = retrying(Policy(), site.clock, lambda _attempt: look(flow, ended, site, time), lambda error, _n, _wait: say(error.what))

@@ -63,7 +63,11 @@ def test_a_run_is_waited_for_until_it_appears(world: World) -> None:
     world.program.answers(recorded("empty"), recorded("empty"), recorded("list"))
     assert find(world.asker, FLOW, COMMIT).id == 43
     assert len(world.clock.slept) == 2
-    assert world.lines == [f"no run of {FLOW} for aaaaaaa yet, waiting up to 120 s"]
+    assert world.lines[0] == f"no run of {FLOW} for aaaaaaa yet, waiting up to 120 s"
+    assert world.lines[1:] == [
+        "there is run 42 for the same commit, too, on main: --run 42 follows that",
+        "there is run 41 for the same commit, too, on main: --run 41 follows that",
+    ]
 
 
 def test_a_commit_without_a_run_is_told_with_the_newest_there_is(world: World) -> None:
@@ -138,6 +142,14 @@ def test_a_cut_that_lasts_ends_with_how_to_go_on(world: World) -> None:
         world.follow()
     assert told.value.attempts == 3
     assert "inv ci.watch again" in told.value.mend
+
+
+def test_before_there_is_a_run_patience_is_short(world: World) -> None:
+    world.program.answers(recorded("refused"))
+    with pytest.raises(Transient) as told:
+        find(world.asker, FLOW, COMMIT)
+    assert told.value.attempts == 5
+    assert world.clock.passed < 120
 
 
 def test_a_rate_limit_is_waited_out_until_github_said(world: World) -> None:

@@ -129,7 +129,7 @@ def test_a_deploy_comes_after_the_publish_and_is_never_cut_off() -> None:
     assert job["concurrency"]["cancel-in-progress"] == "false"
     last = job["steps"][-1]
     assert last["run"] == ".ci/inv deploy verify --blueprint tokenplace --env staging\n"
-    assert last["env"] == {"KUBECONFIG_STAGING": "${{ secrets.KUBECONFIG_STAGING }}"}
+    assert last["env"] == {name: f"${{{{ secrets.{name} }}}}" for name in ("GITHUB_TOKEN", "KUBECONFIG_STAGING")}
 
 
 def test_without_a_token_of_its_own_the_runs_token_is_used() -> None:

@@ -21,7 +21,7 @@ import yaml
 from pipeline.ci.workflows import opened
 from pipeline.errors import AuthError, BuildError, VerifyError
 from pipeline.generate.github import render
-from pipeline.generate.spec import Workflow
+from pipeline.generate.spec import CiDeploy, Workflow
 from pipeline.lab import packages, programs
 from pipeline.stage import Site
 from pipeline.tools.registry import client_of
@@ -103,6 +103,20 @@ def test_a_ref_that_is_not_named_publishes_nothing(runner: Runner) -> None:
     done = runner.run(runner.flow(), ref="refs/heads/feature")
     assert done.returncode == 0
     assert runner.tags("one") == {}
+
+
+def test_a_deploy_comes_after_the_publish_with_its_secrets(runner: Runner) -> None:
+    program = runner.root / ".ci/inv"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$@" > "$LAB_SEEN"\ntest "$SEAL" = a-seal-for-the-build && test -n "$GITHUB_TOKEN"\n')
+    program.chmod(0o755)
+    for words in (["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "two"]):
+        runner.git(*words)
+    flow = runner.flow()
+    spec = CiDeploy("staging", secrets=("SEAL",))
+    done = runner.run(dataclasses.replace(flow, ci=dataclasses.replace(flow.ci, deploy=spec)), LAB_SEEN=str(runner.home / "seen"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (runner.home / "seen").read_text() == "deploy verify --blueprint app --env staging\n"
 
 
 def test_a_wrong_token_ends_the_job_at_the_login(runner: Runner) -> None:

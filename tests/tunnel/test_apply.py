@@ -110,7 +110,7 @@ def test_a_limit_is_waited_for_as_long_as_was_asked(service: Cloudflare) -> None
 
 
 @pytest.mark.parametrize(("status", "stored"), [(0, True), (500, True), (0, False), (502, False)])
-def test_f02_a_write_whose_outcome_is_unknown_is_looked_for_and_not_repeated(service: Cloudflare, status: int, stored: bool) -> None:
+def test_a_write_whose_outcome_is_unknown_is_looked_for_and_not_repeated(service: Cloudflare, status: int, stored: bool) -> None:
     service.faults = [("POST", status, {}, stored)]
     make(service)
     assert len(service.records) == 1

@@ -49,7 +49,7 @@ class Runner:
     def git(self, *words: str) -> str:
         return run(["git", "-C", str(self.root), *words], self.root).stdout.strip()
 
-    def run(self, flow: Workflow, ref: str = "refs/heads/main", password: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, flow: Workflow, ref: str = "refs/heads/main", password: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         file = self.root / path(flow)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(render(flow))
@@ -91,6 +91,7 @@ class Runner:
             "DOCKER_CONFIG": str(self.home / "docker"),
             "DOCKER_HOST": self.site.dockers["railiance01"].address,
             "BUILDX_BUILDER": "tools",
+            **env,
         }
         for key, value in given.items():
             argv += ["--env", f"{key}={value}"]
