@@ -182,7 +182,7 @@ def _content(manifest: bytes, text: str) -> str:
         value: dict[str, Any] = json.loads(manifest)
         config, layers = value["config"]["mediaType"], [layer for layer in value["layers"] if layer["mediaType"] == packed.CONTENT]
         digest = references.digest(str(layers[0]["digest"])) if len(layers) == 1 and config == packed.CONFIG else ""
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"what lies at {text} is not a chart", cause=f"{type(error).__name__}: {error}") from error
     if not digest:
         raise IntegrityError(f"what lies at {text} is not a chart", cause=f"its configuration is {config}", mend="correct `chart`")

@@ -59,8 +59,7 @@ def manifest_of(name: str, files: Files) -> Made:
     """The same bytes for the same files. Raises ConfigError where Chart.yaml is none."""
     archive = pack(name, files)
     about = chart.description(files, "Chart.yaml")
-    about |= {field: str(about[field]) for field in ("version", "appVersion") if field in about}  # 1.0 is text to Helm
-    config = json.dumps(about, sort_keys=True, separators=(",", ":"), default=str).encode()
+    config = json.dumps(_typed(about), sort_keys=True, separators=(",", ":")).encode()
     notes = {"title": about["name"], "version": about["version"], "description": about.get("description")}
     value = {
         "schemaVersion": 2,
@@ -70,6 +69,18 @@ def manifest_of(name: str, files: Files) -> Made:
         "annotations": {f"org.opencontainers.image.{key}": str(note) for key, note in notes.items() if note},
     }
     return Made(archive, config, json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _typed(value: Any, field: str = "") -> Any:
+    """The description as Helm types it: text in every field but these, so that `kubeVersion: 1.25` is no number in JSON, where Helm would
+    refuse it. Source: Metadata and Dependency in helm.sh/helm/v4/pkg/chart/v2, the same since 3.0."""
+    if isinstance(value, dict):
+        return {str(key): _typed(item, str(key)) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_typed(item, field) for item in value]
+    if isinstance(value, bool):
+        return value if field in ("deprecated", "enabled") else str(value).lower()
+    return str(value)
 
 
 def unpack(body: bytes, where: str) -> tuple[str, Files]:

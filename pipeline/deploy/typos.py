@@ -27,7 +27,7 @@ def check(chart: Chart, values: Mapping[str, Any], layers: Layers) -> None:
         return
     try:
         schema = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{SCHEMA} of chart {chart.name} is not JSON", cause=str(error), mend="correct it") from error
     for path, known in unknown(schema, values):
         what = f"{layers.origin(path)} is not known to chart {chart.name}{keys_like(path[-1], known)}"
@@ -66,7 +66,7 @@ def _unknown(schema: Any, values: Any, root: Any, path: Path_) -> Iterator[tuple
     schema = _resolved(schema, root)
     if not isinstance(schema, Mapping) or len(path) > DEEPEST:
         return
-    known = schema.get("properties") or {}
+    known = found if isinstance(found := schema.get("properties"), Mapping) else {}
     if isinstance(values, Mapping):
         if schema.get("additionalProperties") is False and not any(word in schema for word in OPEN):
             yield from (((*path, key), list(known)) for key in values if key not in known)

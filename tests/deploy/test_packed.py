@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import tarfile
 from typing import Any
 
@@ -38,6 +39,29 @@ def test_the_same_content_gives_the_same_bytes_in_whatever_order_it_is_found() -
     with tarfile.open(fileobj=io.BytesIO(body)) as tar:
         assert {(entry.mtime, entry.uid, entry.mode, entry.uname) for entry in tar} == {(0, 0, 0o644, "")}
     assert body != packed.pack("web", (*FILES[:2], ("values.yaml", b"a: 1\n")))
+
+
+def test_every_field_is_typed_as_helm_types_it() -> None:
+    text = b"""name: web
+version: 1.0.0
+appVersion: 1.25
+kubeVersion: 1.25
+deprecated: yes
+icon: null
+keywords: [1, no]
+annotations: {a: 1, b: true, c: 2026-01-01}
+dependencies: [{name: db, version: 1, enabled: false}]
+"""
+    assert json.loads(packed.manifest_of("web", (("Chart.yaml", text),)).config) == {
+        "name": "web", "version": "1.0.0", "appVersion": "1.25", "kubeVersion": "1.25", "deprecated": True, "keywords": ["1", "false"],
+        "annotations": {"a": "1", "b": "true", "c": "2026-01-01"}, "dependencies": [{"name": "db", "version": "1", "enabled": False}],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b"a: " + b"{a: " * 30 + b"}" * 30, b"name: web\nversion: 1.0.0\nx: 2026-99-99\n"])
+def test_y01_a_description_that_is_none_ends_in_an_error(text: bytes) -> None:
+    with pytest.raises(ConfigError, match=r"Chart\.yaml"):
+        packed.manifest_of("web", (("Chart.yaml", text),))
 
 
 def test_what_helm_itself_packs_is_read(tmp_path: Any) -> None:

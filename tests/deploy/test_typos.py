@@ -64,8 +64,11 @@ def test_a_chart_without_a_schema_takes_what_it_is_given() -> None:
     layered = layers.read(Path("/"), (), {"x": 1})
     typos.check(Chart(Path("/c"), "web", "1.0.0", (), "d"), {"x": 1}, layered)
     typos.check(chart(True), {"x": 1}, layered)
+    typos.check(chart({"properties": ["x"], "items": 3}), {"x": 1}, layered)
     with pytest.raises(ConfigError, match="is not JSON"):
         typos.check(chart(b"{"), {"x": 1}, layered)
+    with pytest.raises(ConfigError, match="is not JSON"):
+        typos.check(chart(b"[" * 100_000), {"x": 1}, layered)
 
 
 @pytest.mark.parametrize("folder", ["chart", "pipeline/lab/samples/tokenplace/chart"])

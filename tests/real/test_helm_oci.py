@@ -109,6 +109,8 @@ def test_d07_published_pulled_once_deployed_and_found_by_one_head(registry: str,
 
 def test_plain_helm_pulls_what_was_published_and_what_plain_helm_pushed_is_found(lab_world: World, tmp_path: Path) -> None:
     site, spec = lab_world.site, of(lab_world, "hub")
+    with (site.root / "chart/Chart.yaml").open("a") as file:
+        file.write("annotations: {number: 1, date: 2026-01-01}\n")  # text to helm, though YAML has other ideas
     done = publish.push(spec, site, SOURCE)
     registry = site.registry("hub")
     login = base64.b64encode(f"{registry.username}:{site.secrets.get(registry.password).reveal()}".encode()).decode()
