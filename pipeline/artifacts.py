@@ -19,6 +19,12 @@ class Artifact:
     def id(self) -> str:
         raise TypeError(f"{type(self).__name__} has no identity")
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called by at the moment: no part of what it is, but the next stage may write it down, and looks again where it is
+        another."""
+        return ()
+
 
 @dataclass(frozen=True)
 class Source(Artifact):
@@ -124,6 +130,10 @@ class Images(Artifact):
     @property
     def id(self) -> str:
         return f"{self.source.id}/" + ",".join(image.digest for image in self.images)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(image.tag for image in self.images)
 
 
 @dataclass(frozen=True)

@@ -204,6 +204,40 @@ def test_changed_options_of_a_stage_are_another_outcome(bench: Bench) -> None:
     assert stage.key("parent") == type(stage)(stage.verb, stage.driver, Options()).key("parent")
 
 
+class Tagging(World):
+    """A registry where an image gets another tag later, and a deploy that writes the tag down."""
+
+    tag = "sha-1"
+
+    def has(self, verb: str, given: Any) -> Any:
+        found = super().has(verb, given)
+        if verb == "push" and isinstance(found, Images):
+            named = dataclasses.replace(found, images=(dataclasses.replace(found.images[0], tag=self.tag),))
+            return named if self.get("tag") == self.tag else None
+        return found if verb != "deploy" or self.get("written") == given.images[0].tag else None
+
+    def make(self, verb: str, given: Any) -> Any:
+        if verb == "push":
+            self.put("tag", self.tag)
+        if verb == "deploy":
+            self.put("written", given.images[0].tag)
+        return super().make(verb, given)
+
+
+def test_an_image_that_is_called_something_else_now_is_deployed_under_that(bench: Bench) -> None:
+    """A commit that becomes a release later: the same content, so the same id, but the deploy behind it is given another tag."""
+    bench.world = world = Tagging(bench.folder / "tagging")
+    bench.plan = world.plan()
+    bench.run()
+    world.tag = "v1.2.3"
+    bench.run()
+    assert world.makes == ["push", "deploy", "verify"]
+    assert world.get("written") == "v1.2.3"
+    bench.run()
+    assert world.makes == ["verify"]
+    assert world.calls.count("deploy.find") == 1, "what is known is the new name"
+
+
 def test_verify_is_always_fresh(bench: Bench) -> None:
     for _ in range(3):
         bench.run()

@@ -34,7 +34,7 @@ class Walk:
             self.keys.append(stage.key(self.keys[-1]))
         self.known: dict[int, Artifact | None] = {-1: self.source}
         self.done: dict[int, Artifact] = {-1: self.source}
-        self.looks: dict[tuple[int, str], Future[Finding]] = {}
+        self.looks: dict[tuple[int, str, tuple[str, ...]], Future[Finding]] = {}
         self.records: dict[int, Record] = {}
         self.made: list[int] = []
         self.told: PipelineError | None = None
@@ -87,7 +87,7 @@ class Walk:
     def ask(self, number: int, given: Artifact) -> None:
         """Start a look on its own thread: one that nobody waits for any more does not hold up the end of the process."""
         self.site.tell(What.LOOK, self.plan[number].verb, "looks")
-        answer = self.looks[number, given.id] = Future()
+        answer = self.looks[number, given.id, given.names] = Future()
 
         def find() -> None:
             try:
@@ -129,7 +129,7 @@ class Walk:
         expected = None if driver.fresh else self.expected_input(number)
         if expected is not None:
             finding = self.look(number, expected)
-            if finding.artifact and (driver.stands_alone or self.ensure(number - 1).id == expected.id):
+            if finding.artifact and (driver.stands_alone or same(self.ensure(number - 1), expected)):
                 return self.found(number, finding.artifact, finding.why)
         given = self.ensure(number - 1)
         finding = Finding(None, ALWAYS) if driver.fresh else self.look(number, given)
@@ -140,12 +140,12 @@ class Walk:
     def look(self, number: int, given: Artifact) -> Finding:
         """What the stage finds, asked once. Where it cannot be asked, that is recorded as the failure of the stage."""
         started = self.site.clock.now()
-        answer = self.looks.get((number, given.id))
+        answer = self.looks.get((number, given.id, given.names))
         try:
             if answer is not None:
                 return answer.result()
             self.site.tell(What.LOOK, self.plan[number].verb, "looks")
-            answer = self.looks[number, given.id] = Future()
+            answer = self.looks[number, given.id, given.names] = Future()
             answer.set_result(self.find(number, given))
             return answer.result()
         except PipelineError as error:
@@ -167,7 +167,7 @@ class Walk:
         detail = {"why": self.site.secrets.mask(why)}
         now = self.site.clock.now()
         known = self.expected_input(number + 1)
-        if known is not None and known.id == artifact.id and not self.site.records.interrupted(verb):
+        if known is not None and same(known, artifact) and not self.site.records.interrupted(verb):
             self.records[number] = Record(self.id, verb, key, parent, FOUND, artifact, detail, "", now, now)
         else:
             self.records[number] = self.site.records.outcome(self.id, verb, key, parent, FOUND, artifact, now, detail)
@@ -214,6 +214,11 @@ class Walk:
             self.site.tell(What.RETRY, verb, text, attempt=attempt, wait=wait, error=error.what)
 
         return hear
+
+
+def same(one: Artifact, other: Artifact) -> bool:
+    """Whether the next stage gets the same from both."""
+    return (one.id, one.names) == (other.id, other.names)
 
 
 def facts(error: PipelineError) -> dict[str, Any]:

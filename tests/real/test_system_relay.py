@@ -140,3 +140,15 @@ def test_what_terraform_gave_is_not_made_again(relay: System, cloud: Cloud) -> N
     assert out.returncode == 0, out.stderr
     assert "nothing to do" in out.stdout
     assert cloud.calls.count("create spot_cloudspace") == 1
+
+
+def test_a_commit_that_becomes_a_release_later_keeps_its_image_and_gets_the_version(relay: System) -> None:
+    with relay.registry() as registry:
+        repository = f"{relay.name}/relay"
+        before = registry.head(repository, "main")
+        relay.git("tag", "v1.3.0")
+        out = relay.inv("release")
+        assert out.returncode == 0, out.stderr
+        assert registry.head(repository, "v1.3.0") == registry.head(repository, "latest") == before
+    health = next(check for name, check in checks(relay).items() if "/health" in name)
+    assert '"v1.3.0"' in health["evidence"]
