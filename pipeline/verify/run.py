@@ -97,7 +97,7 @@ def questions(check: Run, world: World, opened: ExitStack, deadline: float) -> l
     daemon = site.docker(check.docker)
     engine = Engine(check.docker, daemon.address)
     opened.callback(engine.close)
-    for left in _left_behind(engine.labelled(f"{APP}={site.app}"), site):
+    for left in left_behind(engine.labelled(f"{APP}={site.app}"), site):
         engine.remove(left)
     site.tell(What.WAIT, "verify", f"{check.name}: pulling {image.reference}")
     engine.pull(image.reference, _login(image, site))
@@ -177,7 +177,7 @@ def _login(image: Image, site: Site) -> tuple[str, str] | None:
     return None
 
 
-def _left_behind(containers: Mapping[str, Mapping[str, str]], site: Site) -> Iterator[str]:
+def left_behind(containers: Mapping[str, Mapping[str, str]], site: Site) -> Iterator[str]:
     """Those whose run is over: of this machine, where its process is; of another, where its time is."""
     for container, labels in containers.items():
         machine, _, process = labels.get(OWNER, "").partition("/")
