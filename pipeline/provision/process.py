@@ -83,6 +83,19 @@ def marked(run: str) -> list[int]:
     return sorted(found, key=lambda pid: not leads(pid))
 
 
+def others(run: str, program: str) -> list[int]:
+    """Processes on this machine that may be somebody's Terraform or OpenTofu, those of that run left out."""
+    names = {"terraform", "tofu", Path(program).name[:15]}  # the kernel keeps 15 letters
+    ours = set(marked(run))
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            (folder / "exe").readlink()  # one that is dead, and only not yet buried, has none
+            if (folder / "comm").read_text().strip() in names and int(folder.name) not in ours:
+                found.append(int(folder.name))
+    return found
+
+
 def leads(pid: int) -> bool:
     """Whether it is the tool itself, and not a provider that it started."""
     with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.errors import ConfigError, IntegrityError, Locked, PipelineError
 from pipeline.events import What
 from pipeline.provision import begun
-from pipeline.provision.process import Said, ask, follow
+from pipeline.provision.process import Said, ask, follow, others
 from pipeline.provision.root import STAGE, Root, environment, write
 from pipeline.records import actor
 from pipeline.retry import Policy, retrying
@@ -104,10 +104,14 @@ def ready(root: Root, env: Mapping[str, str]) -> None:
     if mark.exists() and mark.read_text() == root.fingerprint():
         return
     root.site.tell(What.WAIT, STAGE, "initializes: providers and backend")
-    locked = (root.folder / ".terraform.lock.hcl").exists()
+    lock = root.folder / ".terraform.lock.hcl"
+    locked = lock.exists()
     said = ask(root, terraform.init(root.program, root.backend, locked=locked), env, PATIENCE)
     if said.code:
         raise _failed(root, said)
+    if not locked and lock.exists():
+        text = f"{lock.relative_to(root.site.root)} was written: commit it, and everybody gets the same providers"
+        root.site.tell(What.WARN, STAGE, text)
     _check_backend(root)
     write(mark, root.fingerprint())
 
@@ -166,7 +170,7 @@ def _planned(root: Root, env: Mapping[str, str], out: Path, destroy: bool, polic
 def _lift(root: Root, env: Mapping[str, str], lock: Lock, before: begun.Begun | None) -> bool:
     """Take away the lock of a run of ours that is dead for sure; nobody else's, ever."""
     for note in filter(None, (begun.read(root, "apply"), before)):
-        if note.holds(lock) and note.machine == begun.machine() and not note.alive:
+        if note.holds(lock) and note.machine == begun.machine() and not note.alive and not others(note.run, root.program):
             root.site.tell(
                 What.WARN, STAGE, f"the state's lock {lock.id} is that of our own {note.doing} of {note.since}, which died: lifted"
             )

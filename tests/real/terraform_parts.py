@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import stat
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -103,13 +102,16 @@ class Cloud:
 
 
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """The copy, the cloud and the environment in which both are found. Builds OpenTofu and the provider where that was never done."""
-    tofu, provider = programs.ensure("tofu") / "tofu", programs.ensure(SPOT) / "spot"
-    os_arch = f"linux_{MACHINES[platform.machine()]}"
-    binary = tmp_path / "mirror" / "registry.opentofu.org" / "rackerlabs" / "spot" / "0.1.4" / os_arch / "terraform-provider-spot_v0.1.4"
-    binary.parent.mkdir(parents=True)
-    shutil.copy2(provider, binary)
-    binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
+    """The copy, the cloud and the environment in which both are found. Builds OpenTofu and the provider where that was never done.
+
+    PIPELINE_TEST_TERRAFORM names another tool to try the same with.
+    """
+    tofu = os.environ.get("PIPELINE_TEST_TERRAFORM") or programs.ensure("tofu") / "tofu"
+    provider = programs.ensure(SPOT) / "spot"
+    for registry in ("registry.opentofu.org", "registry.terraform.io"):
+        folder = tmp_path / "mirror" / registry / "rackerlabs" / "spot" / "0.1.4" / f"linux_{MACHINES[platform.machine()]}"
+        folder.mkdir(parents=True)
+        (folder / "terraform-provider-spot_v0.1.4").symlink_to(provider)
     settings = tmp_path / "tofu.rc"
     settings.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{tmp_path / "mirror"}"\n  }}\n}}\n')
     folder, root = tmp_path / "cloud", tmp_path / "copy"
