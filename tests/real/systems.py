@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from pipeline.plan import Blueprint, load
@@ -111,6 +112,8 @@ def system(blueprint: str, root: Path, needs: tuple[str, ...], own: Callable[[di
     (root / ".pipeline/lab").mkdir(parents=True)
     (root / ".pipeline/lab/site.yml").symlink_to(site_file)
     made = System(name, blueprint, root, yaml.safe_load(site_file.read_text()))
+    if "ghcr" not in made.site["registries"] or not {"buildx", "kubecfg"} <= made.site["tools"].keys():
+        pytest.fail("these tests need more parts of the lab: inv lab.up --with docker,hub,kubecfg", pytrace=False)
 
     made.overlay("lab", lambda data: own(data, name))
     made.git("init", "--quiet", "--initial-branch=main")

@@ -56,7 +56,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory, lab_site_file: Path, cloud: 
 
     def move(site: dict[str, Any]) -> None:
         site["clusters"]["spot"] = {**site["clusters"]["railiance01"], "kubeconfig": "output:kubeconfig", "context": ""}
-        site["tools"] |= {"terraform": str(programs.ensure("tofu") / "tofu"), "kubecfg": str(programs.ensure("kubecfg") / "kubecfg")}
+        site["tools"]["terraform"] = str(programs.ensure("tofu") / "tofu")
 
     with system("relay", tmp_path_factory.mktemp("relay"), (SAMPLE, TERRAFORM), own) as made:
         try:
