@@ -153,8 +153,8 @@ def differing(one: Files, other: Files, *, app_version: bool = True) -> list[str
 
 def _facts(files: Files, app_version: bool) -> dict[str, Any]:
     found: dict[str, Any] = dict(files)
-    about = chart.description(files, "Chart.yaml")
-    found["Chart.yaml"] = {key: value for key, value in about.items() if app_version or key != "appVersion"}
+    about = _typed(chart.description(files, "Chart.yaml"))
+    found["Chart.yaml"] = {key: value for key, value in about.items() if value and (app_version or key != "appVersion")}
     return found
 
 

@@ -150,7 +150,7 @@ def test_the_app_version_is_put_in_and_does_not_make_another_chart() -> None:
 
 
 def test_a_chart_s_description_counts_by_what_it_says() -> None:
-    other = b"version: 1.0.0\nname: 'web'\n\nappVersion: 0.9\napiVersion: v2\n"
+    other = b"version: 1.0.0\nname: 'web'\n\nappVersion: '0.9'\napiVersion: v2\nicon: ''\ndeprecated: false\n"
     assert packed.differing(FILES, (("Chart.yaml", other), *FILES[1:])) == []
 
 
