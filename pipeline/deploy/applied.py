@@ -42,7 +42,7 @@ def make(spec: Manifests, images: Images, site: Site) -> Release:
         want = manifest_render.wanted(spec, images, files, site)
         revisions = work.revisions()
         newest = revisions[0] if revisions else None
-        now = work.deployments() if newest else []
+        now = work.running(images) if newest else []
         if newest and settle.adopted(newest, want, images, now):
             site.tell(What.LOG, STAGE, f"revision {newest.number} holds this already; its rollout is waited for")
             return settle.settle(work, images, want, newest.number)

@@ -40,7 +40,7 @@ def back(spec: Spec, to: str, despite_freeze: bool, site: Site) -> Iterator[Retu
         images = _proved(work, goal)
         repeated = newest.status == "deployed" and origin in (goal.number, _origin(work, goal.number))
         there = repeated and newest.rollout == history.GOOD and newest.noted
-        now = live_release(spec, newest, work.deployments())
+        now = live_release(spec, newest, history.workloads(work.kube, spec.namespace, spec.release))
         if there:
             yield Return(now, now, str(goal.number), _live(goal, newest), None)
         else:
@@ -83,10 +83,10 @@ def _go(work: Work, newest: Revision, goal: Revision, repeated: bool) -> Release
         _call(work, newest, goal)
     number = work.revisions()[0].number
     author.claim(work, number)
-    failure, view = work.follow(spec.deadline, "rollback: ")
+    failure, view = work.follow(number, spec.deadline, "rollback: ")
     if failure is None:
         work.note_good(number, goal.parts, view)
-        return live_release(spec, work.revisions()[0], work.deployments())
+        return live_release(spec, work.revisions()[0], history.workloads(work.kube, spec.namespace, spec.release))
     error = explained(work, view, failure.why)
     if newest.rollout == history.GOOD and not repeated:
         raise rollback.taken_back(work, number, error)

@@ -133,7 +133,7 @@ def _pull(pod: Object, container: Container, evidence: Evidence) -> Cause:
 
 
 def _of_deployment(deployment: Object) -> Iterator[Cause]:
-    called = f"Deployment {name(deployment)}"
+    called = f"{deployment.get('kind', 'Deployment')} {name(deployment)}"
     failure = condition(deployment, "ReplicaFailure")
     if failure.get("status") == "True":
         mend = "a quota, an admission policy or a missing service account: see the message"

@@ -23,7 +23,7 @@ def find(spec: Helm, images: Images, site: Site) -> Finding:
     with chart.asked(spec, site) as identity:
         revisions = history.read(kube, spec.namespace, spec.release)
         newest = revisions[0] if revisions else None
-        now = history.deployments(kube, spec.namespace, spec.release) if newest else []
+        now = history.running(kube, spec.namespace, spec.release, images) if newest else []
         made_of = identity()
     want = values.wanted(spec, images, made_of, site)
     why = differences(newest, now, want, images, spec.release)

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.artifacts import Images
 from pipeline.deploy.spec import HELM, Keeper
 from pipeline.tools.kube import Kube, path
-from pipeline.tools.kube_objects import labels, name, notes, selector
+from pipeline.tools.kube_objects import SETS, labels, name, notes, selector, template_images
 
 NOTE = "pipeline/release"  # an annotation of the newest revision's Secret; Helm drops it when the next one supersedes it
 GOOD, STARTED, BAD = "complete", "started", "failed"  # values of the label `rollout`
@@ -90,6 +91,27 @@ def mark(kube: Kube, target: str, rollout: str) -> None:
 def deployments(kube: Kube, namespace: str, release: str) -> list[dict[str, Any]]:
     """The release's Deployments as they are now."""
     return list(kube.list(path("apps/v1", "deployments", namespace), selector(release))["items"])
+
+
+def running(kube: Kube, namespace: str, release: str, images: Images) -> list[dict[str, Any]]:
+    """The release's Deployments; and its StatefulSets and DaemonSets where there are none, or these do not run all of `images`."""
+    found = deployments(kube, namespace, release)
+    live = {image for each in found for _, image in template_images(each)}
+    return found if found and {image.reference for image in images.images} <= live else [*found, *sets(kube, namespace, release)]
+
+
+def workloads(kube: Kube, namespace: str, release: str) -> list[dict[str, Any]]:
+    """All that runs pods of the release's."""
+    return [*deployments(kube, namespace, release), *sets(kube, namespace, release)]
+
+
+def sets(kube: Kube, namespace: str, release: str) -> list[dict[str, Any]]:
+    """The release's StatefulSets and DaemonSets as they are now, each with its kind, which a list leaves out."""
+    return [
+        {**item, "kind": kind}
+        for plural, kind in SETS.items()
+        for item in kube.list(path("apps/v1", plural, namespace), selector(release))["items"]
+    ]
 
 
 def where(namespace: str, release: str, number: int, keeper: Keeper = HELM) -> str:

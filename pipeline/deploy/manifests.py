@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.host import Cmd
 from pipeline.stage import Finding, Site
 from pipeline.tools.kube import connect, path
+from pipeline.tools.kube_objects import SETS
 from pipeline.tools.kubeconfig import access_of
 
 
@@ -22,11 +23,11 @@ def find(spec: Manifests, images: Images, site: Site) -> Finding:
     want = manifest_render.wanted(spec, images, manifest_files.read(site.root, spec), site)
     revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
     newest = revisions[0] if revisions else None
-    now = history.deployments(kube, spec.namespace, spec.release) if newest else []
+    now = history.running(kube, spec.namespace, spec.release, images) if newest else []
     # every object is compared below, and with it the images of those that are no Deployments
     why = differences(newest, now, want, dataclasses.replace(images, images=()), spec.release)
     if newest and newest.status == "deployed" and newest.inputs == want.inputs:
-        known = {path("apps/v1", "deployments", spec.namespace): now}
+        known = {path("apps/v1", "deployments", spec.namespace): [each for each in now if each.get("kind") not in SETS.values()]}
         seen = manifest_state.seen(kube, spec.release, newest.stamps, known)
         why = [*manifest_state.drift(seen, newest.stamps, spec.managers), *why]
     if newest and not why and any(each.get("spec", {}).get("replicas") == 0 for each in now):

@@ -53,28 +53,31 @@ class Named:
 def place(reference: str, site: Site) -> Place:
     """Where oci://REGISTRY/PATH is: REGISTRY is a name of the site, or a host. Nobody is asked.
 
-    A host that the site has under a name is asked as that name says, any other one by https and without an account. Raises ConfigError for
-    what is neither.
+    A host that the site has under a name is asked as that name says, any other one by https and with whatever login this machine has for
+    it. Raises ConfigError for what is neither.
     """
-    name, _, repository = reference.removeprefix(SCHEME).partition("/")
+    host, _, repository = reference.removeprefix(SCHEME).partition("/")
     references.repository(repository)
-    if name in site.registries:
-        return Place(client_of(site, name), repository)
-    known = next((each for each, spec in site.registries.items() if spec.address == name), "")
-    if known:
+    if known := _name(host, site):
         return Place(client_of(site, known), repository)
-    if "." not in name and ":" not in name and name != "localhost":
-        site.registry(name)  # raises, with the near one
-    stranger = dataclasses.replace(site, registries={name: Registry(references.address(name))})
-    return Place(client_of(stranger, name), repository)
+    if "." not in host and ":" not in host and host != "localhost":
+        site.registry(host)  # raises, with the near one
+    stranger = dataclasses.replace(site, registries={host: Registry(references.address(host))})
+    return Place(client_of(stranger, host), repository)
 
 
 def needs(reference: str, site: Site) -> None:
     """What `place` needs, its registry's password too. Nobody is asked. Raises ConfigError or AuthError."""
-    client = place(reference, site).client
-    for name in site.registries:
-        if client is client_of(site, name):
-            registry.needs(site, name)
+    place(reference, site)
+    if known := _name(reference.removeprefix(SCHEME).partition("/")[0], site):
+        registry.needs(site, known)
+
+
+def _name(host: str, site: Site) -> str:
+    """The site's name for a registry that is called by its name or its host, "" where it has none."""
+    if host in site.registries:
+        return host
+    return next((name for name, spec in site.registries.items() if spec.address == host), "")
 
 
 def named(spec: Helm, site: Site) -> Named:

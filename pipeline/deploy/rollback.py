@@ -92,10 +92,11 @@ def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
 
 def _serving(work: Work, good: Revision) -> None:
     """Wait until the old pods serve, and note that what is live now is the good one."""
-    failure, view = work.follow(LIMIT, "rollback: ")
+    number = work.revisions()[0].number
+    failure, view = work.follow(number, LIMIT, "rollback: ")
     if failure is not None:
         raise NotRolledBack(f"the old pods do not come up: {failure.why}")
-    work.note_good(work.revisions()[0].number, good.parts, view)
+    work.note_good(number, good.parts, view)
 
 
 def restore_secret(work: Work) -> None:

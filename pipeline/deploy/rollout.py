@@ -16,12 +16,14 @@ from pipeline.tools.crictl import classify
 from pipeline.tools.kube import Gone, Kube, Watch, path
 from pipeline.tools.kube_objects import (
     HASH,
+    SETS,
     condition,
     containers,
     doing,
     labels,
     name,
     newest_hash,
+    newest_of,
     pending,
     ready,
     restarts,
@@ -52,6 +54,12 @@ class View:
     pods: dict[str, Object] = field(default_factory=dict)
     sets: Sequence[Object] = ()
     since: dict[str, float] = field(default_factory=dict)
+    sets_of: dict[str, Object] = field(default_factory=dict)  # StatefulSets and DaemonSets, by plural/name
+    listed: set[str] = field(default_factory=set)  # the kinds that have been seen whole
+
+    @property
+    def workloads(self) -> list[Object]:
+        return [*(each for _, each in sorted(self.deployments.items())), *(each for _, each in sorted(self.sets_of.items()))]
 
     @property
     def hashes(self) -> set[str]:
@@ -59,46 +67,47 @@ class View:
 
     @property
     def new_pods(self) -> list[Object]:
-        """The pods of each Deployment's newest ReplicaSet."""
-        hashes = self.hashes
-        return [pod for _, pod in sorted(self.pods.items()) if labels(pod).get(HASH) in hashes and not terminating(pod)]
+        """The pods of each Deployment's newest ReplicaSet, and of the newest version of the sets."""
+        hashes, those = self.hashes, list(self.sets_of.values())
+        found = [pod for _, pod in sorted(self.pods.items()) if not terminating(pod)]
+        return [pod for pod in found if labels(pod).get(HASH) in hashes or any(newest_of(each, pod) for each in those)]
 
     def waiting_for(self) -> list[str]:
-        return [text for _, deployment in sorted(self.deployments.items()) if (text := pending(deployment))]
+        return [text for each in self.workloads if (text := pending(each))]
 
     def line(self) -> str:
         """The state in one line: "2 of 3 pods ready, web-abc: ContainerCreating"."""
         pods = self.new_pods
-        wanted = sum(int(deployment.get("spec", {}).get("replicas") or 0) for deployment in self.deployments.values())
+        wanted = sum(int(each.get("spec", {}).get("replicas") or 0) for each in self.workloads)
         busy = [f"{name(pod)}: {doing(pod)}" for pod in pods if not ready(pod)]
         return f"{sum(map(ready, pods))} of {max(wanted, len(pods))} pods ready" + "".join(f", {text}" for text in busy[:3])
 
 
 def follow(
     kube: Kube, namespace: str, release: str, clock: Clock, *, deadline: float, allowed: int, tell: Callable[[str], None],
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None, kinds: Sequence[str] = ("deployments",),
 ) -> tuple[Failure | None, View]:  # fmt: skip
-    """Wait until every Deployment of the release runs its newest pods only, all available; or say why it will not.
+    """Wait until every workload of the release, of these `kinds`, runs its newest pods only, all available; or say why it will not.
 
     `deadline` is in seconds, `allowed` the restarts of a container after which it counts as a crash loop. `tell` hears each change of
     the state in one line; `check` is called twice a second and may raise to end the wait. Raises Transient where the API goes away.
     """
     started, shown, view = clock.monotonic(), "", View()
-    with _watching(kube, namespace, release) as changes:
+    with _watching(kube, namespace, release, kinds) as changes:
         while True:
             for kind, value in _drained(changes):
                 _take(view, kind, value)
             if view.deployments and not (view.hashes and _complete(view)):
                 view.sets = kube.list(path("apps/v1", "replicasets", namespace), selector(release), metadata=True)["items"]
             waiting = view.waiting_for()
-            if view.deployments and not waiting:
+            if view.workloads and view.listed.issuperset(kinds) and not waiting:
                 return None, view
-            if view.deployments and (line := view.line()) != shown:
+            if view.workloads and (line := view.line()) != shown:
                 tell(shown := line)
             spent = clock.monotonic() - started
             if failure := judge(view, allowed, clock.monotonic()):
                 return failure, view
-            if not view.deployments and spent > GRACE["config"]:
+            if not view.workloads and spent > GRACE["config"]:
                 return Failure(f"no Deployment carries the label {selector(release)}: the chart has to set it"), view
             if spent > deadline:
                 return Failure(f"not done after {deadline:.0f} s: {'; '.join(waiting)}", tuple(view.new_pods)), view
@@ -141,14 +150,31 @@ def _complete(view: View) -> bool:
 def _take(view: View, kind: str, value: Any) -> None:
     if isinstance(value, PipelineError):
         raise value
-    group = view.deployments if kind.startswith("deployments") else view.pods
+    plural, _, what = kind.partition(" ")
+    if plural in SETS:
+        _take_set(view, plural, what, value)
+        return
+    group = view.deployments if plural == "deployments" else view.pods
     if kind.endswith("LIST"):
+        view.listed.add(plural)
         group.clear()
         group.update({name(item): item for item in value})
     elif kind.endswith("DELETED"):
         group.pop(name(value), None)
     elif not kind.endswith("BOOKMARK"):
         group[name(value)] = value
+
+
+def _take_set(view: View, plural: str, what: str, value: Any) -> None:
+    """The same for a StatefulSet or a DaemonSet, which are known by kind and name."""
+    if what == "LIST":
+        view.listed.add(plural)
+        view.sets_of = {key: each for key, each in view.sets_of.items() if not key.startswith(f"{plural}/")}
+        view.sets_of.update({f"{plural}/{name(item)}": {**item, "kind": SETS[plural]} for item in value})
+    elif what == "DELETED":
+        view.sets_of.pop(f"{plural}/{name(value)}", None)
+    elif what != "BOOKMARK":
+        view.sets_of[f"{plural}/{name(value)}"] = {**value, "kind": SETS[plural]}
 
 
 def _drained(changes: queue.Queue[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -197,10 +223,10 @@ class _Follower(threading.Thread):
 
 
 @contextlib.contextmanager
-def _watching(kube: Kube, namespace: str, release: str) -> Any:
+def _watching(kube: Kube, namespace: str, release: str, kinds: Sequence[str]) -> Any:
     changes: queue.Queue[tuple[str, Any]] = queue.Queue()
     followers = [
-        _Follower(kube, path("apps/v1", "deployments", namespace), selector(release), changes),
+        *(_Follower(kube, path("apps/v1", kind, namespace), selector(release), changes) for kind in kinds),
         _Follower(kube, path("v1", "pods", namespace), selector(release), changes),
     ]
     for follower in followers:

@@ -31,7 +31,7 @@ def undo(spec: Spec, release: Release, site: Site, why: str) -> None:
 
 def settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
     """Wait for the rollout of revision `number`, note that it was complete, or take it back."""
-    failure, view = work.follow(work.spec.deadline)
+    failure, view = work.follow(number, work.spec.deadline)
     if failure is None:
         work.note_good(number, want.parts, view)
         return release_of(work.spec, images, number, want.inputs)
@@ -41,7 +41,7 @@ def settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
 def explained(work: Work, view: View, why: str) -> NotRolledBack:
     """The evidence, kept and judged before anything is taken back."""
     spec, site, kube = work.spec, work.site, work.kube
-    evidence = capture.capture(kube, spec.namespace, spec.release, view.new_pods, list(view.deployments.values()))
+    evidence = capture.capture(kube, spec.namespace, spec.release, view.new_pods, view.workloads)
     found = cause(evidence)
     sentence = found.sentence if found.rank < 90 else f"{found.sentence}; {why}"
     log = capture.write(site.root, spec.release, found, evidence, site.clock, site.secrets.mask)

@@ -21,7 +21,7 @@ def live(spec: Spec, site: Site) -> Release | None:
     kube = connect(site, spec.cluster)
     revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
     newest = next((one for one in revisions if one.status == "deployed"), None)
-    return None if newest is None else live_release(spec, newest, history.deployments(kube, spec.namespace, spec.release))
+    return None if newest is None else live_release(spec, newest, history.workloads(kube, spec.namespace, spec.release))
 
 
 @contextlib.contextmanager

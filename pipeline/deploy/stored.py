@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.deploy.history import where
 from pipeline.deploy.spec import HELM, Keeper
 from pipeline.tools.kube import Kube
+from pipeline.tools.kube_objects import SETS
 
 IMAGE = re.compile(r"""^\s*-?\s*image:\s*["']?([^\s"']+@sha256:[0-9a-f]{64})""", re.MULTILINE)
 ROLLBACK = re.compile(r"Rollback to (\d+)")
@@ -39,6 +40,13 @@ def unpacked(secret: Mapping[str, Any]) -> Mapping[str, Any]:
 def images(release: Mapping[str, Any]) -> list[str]:
     """The images that the manifest names by digest."""
     return sorted(set(IMAGE.findall(str(release.get("manifest") or ""))))
+
+
+def kinds(release: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which kinds of workload the manifest makes, as the API's plurals; Deployments where it cannot be told."""
+    text = str(release.get("manifest") or "")
+    known = {"deployments": "Deployment", **SETS}
+    return tuple(plural for plural, kind in known.items() if re.search(rf"^kind:\s*{kind}\s*$", text, re.MULTILINE)) or ("deployments",)
 
 
 def repeats(release: Mapping[str, Any]) -> int:

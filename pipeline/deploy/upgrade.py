@@ -36,7 +36,7 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
         chart.check_size(made, want.values)
         revisions = rollback.repair(work)
         newest = revisions[0] if revisions else None
-        now = work.deployments() if newest else []
+        now = work.running(images) if newest else []
         if newest and settle.adopted(newest, want, images, now):
             site.tell(What.LOG, STAGE, f"revision {newest.number} holds this already; its rollout is waited for")
             return settle.settle(work, images, want, newest.number)

@@ -60,8 +60,9 @@ class Work:
     def revisions(self) -> list[Revision]:
         return history.read(self.kube, self.spec.namespace, self.spec.release, self.spec.keeper)
 
-    def deployments(self) -> list[dict[str, Any]]:
-        return history.deployments(self.kube, self.spec.namespace, self.spec.release)
+    def running(self, images: Images) -> list[dict[str, Any]]:
+        """The workloads that run now: see `pipeline.deploy.history.running`."""
+        return history.running(self.kube, self.spec.namespace, self.spec.release, images)
 
     def go_back(self, number: int) -> None:
         self.lease.assert_held()
@@ -79,8 +80,8 @@ class Work:
         """Revision `number` as its keeper stored it."""
         return stored.read(self.kube, self.spec.namespace, self.spec.release, number, self.spec.keeper)
 
-    def follow(self, deadline: float, before: str = "") -> tuple[Failure | None, View]:
-        """Follow the rollout; `before` stands before each line that is told."""
+    def follow(self, number: int, deadline: float, before: str = "") -> tuple[Failure | None, View]:
+        """Follow the rollout of revision `number`; `before` stands before each line that is told."""
         spec, site = self.spec, self.site
         return follow(
             self.kube,
@@ -91,6 +92,7 @@ class Work:
             allowed=spec.restarts,
             tell=lambda text: site.tell(What.WAIT, STAGE, before + text),
             check=self.lease.check,
+            kinds=stored.kinds(self.stored(number)),
         )
 
     def note_good(self, number: int, parts: Any, view: View) -> None:

@@ -10,6 +10,8 @@ Object = Mapping[str, Any]
 REVISION = "deployment.kubernetes.io/revision"
 HASH = "pod-template-hash"
 INSTANCE = "app.kubernetes.io/instance"
+SETS = {"statefulsets": "StatefulSet", "daemonsets": "DaemonSet"}  # what runs pods of its own, beside Deployments
+GENERATION = "deprecated.daemonset.template.generation"  # still how a DaemonSet's pods are told apart (k8s.io/api/apps/v1)
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,13 @@ def image_ids(pods: Iterable[Object]) -> dict[str, tuple[str, ...]]:
 
 
 def pending(deployment: Object) -> str:
-    """What a Deployment still waits for, "" once its newest pods are all available and no older ones are left.
+    """What a Deployment still waits for, "" once its newest pods are all available and no older ones are left; so of a StatefulSet or a
+    DaemonSet, where its `kind` says that it is one.
 
     The rule is that of `kubectl rollout status` (k8s.io/kubectl/pkg/polymorphichelpers/rollout_status.go).
     """
+    if deployment.get("kind") in SETS.values():
+        return _set_pending(deployment)
     spec, status = deployment.get("spec", {}), deployment.get("status", {})
     called, wanted = name(deployment), int(spec.get("replicas", 1) if spec.get("replicas") is not None else 1)
     if not taken_up(deployment):
@@ -140,6 +145,38 @@ def pending(deployment: Object) -> str:
     if available < updated:
         return f"{called}: {available} of {updated} new pods are available"
     return ""
+
+
+def _set_pending(value: Object) -> str:
+    spec, status, called = value.get("spec", {}), value.get("status", {}), name(value)
+    if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
+        return ""  # its pods are renewed by hand
+    if not taken_up(value):
+        return f"{called}: the new version has not been taken up yet"
+    if value.get("kind") == "DaemonSet":
+        wanted = int(status.get("desiredNumberScheduled") or 0)
+        updated, available = int(status.get("updatedNumberScheduled") or 0), int(status.get("numberAvailable") or 0)
+    else:
+        wanted = int(spec.get("replicas", 1) if spec.get("replicas") is not None else 1)
+        held = int(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0)
+        same = status.get("updateRevision") == status.get("currentRevision")
+        updated = wanted if same else int(status.get("updatedReplicas") or 0) + min(held, wanted)
+        available = int(status.get("readyReplicas") or 0)
+    if updated < wanted:
+        return f"{called}: {updated} of {wanted} new pods exist"
+    if available < wanted:
+        return f"{called}: {available} of {wanted} new pods are available"
+    return ""
+
+
+def newest_of(value: Object, pod: Object) -> bool:
+    """Whether a pod is of the newest version of a StatefulSet or DaemonSet that has been taken up."""
+    uid = value.get("metadata", {}).get("uid")
+    if not taken_up(value) or uid not in [owner.get("uid") for owner in pod.get("metadata", {}).get("ownerReferences") or []]:
+        return False
+    if value.get("kind") == "DaemonSet":
+        return labels(pod).get("pod-template-generation") == notes(value).get(GENERATION)
+    return bool(labels(pod).get("controller-revision-hash") == value.get("status", {}).get("updateRevision"))
 
 
 def taken_up(deployment: Object) -> bool:

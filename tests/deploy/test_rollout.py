@@ -14,7 +14,7 @@ from pipeline.deploy.rollout import GRACE, View, follow, judge
 from pipeline.errors import Locked, Transient
 from pipeline.testing.kube import FakeKube
 from pipeline.tools.kube import Kube, path
-from pipeline.tools.kube_objects import edits, image_ids, pending
+from pipeline.tools.kube_objects import edits, image_ids, newest_of, pending
 from pipeline.tools.kubeconfig import load
 
 LABELS = {"app.kubernetes.io/instance": "web"}
@@ -215,3 +215,70 @@ def test_d14_edits_name_field_and_hand_and_spare_autoscalers_and_restarts() -> N
     assert edits({"metadata": {"name": "web", "managedFields": managed}}) == [
         "spec.template.spec.containers[app].image by kubectl-edit at 2026-01-01T12:00:00Z"
     ]
+
+
+def stateful(updated: int = 1, ready: int = 1, revision: str = "web-2", observed: int = 1, **spec: Any) -> dict[str, Any]:
+    status = {"observedGeneration": observed, "currentRevision": "web-1", "updateRevision": revision, "updatedReplicas": updated,
+              "readyReplicas": ready}  # fmt: skip
+    metadata = {"name": "db", "uid": "s1", "labels": LABELS, "generation": 1}
+    return {"kind": "StatefulSet", "metadata": metadata, "spec": {"replicas": 2, **spec}, "status": status}
+
+
+def daemon(updated: int = 2, available: int = 2) -> dict[str, Any]:
+    status = {"observedGeneration": 1, "desiredNumberScheduled": 2, "updatedNumberScheduled": updated, "numberAvailable": available}
+    note = {"deprecated.daemonset.template.generation": "3"}
+    return {"kind": "DaemonSet", "metadata": {"name": "log", "uid": "d9", "generation": 1, "annotations": note}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (stateful(observed=0), "db: the new version has not been taken up"),
+        (stateful(updated=1), "db: 1 of 2 new pods exist"),
+        (stateful(updated=2, ready=1), "db: 1 of 2 new pods are available"),
+        (stateful(updated=2, ready=2), ""),
+        (stateful(updated=0, ready=2, revision="web-1"), ""),
+        (stateful(updated=1, ready=2, updateStrategy={"rollingUpdate": {"partition": 1}}), ""),
+        (stateful(updated=0, ready=0, updateStrategy={"type": "OnDelete"}), ""),
+        (daemon(updated=1), "log: 1 of 2 new pods exist"),
+        (daemon(available=0), "log: 0 of 2 new pods are available"),
+        (daemon(), ""),
+    ],
+)
+def test_sets_are_done_by_the_rules_of_their_own_kind(value: dict[str, Any], text: str) -> None:
+    said = pending(value)
+    assert text in said
+    assert bool(said) == bool(text)
+
+
+def test_a_sets_new_pods_are_those_of_its_newest_version() -> None:
+    def of(owner: str, **marks: str) -> dict[str, Any]:
+        return {"metadata": {"name": "p", "labels": {**LABELS, **marks}, "ownerReferences": [{"uid": owner}]}}
+
+    assert newest_of(stateful(), of("s1", **{"controller-revision-hash": "web-2"}))
+    assert not newest_of(stateful(), of("s1", **{"controller-revision-hash": "web-1"}))
+    assert not newest_of(stateful(), of("s2", **{"controller-revision-hash": "web-2"})), "another set's"
+    assert not newest_of(stateful(observed=0), of("s1", **{"controller-revision-hash": "web-2"})), "not taken up yet"
+    assert newest_of(daemon(), of("d9", **{"pod-template-generation": "3"}))
+    assert not newest_of(daemon(), of("d9", **{"pod-template-generation": "2"}))
+
+
+def test_every_kind_is_waited_for(fake: FakeKube, kube: Kube) -> None:
+    """A Deployment that is done must not end the wait while the StatefulSet beside it is not seen yet, or not done."""
+    fake.put(WEB, deployment())
+    fake.put(path("apps/v1", "statefulsets", "shop", "db"), stateful(updated=1))
+    lines: list[str] = []
+    kinds = ("deployments", "statefulsets")
+
+    def finish() -> None:
+        fake.put(path("apps/v1", "statefulsets", "shop", "db"), stateful(updated=2, ready=2))
+
+    later = threading.Timer(0.8, finish)
+    later.start()
+    failure, seen = follow(kube, "shop", "web", SystemClock(), deadline=10, allowed=2, tell=lines.append, kinds=kinds)
+    later.join()
+    assert failure is None
+    assert set(seen.sets_of) == {"statefulsets/db"}
+    assert seen.sets_of["statefulsets/db"]["status"]["readyReplicas"] == 2
+    failure, _ = follow(kube, "shop", "web", SystemClock(), deadline=10, allowed=2, tell=lines.append)
+    assert failure is None
