@@ -16,6 +16,7 @@ from pipeline.deploy import oci, packed, publish
 from pipeline.deploy.spec import Helm
 from pipeline.errors import AuthError, ConfigError, IntegrityError, ResourceError, Transient
 from pipeline.events import Event, What
+from pipeline.plan import load
 from pipeline.records import Records
 from pipeline.secrets import Secrets
 from pipeline.stage import Registry, Site
@@ -277,3 +278,28 @@ def test_a_blueprint_that_says_pinned_takes_one_version_or_the_source_s(site: Si
     digest = pushed(site, "1.0.0")["1.0.0"]
     assert oci.named(spec(pinned=True), anew(site)).digest == digest
     assert oci.named(spec(pinned=True, version="1.0.0", source=""), anew(site)).digest == digest
+
+
+def test_a_password_that_is_missing_is_told_before_anybody_is_asked(site: Site, registry: FakeRegistry) -> None:
+    oci.needs(CHART, site)
+    oci.needs("oci://charts.example.org/team/web", site)
+    spoilt = dataclasses.replace(site.registry("reg"), password="env:NOT_THERE")
+    with pytest.raises(AuthError, match="NOT_THERE"):
+        oci.needs(CHART, dataclasses.replace(site, registries={"reg": spoilt}, shared={}))
+    assert registry.asked == []
+
+
+def test_a_blueprint_s_mistake_is_told_with_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    file = tmp_path / "config/web.yml"
+    build = "{driver: tagged, registry: reg, repository: team/web}"
+    deploy = "{driver: helm, cluster: lab, namespace: shop, release: web, chart: oci://reg/team/web, version: latest, pinned: true}"
+    file.write_text(f"app: web\nstages:\n  build: {build}\n  deploy: {deploy}\n")
+    with pytest.raises(ConfigError, match=r"web\.yml:4: stages\.deploy: version 'latest' may be another chart tomorrow"):
+        load(tmp_path / "config")
+    file.write_text(file.read_text().replace("version: latest, pinned: true", "verison: 1.0.0"))
+    with pytest.raises(ConfigError, match=r"verison is not known; did you mean 'version'\?"):
+        load(tmp_path / "config")
+    file.write_text(file.read_text().replace("verison: 1.0.0", "version: 1.0"))
+    with pytest.raises(ConfigError, match=r"version takes text, not 1\.0; put quotes around it"):
+        load(tmp_path / "config")
