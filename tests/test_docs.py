@@ -41,6 +41,7 @@ def test_a_named_test_exists(file: str, name: str) -> None:
         "docs/ihp-flake.md",
         "docs/charts.md",
         "docs/manifests.md",
+        "docs/checks.md",
         "docs/images.md",
         "docs/infrastructure.md",
         "docs/registries.md",

@@ -334,6 +334,22 @@ def test_a_port_in_use_a_wrong_image_and_a_missing_program_are_told(app: App, py
         verify(app, python, site, Run("pyhton", NODE))
 
 
+def test_an_image_of_another_architecture_is_told_with_both(app: App, python: Release, site: Site) -> None:
+    index = client_of(site, "hub").manifest("library/python", "3.11-slim-bookworm")
+    assert index is not None
+    own = os.uname().machine
+    other = next(
+        each["digest"]
+        for each in json.loads(index.body)["manifests"]
+        if each["platform"]["architecture"] not in ("amd64" if own == "x86_64" else own, "unknown")
+    )
+    foreign = dataclasses.replace(python, images=(dataclasses.replace(python.images[0], digest=other),))
+    with pytest.raises(VerifyError, match="the image is for arm64, the Docker railiance01 runs amd64") as caught:
+        verify(app, foreign, site, Run("python", NODE, command=SERVE))
+    assert "exec format error" in caught.value.cause
+    assert "platforms" in caught.value.mend
+
+
 def test_what_a_killed_run_left_is_removed_by_the_next(app: App, python: Release, site: Site, engine: Engine) -> None:
     code = "import os,sys; from pipeline.verify.run import owner; print(owner())"
     dead = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
