@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.generate.yamltext import Verbatim, dump
@@ -19,6 +19,7 @@ FLAT = st.one_of(TEXTS, st.booleans(), st.integers(-5, 500), st.lists(TEXTS, max
 VALUES = st.recursive(FLAT, lambda inner: st.dictionaries(KEYS, inner, max_size=3), max_leaves=8)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(KEYS, VALUES, min_size=1, max_size=4))
 def test_every_value_reads_back(value: dict[str, Any]) -> None:
     assert yaml.safe_load(dump(value)) == value

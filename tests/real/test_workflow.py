@@ -18,12 +18,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.ci.package import look
 from pipeline.ci.workflows import opened
 from pipeline.errors import AuthError, BuildError, VerifyError
 from pipeline.generate.github import render
 from pipeline.generate.spec import CiDeploy, Workflow
 from pipeline.lab import packages, programs
 from pipeline.stage import Site
+from pipeline.tools import gh
 from pipeline.tools.registry import client_of
 from tests.ci.github import Github, Run, serving
 from tests.generate import flows
@@ -87,6 +89,10 @@ def test_m01_a_set_for_two_platforms_is_tagged_when_all_of_it_is_there(runner: R
         assert index is not None
         platforms = [entry["platform"]["architecture"] for entry in json.loads(index.body)["manifests"]]
         assert sorted(set(platforms)) == ["amd64", "arm64", "unknown"]  # unknown are the attestations
+    ended = gh.Run(1, runner.git("rev-parse", "HEAD"), "main", "push", "completed", "success", "", "", "publish", "")
+    packages = look(flow, ended, runner.site)
+    assert [package.name for package in packages] == ["one", "two"]
+    assert all(package.platforms == ("linux/amd64", "linux/arm64") and package.moved == () for package in packages)
 
 
 def test_m01_a_set_of_which_one_fails_gets_no_tag_at_all(runner: Runner) -> None:

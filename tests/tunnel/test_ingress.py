@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
@@ -62,6 +62,7 @@ def test_what_cloudflared_takes_a_name_for(name: str, path: str, yes: bool) -> N
     assert matches({"hostname": name, "path": path}, "staging.token.place") is yes
 
 
+@settings(deadline=None)
 @given(RULES)
 def test_whatever_is_there_the_others_stay_in_order_and_a_second_time_changes_nothing(present: list[dict[str, Any]]) -> None:
     found = changed(present, route())
