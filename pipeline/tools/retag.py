@@ -38,8 +38,9 @@ class Placed:
     def __str__(self) -> str:
         if self.kept:
             return f"tag {self.tag.name} stays at {self.before[:19]}: {self.kept}; inv tags.put {self.tag.name} --to … moves it"
-        came = f", it was {self.before[:19]}" if self.before and self.open else " new" if self.open else " already"
-        return f"tag {self.tag.name} stands for {self.digest[:19]}{came}"
+        if not self.open:
+            return f"tag {self.tag.name} stands for {self.digest[:19]} already"
+        return f"tag {self.tag.name} stands for {self.digest[:19]}, {f'it was {self.before[:19]}' if self.before else 'it is new'}"
 
 
 def look(

@@ -14,7 +14,7 @@ from pipeline.testing.registry import FakeRegistry
 from pipeline.testing.registry_handler import digest as digest_of
 from pipeline.tools.origin import Origin
 from pipeline.tools.registry import Client
-from pipeline.tools.retag import look, moved, retag
+from pipeline.tools.retag import Placed, look, moved, retag
 from pipeline.tools.tags import LABEL, Ref, Tag
 from pipeline.tools.tokens import Account, Authorization
 
@@ -199,3 +199,19 @@ def test_a_fixed_tag_that_somebody_takes_at_the_same_moment_is_told(registry: Fa
     registry.fault("HEAD", "/sha-bbbbbbb$", skip=1, act=lambda: registry.tags.__setitem__((REPOSITORY, "sha-bbbbbbb"), other))
     with pytest.raises(IntegrityError, match="taken while it was put on"):
         retag(client, REPOSITORY, digest, (SHA,), ON_MAIN, ancestor)
+
+
+def test_a_placed_tag_says_what_became_of_it() -> None:
+    one, other = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+    said = [str(Placed(MAIN, before, one, kept)) for before, kept in (("", ""), (one, ""), (other, ""), (other, "it is newer"))]
+    assert said == [
+        f"tag main stands for {one[:19]}, it is new",
+        f"tag main stands for {one[:19]} already",
+        f"tag main stands for {one[:19]}, it was {other[:19]}",
+        f"tag main stays at {other[:19]}: it is newer; inv tags.put main --to … moves it",
+    ]
+
+
+def test_a_time_without_its_zone_is_utc(registry: FakeRegistry, client: Client) -> None:
+    image(registry, "main", revision="d" * 40, created="1970-01-01T00:33:21")  # second 2001
+    assert look(client, REPOSITORY, image(registry), (MAIN,), ON_MAIN, ancestor)[0].kept

@@ -138,6 +138,17 @@ def test_a_branch_named_as_its_own_pull_request_is_told_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("branch", "cause"),
+    [("x" * 129, "it has 129 characters, a tag at most 128"), ("\u00e4" + "x" * 128, "it has 129 characters, a tag at most 128"),
+     ("\u00e4" + "x" * 127, "a tag starts with a letter, a digit or _, and is not empty")],
+)  # fmt: skip
+def test_why_a_name_is_no_tag(branch: str, cause: str) -> None:
+    with pytest.raises(ConfigError, match="rule 'branch' gives") as caught:
+        names(Ref(COMMIT, branch), "branch")
+    assert caught.value.cause == cause
+
+
+@pytest.mark.parametrize(
     ("branch", "tag"),
     [
         ("feature/x", "feature-x"),
