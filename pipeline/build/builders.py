@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifacts import content_hash
 from pipeline.errors import BuildError, ConfigError, PipelineError
 from pipeline.events import What
 from pipeline.host import Cmd, Output
+from pipeline.places import Builder
 from pipeline.stage import Site
 from pipeline.tools import buildx
 from pipeline.tools.buildx_errors import Lost
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from pipeline.host.local import LocalHost
 
 STAGE = "build"
+# https://docs.docker.com/build/concepts/overview/ and docker/cli, cli-plugins/manager/manager_unix.go
+PLUGINS = tuple(f"/usr/{folder}/docker/cli-plugins" for folder in ("local/lib", "local/libexec", "lib", "libexec"))
 MORE = "leave the platform out, add a builder of that architecture to the site file, or emulation (binfmt) to one of these"
 DOCKER = "docker"  # this machine's own, where the blueprint names no builder
 
@@ -50,7 +55,7 @@ class Bench:
 
 def nodes(builders: tuple[str, ...], site: Site) -> tuple[buildx.Node, ...]:
     """The nodes that the site has for these names. Raises ConfigError where one is not known, or they do not go together."""
-    found = tuple(buildx.node(one.address, one.platforms) for one in map(site.builder, builders)) or (buildx.node(DOCKER),)
+    found = tuple(buildx.node(site.builder(name)) for name in builders) or (buildx.node(Builder(DOCKER)),)
     if len({node.driver for node in found}) > 1:
         raise ConfigError(
             "a buildkitd and a Docker do not make one builder: " + ", ".join(builders),
@@ -121,8 +126,15 @@ def run(here: LocalHost, env: Mapping[str, str], site: Site, *words: str) -> Out
 
 
 def program(site: Site) -> tuple[str, ...]:
-    """buildx as the site has it, else as the plugin of the docker command."""
-    return (site.tools["buildx"],) if "buildx" in site.tools else ("docker", "buildx")
+    """buildx as the site has it, else as it is installed: a plugin is called by itself, since docker would look for it in the settings of
+    this user, which are not used here."""
+    if "buildx" in site.tools:
+        return (site.tools["buildx"],)
+    import shutil
+
+    known = [Path("~/.docker/cli-plugins").expanduser(), *map(Path, PLUGINS)]
+    found = shutil.which("buildx") or next((str(path) for each in known if os.access(path := each / "docker-buildx", os.X_OK)), None)
+    return (found,) if found else ("docker", "buildx")
 
 
 def missing(done: Output) -> ConfigError:

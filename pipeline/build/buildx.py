@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.tools.retag import Placed
 
 STAGE = "build"
+AT_ONCE = 6  # images that are asked for side by side
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,21 @@ def find(spec: Buildx, source: Source, site: Site) -> Finding:
     the index, its images and the first byte of each layer. Raises what git and the registry's client raise."""
     ask = _ask(spec, source, site)
     digests: dict[str, str] = {}
-    for image in ask.set.images:
-        digest, why = _look(ask, image)
+    for image, (digest, why) in zip(ask.set.images, _all_at_once(ask), strict=True):
         if why:
             return Finding(None, why if len(ask.set.images) == 1 else f"{image.name}: {why}")
         digests[image.name] = digest
     return Finding(ask.images(digests))
+
+
+def _all_at_once(ask: _Ask) -> list[tuple[str, str]]:
+    """`_look` at every image, side by side: a far registry is waited for once."""
+    if len(ask.set.images) == 1:
+        return [_look(ask, ask.set.images[0])]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(AT_ONCE, len(ask.set.images)), "look") as pool:
+        return list(pool.map(lambda image: _look(ask, image), ask.set.images))
 
 
 def _look(ask: _Ask, image: Wanted) -> tuple[str, str]:

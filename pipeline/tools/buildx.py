@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import IntegrityError
+from pipeline.places import Builder
 from pipeline.tools import references
 
 INSTALL = "install buildx on this machine (apt install docker-buildx, or the release of docker/buildx), or name it as tools.buildx"
@@ -43,11 +44,12 @@ class Build:
 @dataclass(frozen=True)
 class Node:
     """One BuildKit of a builder: how buildx calls its `driver`, where it is (`endpoint`, "" for the Docker of this machine), what it is
-    to be used for."""
+    to be used for, the driver's `options`."""
 
     driver: str
     endpoint: str
     platforms: Sequence[str] = ()
+    options: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,19 @@ class State:
     error: str = ""
 
 
-def node(address: str, platforms: Sequence[str] = ()) -> Node:
+def node(one: Builder) -> Node:
     """The node at a builder's address as the site file has it."""
-    if address.startswith(("unix://", "tcp://")):
-        return Node("remote", address, platforms)
-    return Node("docker-container", "" if address == "docker" else address, platforms)
+    if one.address.startswith(("unix://", "tcp://")):
+        return Node("remote", one.address, one.platforms, one.options)
+    return Node("docker-container", "" if one.address == "docker" else one.address, one.platforms, one.options)
 
 
 def create(name: str, one: Node, *, append: bool) -> tuple[str, ...]:
     """Words that make the builder `name` of this node, or add the node to it."""
     words = ["create", "--name", name, "--driver", one.driver, *(["--append"] if append else [])]
     words += ["--platform", ",".join(one.platforms)] if one.platforms else []
+    for option, value in one.options:
+        words += ["--driver-opt", f"{option}={value}"]
     return (*words, "--", *([one.endpoint] if one.endpoint else []))
 
 

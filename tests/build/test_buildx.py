@@ -235,6 +235,17 @@ def test_a_build_that_takes_too_long_is_ended_and_not_tried_again(there: World) 
         make(spec(timeout=1.0), there.source, there.site)
 
 
+def test_a_plugin_of_docker_is_called_by_itself(there: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker would look for it in this user's settings, which are not used."""
+    plugins = tmp_path / "home/.docker/cli-plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "docker-buildx").write_text(f'#!/bin/sh\nexec {there.folder}/buildx "$@"\n')
+    (plugins / "docker-buildx").chmod(0o755)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert make(spec(), there.source, dataclasses.replace(there.site, tools={})).images
+
+
 def test_no_buildx_is_said_as_such(there: World) -> None:
     site = dataclasses.replace(there.site, tools={"buildx": "/nowhere/buildx"})
     with pytest.raises(ConfigError, match="buildx cannot be called"):

@@ -247,6 +247,37 @@ def test_push_on_a_plan_without_a_push_stage_builds_and_prints_the_digest(app: C
     assert (record["stage"], record["state"]) == ("build", "made")
 
 
+def test_what_buildkit_attests_goes_along_and_is_no_platform(app: Copy) -> None:
+    blueprint = app.blueprint({"web": {"platforms": BOTH}}, provenance="min")
+    made = run(app, blueprint).images[0]
+    with app.site(blueprint) as site:
+        assert platforms(client_of(site, "ghcr"), f"{app.space}/web", made.digest) == {*BOTH, "unknown/unknown"}
+    assert run(app, blueprint, "another machine's records").images[0] == made
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_stopped_leaves_nothing_but_what_the_next_one_sweeps(app: Copy, number: signal.Signals) -> None:
+    app.write("web/Dockerfile", BASE + f"RUN echo {app.space}; sleep 4\n")
+    app.commit()
+    blueprint = app.blueprint({"web": {}})
+    app.write("tasks.py", 'from pipeline import collection\n\nns = collection("config")\n')
+    argv = [str(Path(sys.executable).with_name("inv")), "build"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(argv, cwd=app.root, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        seen = next((line for line in process.stderr if "RUN echo" in line), "")
+        process.send_signal(number)
+        process.stderr.read()
+    assert seen
+    left = [path for folder in ("/dev/shm", "/tmp") for path in Path(folder).glob(f"pipeline-buildx-{process.pid}-*")]
+    if number == signal.SIGTERM:
+        assert process.returncode == 143
+        assert left == []
+    assert tags(app, blueprint, "web") == {}
+    assert run(app, blueprint).images
+    assert [path for path in left if path.exists()] == []
+
+
 class Private:
     """A buildkitd of the test's own on the lab's build host: it can be killed while nobody else builds with it."""
 

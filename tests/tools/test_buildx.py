@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import AuthError, BuildError, ConfigError, IntegrityError, PipelineError, Transient
+from pipeline.places import Builder
 from pipeline.tools import buildx
 from pipeline.tools.buildx import Build, Node, State
 from pipeline.tools.buildx_errors import Lost, meaning
@@ -49,7 +50,7 @@ def test_plain_http_and_provenance_are_said_not_left_to_defaults() -> None:
     ],
 )
 def test_a_builders_address_says_how_it_is_reached(address: str, driver: str, endpoint: str) -> None:
-    assert buildx.node(address) == Node(driver, endpoint)
+    assert buildx.node(Builder(address)) == Node(driver, endpoint)
 
 
 def test_a_second_node_is_added_for_its_own_platforms() -> None:
@@ -66,6 +67,16 @@ def test_a_second_node_is_added_for_its_own_platforms() -> None:
         "unix:///a",
     )
     assert buildx.create("b", second, append=True) == ("create", "--name", "b", "--driver", "docker-container", "--append", "--")
+
+
+def test_files_for_tls_and_an_image_are_handed_on_where_they_belong() -> None:
+    tls = buildx.node(Builder("tcp://arm:1234", ca="/ca.pem", cert="/me.pem", key="/me.key"))
+    words = buildx.create("b", tls, append=False)
+    assert [words[at + 1] for at, word in enumerate(words) if word == "--driver-opt"] == ["cacert=/ca.pem", "cert=/me.pem", "key=/me.key"]
+    assert "image=own/buildkit:1" in buildx.create("b", buildx.node(Builder("docker", image="own/buildkit:1")), append=False)
+    for wrong in (("docker", "/ca.pem", ""), ("tcp://arm:1", "", "own/buildkit:1"), ("tcp://arm:1", "/a,b=c", "")):
+        with pytest.raises(ValueError, match="is not for a builder"):
+            Builder(wrong[0], ca=wrong[1], image=wrong[2])
 
 
 def test_inspect_tells_each_node_and_what_was_set_by_hand_without_its_star() -> None:
