@@ -104,3 +104,22 @@ def test_versions_are_read(text: str, version: tuple[int, int]) -> None:
 def test_y04_a_helm_that_is_too_old_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         helm.read_version(text)
+
+
+@pytest.mark.parametrize("major", [3, 4])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("parse", "parse/templates/x.yaml:1"),
+        ("template", "tmpl/templates/x.yaml:1"),
+        ("yaml", "yaml/templates/x.yaml, line 2 of what it gives"),
+    ],
+)
+def test_a_template_that_cannot_be_rendered_is_named_by_file_and_line(name: str, place: str, major: int) -> None:
+    text, _, code = (CASES / f"helm{major}-{name}.txt").read_text().strip().rpartition("exit ")
+    assert helm.failure(int(code), text).what == f"the chart cannot be rendered: {place}"
+
+
+def test_a_template_of_a_chart_inside_is_named_too() -> None:
+    text = "Error: parse error at (web/charts/db/templates/a/b.yaml:12): unexpected"
+    assert helm.failure(1, text).what == "the chart cannot be rendered: web/charts/db/templates/a/b.yaml:12"
