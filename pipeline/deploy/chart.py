@@ -146,9 +146,10 @@ def description(files: tuple[tuple[str, bytes], ...], where: str) -> dict[str, A
     """What Chart.yaml says; `where` is how errors call it. Raises ConfigError where it is none, or name or version are not safe."""
     import yaml
 
-    text, loader = dict(files)["Chart.yaml"], getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = dict(files)["Chart.yaml"]
     try:
-        loaded = yaml.load(text, Loader=loader) if len(text) < SUSPECT and _flat(yaml.parse(text, Loader=loader)) else None  # noqa: S506
+        plain = len(text) < SUSPECT and _flat(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if plain else None  # noqa: S506  # both are safe
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{where} is not YAML", cause=str(error), mend="correct it") from error
     if not isinstance(loaded, dict):

@@ -149,8 +149,7 @@ def _short(artifact: Artifact) -> str:
 
 def _table(records: list[dict[str, Any]]) -> list[str]:
     return [
-        f"{_when(record['started_at'])}  {record['stage']:<7} {record['state']:<7}"
-        f" {record['seconds']:>6.1f} s  {record['text']}"
+        f"{_when(record['started_at'])}  {record['stage']:<7} {record['state']:<7} {record['seconds']:>6.1f} s  {record['text']}"
         for record in records
     ]
 

@@ -20,9 +20,7 @@ class FakeHost:
     `puts`, `files`, `tunnels` and `closed` record what happened.
     """
 
-    def __init__(
-        self, name: str = "fake", state: str = "/var/lib/pipeline", otherwise: Callable[[Cmd], Output] | None = None
-    ) -> None:
+    def __init__(self, name: str = "fake", state: str = "/var/lib/pipeline", otherwise: Callable[[Cmd], Output] | None = None) -> None:
         self.name = name
         self.state = state
         self.calls: list[Cmd] = []
