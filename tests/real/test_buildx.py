@@ -23,6 +23,8 @@ from pipeline.lab import layout
 from pipeline.lab.machine import machines
 from pipeline.plan import Blueprint
 from pipeline.retry import Policy
+from pipeline.source import snapshot
+from pipeline.testing.contract import check_driver
 from tests.real.images import BASE, Copy, client_of, copy, everything, history, platforms
 
 pytestmark = pytest.mark.real
@@ -75,6 +77,13 @@ def test_two_images_two_platforms_made_once_and_found_ever_after(app: Copy) -> N
     assert app.built() == [], "neither here nor where nothing is remembered"
     assert took < 1.0
     print(f"nothing to do: {took:.3f} s")
+
+
+def test_the_driver_keeps_the_promises_of_every_driver(app: Copy) -> None:
+    blueprint = app.blueprint({"web": {"platforms": BOTH}, "worker": {}}, tags=["sha", "branch"])
+    with app.site(blueprint) as site:
+        stage = blueprint.plan[0]
+        check_driver(stage.driver, stage.spec, snapshot(app.root), site, world=lambda: (tags(app, blueprint, "web"), app.built()))
 
 
 def test_m01_one_that_fails_keeps_the_set_untagged_and_the_good_ones_made(app: Copy, tmp_path: Path) -> None:
