@@ -25,11 +25,13 @@ PASSING = ("connection refused", "connection reset", "i/o timeout", "network is 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A container: `image` by digest, `ports` (of the container -> on `address`, 0 for any that is free), `labels` to find it by.
+    """A container called `name`: `image` by digest, `ports` (of the container -> on `address`, 0 for any that is free), `labels` to find
+    it by.
 
     `env` may hold secrets: it travels over the daemon's socket, and does not print.
     """
 
+    name: str
     image: str
     address: str
     ports: Mapping[int, int]
@@ -70,17 +72,17 @@ class Engine:
                 if "error" in line:
                     raise failure(f"pull {reference}", str(line["error"]), self.name, reference)
 
-    def create(self, wanted: Wanted) -> str:
-        """The id of a container that is not started yet."""
+    def create(self, wanted: Wanted) -> None:
+        """Make a container, which is not started yet."""
         with self._told(f"make a container of {wanted.image}", wanted.image):
-            made = self._docker().containers.create(
+            self._docker().containers.create(
                 wanted.image,
+                name=wanted.name,
                 command=list(wanted.command) or None,
                 environment=dict(wanted.env),
                 labels=dict(wanted.labels),
                 ports={f"{port}/tcp": (wanted.address, there or None) for port, there in wanted.ports.items()},
             )
-            return str(made.id)
 
     def start(self, container: str, image: str) -> None:
         """Start it. Raises VerifyError where the image has no such program."""

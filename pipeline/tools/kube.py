@@ -108,9 +108,9 @@ class Kube:
                  **({"dryRun": "All", "fieldValidation": "Strict"} if trial else {})}  # fmt: skip
         return read_json(self._must("patch", target, query, value, APPLY))
 
-    def merge(self, target: str, value: Object) -> Object:
-        """A JSON merge patch: null removes."""
-        return read_json(self._must("patch", target, {"fieldManager": MANAGER}, value, MERGE))
+    def merge(self, target: str, value: Object, manager: str = MANAGER) -> Object:
+        """A JSON merge patch in the name of `manager`: null removes."""
+        return read_json(self._must("patch", target, {"fieldManager": manager}, value, MERGE))
 
     def delete(self, target: str) -> bool:
         """Whether there was something to delete; what depends on it goes in the background."""

@@ -26,6 +26,7 @@ from pipeline.verify.ways import Ways, container_port
 from pipeline.verify.web import PATH, Ask, get
 
 RESTARTED = "kubectl.kubernetes.io/restartedAt"  # the annotation that `kubectl rollout restart` sets
+MANAGER = "pipeline-verify"  # a name of its own: a deploy that finds its own name on a later write would take it for somebody else's
 BEFORE, AFTER = 0.5, 0.5  # seconds of load before the restart and after its end
 WATCH = 0.1  # seconds between two looks at the pod that ends
 LOOK = 1.0  # seconds that one such look may take
@@ -170,7 +171,7 @@ def _front(check: Drain, world: World, view: View) -> Callable[[float], Sent]:
 def _restart(name: str, view: View) -> None:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     patch = {"spec": {"template": {"metadata": {"annotations": {RESTARTED: now}}}}}
-    view.client().merge(kube.path("apps/v1", "deployments", view.namespace, name), patch)
+    view.client().merge(kube.path("apps/v1", "deployments", view.namespace, name), patch, MANAGER)
 
 
 def _rolled(name: str, pod: Mapping[str, Any], view: View, load: Load, seconds: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -104,8 +105,9 @@ def questions(check: Run, world: World, opened: ExitStack, deadline: float) -> l
     env = {**check.env, **{name: site.secrets.get(source).reveal() for name, source in check.secrets.items()}}
     labels = {APP: site.app, OWNER: owner(), UNTIL: str(int(site.clock.now() + deadline + SPARE))}
     there = daemon.host or "127.0.0.1"
-    container = engine.create(Wanted(image.reference, there, check.mapped, labels, check.command, env))
-    opened.callback(engine.remove, container)
+    container = f"pipeline-{site.app}-{secrets.token_hex(4)}"
+    opened.callback(engine.remove, container)  # before it is made: a signal may come right after
+    engine.create(Wanted(container, image.reference, there, check.mapped, labels, check.command, env))
     engine.start(container, image.reference)
     state = _running(engine, container, check, image)
     published = {Through("port", port=str(port)): _reached(address, there) for port, address in state.ports.items()}

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.artifacts import Image, Release, Report
+from pipeline.artifacts import Image, Release, Report, to_json
 from pipeline.drivers import driver
 from pipeline.errors import ConfigError, VerifyError
 from pipeline.events import Event
@@ -265,6 +265,40 @@ def test_sigterm_in_the_middle_closes_the_port_forward(app: App, service: str) -
     assert "Traceback" not in story
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 1)
+
+
+def test_sigterm_in_the_middle_removes_the_container(app: App, python: Release, site: Site, engine: Engine, tmp_path: Path) -> None:
+    code = """
+import signal, sys
+from pipeline.ending import cli
+from pipeline.artifacts import from_json
+from pipeline.plan import load
+from pipeline.verify.checks import Checks, make
+from pipeline.verify.expect import Page
+from pipeline.verify.run import Run
+import json, pathlib
+root, name, release = sys.argv[1:]
+@cli
+def body():
+    run = Run("python", "railiance01", (8088,), (Page("/never"),), command=("python", "-m", "http.server", "8088"))
+    with load(pathlib.Path(root) / "config", name, "lab").site() as site:
+        make(Checks("railiance01", checks=(run,), pods=False), from_json(json.loads(release)), site)
+body()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    argv = [sys.executable, "-c", code, str(app.root), app.name, json.dumps(to_json(python))]
+    process = subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + 20
+        while not engine.labelled(f"{APP}={site.app}") and time.monotonic() < end:
+            time.sleep(0.05)
+        assert engine.labelled(f"{APP}={site.app}")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert engine.labelled(f"{APP}={site.app}") == {}
 
 
 def _listening(process: int) -> int:
