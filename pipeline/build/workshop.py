@@ -21,12 +21,14 @@ from pipeline.artifacts import Source
 from pipeline.build.buildx_spec import Buildx, ImageSpec
 from pipeline.errors import ConfigError
 from pipeline.source.repository import Repository
+from pipeline.source.vet import vet
 from pipeline.stage import Site
 from pipeline.tools.credentials import login_of
 from pipeline.tools.providers import provider_of
 from pipeline.tools.registry import client_of
 
 PREFIX = "pipeline-buildx-"
+AS_IT_IS = ("-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "core.attributesFile=/dev/null")
 OURS = re.compile(rf"{PREFIX}(\d+)-")
 
 
@@ -111,11 +113,13 @@ def opened(source: Source, site: Site) -> Iterator[Workshop]:
 
 
 def _check_out(source: Source, target: Path, index: Path, program: str) -> None:
-    """The files of the source's tree, as git has them, whatever lies in the working copy by now."""
+    """The files of the source's tree, as git has them, whatever lies in the working copy by now or this user's settings would make of
+    them. Raises ConfigError where something in it must not travel."""
+    vet(source, program)
     target.mkdir()
     repository, env = Repository(Path(source.path), program), {"GIT_INDEX_FILE": str(index)}
     repository.run("read-tree", source.tree, env=env)
-    repository.run("checkout-index", "--all", "--force", f"--prefix={target}/", env=env)
+    repository.run(*AS_IT_IS, "checkout-index", "--all", "--force", f"--prefix={target}/", env=env)
 
 
 def _login(site: Site, name: str, repository: str) -> dict[str, str]:

@@ -174,6 +174,23 @@ def test_the_source_travels_as_git_has_it(there: World) -> None:
     assert build["files"] == {"Dockerfile": "FROM scratch\nCOPY . /web\n", "kept": "first\n"}
 
 
+def test_this_users_settings_of_git_change_no_line(there: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/.gitconfig").write_text("[core]\n\tautocrlf = true\n\teol = crlf\n")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    make(spec(), there.source, there.site)
+    build = next(call for call in there.calls if call["argv"][0] == "build")
+    assert build["files"]["Dockerfile"] == "FROM scratch\nCOPY . /web\n"
+
+
+def test_i07_a_secret_that_git_tracks_gets_into_no_image(there: World) -> None:
+    there.work.write("web/id_ed25519", "-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    there.work.commit()
+    with pytest.raises(ConfigError, match="looks like a secret and is tracked"):
+        make(spec(), there.source, there.site)
+    assert there.builds == []
+
+
 def test_a_dirty_tree_gets_no_tag_of_a_branch(there: World) -> None:
     there.work.write("web/kept", "x\n")
     made = make(spec(), there.source, there.site)
@@ -185,7 +202,7 @@ def test_a_dirty_tree_gets_no_tag_of_a_branch(there: World) -> None:
     [
         (lambda _w: None, ImageSpec("team/web", "nowhere"), "context nowhere is not a folder"),
         (lambda _w: None, ImageSpec("team/web", "web", "web/Other"), "has no web/Other"),
-        (lambda w: (w.work.path / "out").symlink_to("/etc"), ImageSpec("team/web", "out"), "leads out of the source"),
+        (lambda w: (w.work.path / "out").symlink_to("/etc"), ImageSpec("team/web", "out"), "leads out of the tree"),
     ],
 )
 def test_what_the_source_does_not_have_is_told_before_the_builder_is_asked_for_it(
