@@ -61,7 +61,7 @@ def told(denial: Denial) -> AuthError:
     """The error with what to do next."""
     why = reason(denial)
     login = denial.login
-    who = f"user {login.username or 'an identity token'}" if login else "a request without a user"
+    who = (f"user {login.username}" if login.username else "the owner of its token") if login else "a request without a user"
     by = f" (from {login.source})" if login and login.source else ""
     what = {
         "login": f"{denial.registry} does not know this user and password: {who}{by}",

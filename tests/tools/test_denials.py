@@ -79,7 +79,7 @@ def test_a_token_that_names_nothing_is_not_guessed_at(token: str) -> None:
     assert granted(token, "o/app") is None
 
 
-@pytest.mark.parametrize(("status", "what"), [(403, "does not allow this account"), (401, "refused user an identity token")])
+@pytest.mark.parametrize(("status", "what"), [(403, "does not allow this account"), (401, "refused the owner of its token")])
 def test_a_no_without_a_reason_is_told_as_it_came(status: int, what: str) -> None:
     login = Login("", "x", "docker-credential-x", "identity")
     error = told(Denial("https://r.example", "", "o/app", "DENIED", status, login=login))

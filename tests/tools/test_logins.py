@@ -175,13 +175,18 @@ def test_a_helper_that_is_not_installed_is_told_and_passed_over(machine: Machine
     assert "docker-credential-desktop.exe, which is not installed" in machine.said[0]
 
 
-@pytest.mark.parametrize(("code", "output"), [(1, "error getting credentials - err: exit status 1"), (0, "not json"), (0, "{}"), (0, "[]")])
+@pytest.mark.parametrize(("code", "output"), [
+    (1, "error getting credentials - err: exit status 1"), (3, ""), (0, "not json"), (0, "{}"), (0, "[]"), (0, '{"Username": "a", "Secret": ""}'),
+    (0, '{"Username": 1, "Secret": "x"}'), (0, '{"Username": "a", "Secret": 1}'),
+])  # fmt: skip
 def test_a_helper_that_fails_is_told(machine: Machine, code: int, output: str) -> None:
     machine.docker(credHelpers={HOST: "keys"})
     machine.answers["docker-credential-keys"] = lambda _server: (code, output)
     with pytest.raises(AuthError, match="docker-credential-keys") as caught:
         machine.find()
     assert caught.value.mend
+    if code:
+        assert caught.value.cause == (output or "exit 3")
 
 
 @pytest.mark.parametrize("name", ["../../bin/sh", "-x", "a b", "", 5, "x;id"])
@@ -197,6 +202,10 @@ def test_k02_a_file_with_a_password_is_closed_to_others(machine: Machine) -> Non
     with pytest.raises(ConfigError, match="can be read by others") as caught:
         machine.find()
     assert caught.value.mend == f"chmod 600 {path}"
+    for name in ("password", "identitytoken", "registrytoken"):
+        machine.write(".docker/config.json", {"auths": {HOST: {"username": "anna", name: "x"}}}, 0o644)
+        with pytest.raises(ConfigError, match="can be read by others"):
+            machine.find()
     machine.write(".docker/config.json", {"credHelpers": {HOST: "keys"}}, 0o644)
     machine.helper("keys", {HOST: ("anna", "x")})
     assert machine.find() == ("anna", "x"), "a file that names a helper holds no secret"
