@@ -47,8 +47,7 @@ class Begun:
         """Whether that lock was taken by this run: by its name and its time, both as the tool writes them (UTC)."""
         with contextlib.suppress(ValueError):
             seconds = calendar.timegm(time.strptime(lock.created[:19], "%Y-%m-%d %H:%M:%S")) - self.at
-            # Terraform 1.11 calls the lock of an apply one of a plan
-            return lock.who == self.who and lock.doing in (self.doing, "plan") and -2.0 < seconds < SOON
+            return lock.who == self.who and lock.doing == self.doing and -2.0 < seconds < SOON
         return False
 
     def sweep(self) -> None:

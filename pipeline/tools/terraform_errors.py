@@ -26,8 +26,14 @@ class Lock:
 
 
 def lock_of(text: str) -> Lock | None:
-    """The lock that a refused call tells of."""
+    """The lock that a refused call tells of. `who` is "" where that is not told.
+
+    Terraform's http backend (1.11) shows the lock that was asked for in place of the one that is held, and only names that one.
+    """
     found = dict(re.findall(r"^\s+(ID|Operation|Who|Created):[ \t]*(.*?)\s*$", text, re.MULTILINE))
+    held = re.search(r"already locked: ID=(\S+)", text)
+    if held and held[1] != found.get("ID"):
+        return Lock(held[1], "", "", "")
     return Lock(found["ID"], found.get("Who", ""), found.get("Created", ""), found.get("Operation", "")) if found.get("ID") else None
 
 
@@ -108,8 +114,9 @@ def failure(code: int, text: str, program: str = "terraform") -> PipelineError:
     errors = [each for each in said if each.error and each.kind == "diagnostic"]
     evidence = "\n".join(each.text for each in errors) or _plain(text)
     if lock := lock_of(evidence):
+        told = f"{lock.who} has been at {lock.doing} since {lock.created}" if lock.who else "by whom is not told"
         return Locked(
-            f"the state is locked: {lock.who} has been at {lock.doing} since {lock.created}",
+            f"the state is locked: {told}",
             cause=f"lock {lock.id}",
             mend=f"wait until that is done, then run it again; only if it is surely dead: {program} force-unlock {lock.id}",
         )

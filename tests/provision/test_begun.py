@@ -38,7 +38,7 @@ def test_t01_a_lock_is_ours_by_name_and_time(zone: str, monkeypatch: pytest.Monk
             {"created": "2026-11-21 12:20:00 +0000 UTC"},
             {"created": "2026-11-21 12:40:00 +0000 UTC"},
             {"created": ""},
-            {"operation": "init"},
+            {"operation": "OperationTypePlan"},
         ):
             assert not NOTE.holds(dataclasses.replace(LOCK, **other))
     finally:

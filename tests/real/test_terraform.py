@@ -503,7 +503,7 @@ def test_t01_the_lock_of_our_own_dead_run_is_lifted_and_nobody_elses(cloud: Clou
         cloud.fails()
         for foreign in ({"Who": "somebody@elsewhere"}, {"Created": "2020-01-01T00:00:00Z"}):
             remote.lock = json.dumps({**held, **foreign}).encode()
-            with pytest.raises(Locked, match=r"the state is locked: .* has been at (apply|plan) since"):
+            with pytest.raises(Locked, match=r"the state is locked: (.* has been at apply since|by whom is not told)"):
                 terraform.plan(root, policy=ONCE)
             assert remote.lock
         remote.lock = json.dumps(held).encode()
@@ -513,6 +513,10 @@ def test_t01_the_lock_of_our_own_dead_run_is_lifted_and_nobody_elses(cloud: Clou
             with pytest.raises(Locked):
                 terraform.plan(root, policy=ONCE)
             somebody.kill()
+        if Path(root.program).name == "terraform":  # its http backend does not tell who holds the lock: it is never lifted
+            with pytest.raises(Locked):
+                terraform.plan(root, policy=ONCE)
+            return
         assert terraform.plan(root)[1].changes == ((SPACE, "create"), (POOL, "create"))
         assert f"lock {held['ID']} is that of our own apply of" in cloud.said()
         assert remote.lock == b""

@@ -21,6 +21,7 @@ EXPECTED: dict[str, tuple[type[PipelineError], str]] = {
     "interrupted": (ConfigError, "refused"),
     "lineage": (ConfigError, "another state"),
     "locked": (Locked, "the state is locked: root@vm has been at apply since 2026-11-21 12:14:"),
+    "lockhttp": (Locked, "the state is locked: "),
     "no-init": (ConfigError, "not initialized"),
     "no-output": (ConfigError, "refused"),
     "no-token": (AuthError, "credentials"),
@@ -71,6 +72,19 @@ def test_t01_the_holder_of_the_lock_by_id_name_and_time() -> None:
     lock = lock_of(text.replace("\\n", "\n"))
     assert lock is not None
     assert (lock.who, lock.doing, lock.created[:19]) == ("root@vm", "apply", "2026-11-21 12:14:37")
+
+
+def test_t01_the_lock_that_was_asked_for_is_not_taken_for_the_one_that_is_held() -> None:
+    """Terraform's http backend shows its own wish as the holder: lifting that would lift somebody else's."""
+    shown = lock_of(said(CASES / "terraform-lockhttp.txt")[0].replace("\\n", "\n"))
+    assert shown is not None
+    assert shown.who == shown.created == ""
+    error = failure(*reversed(said(CASES / "terraform-lockhttp.txt")))
+    assert error.what == "the state is locked: by whom is not told"
+    assert error.cause == f"lock {shown.id}"
+    told = lock_of(said(CASES / "tofu-lockhttp.txt")[0].replace("\\n", "\n"))
+    assert told is not None
+    assert told.who == "somebody@elsewhere"
 
 
 def test_t01_a_lock_without_a_name_is_a_lock_all_the_same() -> None:
