@@ -52,7 +52,8 @@ def test_a_set_is_built_tagged_and_found_again_by_one_head_each(there: World) ->
 def test_what_was_done_to_tags_is_news_for_the_record(there: World) -> None:
     first = make(spec(), there.source, there.site).images[0]
     there.work.write("web/text", "new\n")
-    there.work.commit()
+    there.work.git("add", "web")
+    there.work.git("commit", "--quiet", "--message", "more")
     made = make(spec(), there.source, there.site)
     assert Moved(made.images[0].repository, "main", first.digest) in made.moved
     assert Moved(made.images[0].repository, f"sha-{there.source.label}", "") in made.moved
