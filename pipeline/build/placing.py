@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pipeline.tools import tags as tagging
 from pipeline.tools.image_labels import labels_of
 from pipeline.tools.registry import Client, client_of
 from pipeline.tools.retag import Placed, moved, retag
-from pipeline.tools.tags import LABEL, Tag
+from pipeline.tools.tags import LABEL, Policy, Ref, Tag
 from pipeline.yamlfile import keys_like
 
 STAGE = "tags"
@@ -96,7 +97,7 @@ def places(plan: Plan, site: Site, source: Source) -> Iterator[Place]:
     for stage in plan:
         spec: Any = stage.spec
         if isinstance(spec, Buildx):
-            names = tuple(tag.name for tag in tagging.tags(tag_rules.parse(spec.tags), ref).moving)
+            names = _moving(tag_rules.parse(spec.tags), ref)
             for name, image in spec.images.items():
                 yield _place(site, name, spec.registry, image.repository, names)
         elif isinstance(spec, Tagged):
@@ -106,6 +107,15 @@ def places(plan: Plan, site: Site, source: Source) -> Iterator[Place]:
             continue
         return
     raise ConfigError("this blueprint has no image that is known by tags", mend="its build stage would be buildx or tagged")
+
+
+def _moving(policy: Policy, ref: Ref) -> tuple[str, ...]:
+    """The tags that move by the rules: those of the branch that is checked out, of the branches that rules name, and `latest`."""
+    clean = dataclasses.replace(ref, dirty="")
+    refs = [clean, *(dataclasses.replace(clean, branch=rule.branch) for rule in policy.rules if rule.branch)]
+    names = [tag.name for each in refs for tag in tagging.tags(policy, each).moving]
+    released = policy.latest and any(rule.kind in ("tag", "semver") for rule in policy.rules)
+    return tuple(dict.fromkeys([*names, *(["latest"] if released else [])]))
 
 
 def _place(site: Site, name: str, registry: str, repository: str, moving: tuple[str, ...]) -> Place:

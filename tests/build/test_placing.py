@@ -63,6 +63,14 @@ def test_where_they_stand(registry: FakeRegistry, site: Site, source: Source) ->
     assert not registry.seen("PUT")
 
 
+def test_which_tags_move_is_told_from_anywhere(registry: FakeRegistry, site: Site, source: Source, tmp_path: Path) -> None:
+    image(registry, "relay", "latest")
+    plan = (Stage("build", buildx.DRIVER, Buildx("hub", {"relay": IMAGES["relay"]}, tags=("branch", "tag", "raw:main-latest@main"))),)
+    Worktree(tmp_path / "work").git("checkout", "--quiet", "-b", "topic")
+    (tmp_path / "work/b").write_text("not committed\n")
+    assert [row.tag for row in show(plan, site, snapshot(tmp_path / "work"))] == ["topic", "main", "main-latest", "latest"]
+
+
 def test_a_tag_goes_back_on_the_whole_set_and_forth_again(registry: FakeRegistry, site: Site, source: Source) -> None:
     old = {name: image(registry, name, "sha-1111111") for name in IMAGES}
     new = {name: image(registry, name, "sha-2222222", "main-latest") for name in IMAGES}

@@ -176,7 +176,8 @@ def test_a_helper_that_is_not_installed_is_told_and_passed_over(machine: Machine
 
 
 @pytest.mark.parametrize(("code", "output"), [
-    (1, "error getting credentials - err: exit status 1"), (3, ""), (0, "not json"), (0, "{}"), (0, "[]"), (0, '{"Username": "a", "Secret": ""}'),
+    (1, "error getting credentials - err: exit status 1"), (3, ""), (0, "not json"), (0, "{}"), (0, "[]"),
+    (0, '{"Username": "a", "Secret": ""}'),
     (0, '{"Username": 1, "Secret": "x"}'), (0, '{"Username": "a", "Secret": 1}'),
 ])  # fmt: skip
 def test_a_helper_that_fails_is_told(machine: Machine, code: int, output: str) -> None:
