@@ -58,7 +58,6 @@ def plan(root: Root, *, destroy: bool = False, unsure: tuple[str, ...] = (), pol
     try:
         forget(root)
         with environment(root, run) as env:
-            ready(root, env)
             said = _planned(root, env, out, destroy, policy or Policy(), before)
             found = _read(root, env, out)
         nothing = said.code == terraform.NOTHING
@@ -148,6 +147,7 @@ def _planned(root: Root, env: Mapping[str, str], out: Path, destroy: bool, polic
 
     def attempt(_count: int) -> Said:
         out.unlink(missing_ok=True)
+        ready(root, env)
         said = follow(root, argv, env, root.home / "plan.log", PATIENCE)
         if said.stopped:
             raise said.stopped
@@ -182,7 +182,7 @@ def _read(root: Root, env: Mapping[str, str], out: Path) -> Planned:
     said = ask(root, terraform.show(root.program, str(out)), env)
     if said.code:
         raise _failed(root, said)
-    return read_plan(said.text)
+    return read_plan(root.site.secrets.mask(said.text))
 
 
 def _failed(root: Root, said: Said) -> PipelineError:

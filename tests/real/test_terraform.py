@@ -560,6 +560,41 @@ def test_initialized_only_where_that_is_needed(cloud: Cloud, root: Root) -> None
         terraform.plan(root)
 
 
+def test_t04_a_registry_of_providers_that_does_not_answer_is_asked_again_and_leaves_nothing_half(
+    cloud: Cloud, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = tmp_path / "nowhere.rc"
+    nowhere.write_text('provider_installation {\n  network_mirror {\n    url = "https://127.0.0.1:9/"\n  }\n}\n')
+    with monkeypatch.context() as cut:
+        cut.setenv("TF_CLI_CONFIG_FILE", str(nowhere))
+        with pytest.raises(Transient, match="the provider, or the way to it, failed") as caught:
+            terraform.plan(root, policy=Policy(attempts=2, base=0.01))
+    assert caught.value.attempts == 2
+    assert "connection refused" in caught.value.cause
+    assert terraform.plan(root, policy=ONCE)[1].changes == ((SPACE, "create"), (POOL, "create"))
+
+
+def test_providers_come_from_the_users_own_cache(cloud: Cloud, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "plugins"
+    cache.mkdir()
+    monkeypatch.setenv("TF_PLUGIN_CACHE_DIR", str(cache))
+    terraform.plan(root, policy=ONCE)
+    found = cache.glob("*/rackerlabs/spot/0.1.4/*/*")
+    assert [path.name for path in found] == ["terraform-provider-spot_v0.1.4"]
+
+
+def test_a_secret_that_is_no_sensitive_value_is_masked_in_the_plan(cloud: Cloud, root: Root) -> None:
+    (cloud.module / "main.tf").write_text(
+        (cloud.module / "main.tf")
+        .read_text()
+        .replace("wait_until_ready ", 'preemption_webhook = "https://hook/${var.hook_secret}"\n wait_until_ready ')
+    )
+    (cloud.module / "hook.tf").write_text('variable "hook_secret" {}\n')
+    (cloud.module / "terraform.tfvars").write_text('hook_secret = "canary-5b1f"\n')
+    planned, _ = terraform.plan(root)
+    assert 'preemption_webhook "https://hook/[secret]"' in planned.changes[1].fields
+
+
 def test_a_configuration_that_says_nothing_of_its_state(cloud: Cloud, root: Root) -> None:
     versions = cloud.module / "versions.tf"
     versions.write_text(versions.read_text().replace('  backend "local" {}\n', ""))

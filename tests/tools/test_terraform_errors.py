@@ -79,7 +79,8 @@ def test_t01_the_lock_that_was_asked_for_is_not_taken_for_the_one_that_is_held()
     shown = lock_of(said(CASES / "terraform-lockhttp.txt")[0].replace("\\n", "\n"))
     assert shown is not None
     assert shown.who == shown.created == ""
-    error = failure(*reversed(said(CASES / "terraform-lockhttp.txt")))
+    text, code = said(CASES / "terraform-lockhttp.txt")
+    error = failure(code, text)
     assert error.what == "the state is locked: by whom is not told"
     assert error.cause == f"lock {shown.id}"
     told = lock_of(said(CASES / "tofu-lockhttp.txt")[0].replace("\\n", "\n"))
