@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.clock import Clock
 from pipeline.deploy.diagnosis import CONFIG, PULL
+from pipeline.deploy.stuck import stuck
 from pipeline.errors import PipelineError
 from pipeline.tools.crictl import classify
 from pipeline.tools.kube import Gone, Kube, Watch, path
@@ -93,6 +94,7 @@ def follow(
     the state in one line; `check` is called twice a second and may raise to end the wait. Raises Transient where the API goes away.
     """
     started, shown, view = clock.monotonic(), "", View()
+    freed: set[str] = set()
     with _watching(kube, namespace, release, kinds) as changes:
         while True:
             for kind, value in _drained(changes):
@@ -104,6 +106,11 @@ def follow(
                 return None, view
             if view.workloads and (line := view.line()) != shown:
                 tell(shown := line)
+            for pod in stuck(view.sets_of.values(), view.pods.values()):
+                if name(pod) not in freed:
+                    tell(f"{name(pod)} is of an older version and never came up: deleted, so that it is made anew")
+                    kube.delete(path("v1", "pods", namespace, name(pod)))
+                    freed.add(name(pod))
             spent = clock.monotonic() - started
             if failure := judge(view, allowed, clock.monotonic()):
                 return failure, view

@@ -20,10 +20,12 @@ from pipeline.deploy.manifest_spec import Kubecfg, Kubectl, Manifests
 from pipeline.deploy.manifests import find, make
 from pipeline.deploy.shared import back, live, standing, undo
 from pipeline.deploy.spec import OURS, SecretSpec
+from pipeline.drivers import driver
 from pipeline.errors import ConfigError, RolledBack
 from pipeline.events import Event, What
 from pipeline.lab import programs
 from pipeline.stage import Site
+from pipeline.testing.contract import check_driver
 from pipeline.tools.kube import path
 from tests.real.deploy_parts import APP, CLUSTER, ROOT, World, archive, world
 
@@ -331,3 +333,63 @@ def test_the_relays_jsonnet_and_its_yaml_are_the_same_and_the_cluster_takes_them
     assert found[0] == found[1]
     ports = {port["port"] for each in found[0] if each["kind"] == "Service" for port in each["spec"]["ports"]}
     assert ports == {8088, 9418}
+
+
+SETS = """
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{name: db}}
+spec:
+  serviceName: web
+  replicas: 1
+  selector: {{matchLabels: {{app: db}}}}
+  template:
+    metadata: {{labels: {{app: db}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: app
+          image: "{image}"
+          envFrom: [{{secretRef: {{name: web-env}}}}]
+          readinessProbe: {{httpGet: {{path: /healthz, port: 8000}}, periodSeconds: 1}}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{name: log}}
+spec:
+  selector: {{matchLabels: {{app: log}}}}
+  template:
+    metadata: {{labels: {{app: log}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: app
+          image: "{image}"
+          envFrom: [{{secretRef: {{name: web-env}}}}]
+          readinessProbe: {{httpGet: {{path: /healthz, port: 8000}}, periodSeconds: 1}}
+"""
+
+
+def test_stateful_and_daemon_sets_are_followed_and_explained(lab_world: World) -> None:
+    way = Way(lab_world, "kubectl")
+    way.folder.mkdir()
+    (way.folder / "sets.yaml").write_text(SETS.format(image="{values.image}"))
+    good, spec = lab_world.image(), way.spec(restarts=1)
+    made = make(spec, good, way.site)
+    assert find(spec, good, way.site).artifact == made
+    running = live(spec, way.site)
+    assert running is not None
+    assert running.images[0].digest == good.images[0].digest
+    assert len(lab_world.pods()) == 2
+    bad = lab_world.image(Entrypoint=["/bin/busybox", "sh", "-c", "echo no disk; exit 4"])
+    with pytest.raises(RolledBack, match="revision 1 serves again") as caught:
+        make(spec, bad, way.site)
+    assert "exit code 4" in caught.value.cause
+    assert find(spec, good, way.site).artifact is not None
+    assert way.runs(good)
+
+
+def test_the_contract_holds_on_the_lab(way: Way) -> None:
+    found = driver("deploy", way.driver)
+    assert found is not None
+    check_driver(found, way.spec(), way.world.image(), way.site, world=way.versions)
