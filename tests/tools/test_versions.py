@@ -52,3 +52,24 @@ def test_what_names_one_version(text: str, is_one: bool) -> None:
     if not is_one:
         with pytest.raises(ConfigError, match="is not a version"):
             versions.order(text)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "inside", "outside"),
+    [
+        (">=1.2.3", ["1.2.3", "1.2.4"], ["1.2.2", "1.2.3-rc.1"]),
+        ("<1.2.3", ["1.2.2"], ["1.2.3", "1.2.3-rc.1"]),
+        ("<=1.2.3", ["1.2.3"], ["1.2.4"]),
+        ("<=1.2", ["1.2.0", "1.2.9"], ["1.3.0"]),
+        (">1.2.3", ["1.2.4"], ["1.2.3"]),
+        (">1.2", ["1.3.0"], ["1.2.0", "1.2.9"]),
+        ("=1.2.3", ["1.2.3", "1.2.3+b"], ["1.2.4", "1.2.2"]),
+        ("!=1.2.3", ["1.2.4", "1.2.2"], ["1.2.3"]),
+        ("!=1.2", ["1.3.0", "1.1.9"], ["1.2.0", "1.2.9"]),
+        (">=1.2.3-rc.1", ["1.2.3-rc.1", "1.2.3-rc.2", "1.2.3"], ["1.2.3-beta"]),
+        ("^1.2.3-0", ["1.2.3-alpha", "1.9.0"], ["2.0.0-alpha", "2.0.0"]),
+    ],
+)
+def test_the_bounds_of_a_range(wanted: str, inside: list[str], outside: list[str]) -> None:
+    allows = versions.allowing(wanted)
+    assert [version for version in (*inside, *outside) if allows(version)] == inside
