@@ -80,7 +80,7 @@ class Turn:
             name=name, context=str(context), dockerfile=dockerfile, target=image.spec.target, args=image.spec.args, labels=image.labels,
             platforms=image.spec.platforms, secrets={name: self.shop.secret(source) for name, source in image.spec.secrets.items()},
             cache_from=caches("from"), cache_to=caches("to"), provenance=self.spec.provenance, epoch=epoch,
-            plain_http=self.client.origin.scheme == "http",
+            plain_http=self.client.origin.scheme == "http", tag=image.built if len(self.bench.nodes) > 1 else "",
         )  # fmt: skip
 
 

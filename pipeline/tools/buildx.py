@@ -24,7 +24,8 @@ SAME = {"linux/arm64/v8": "linux/arm64", "linux/arm/v7": "linux/arm", "linux/amd
 
 @dataclass(frozen=True)
 class Build:
-    """One image to build: paths are absolute, `name` is address/repository, `secrets` maps ids to files."""
+    """One image to build: paths are absolute, `name` is address/repository, `secrets` maps ids to files. `tag` is for builders of several
+    nodes: buildx joins what they built under a tag, and takes `latest` where none is named."""
 
     name: str
     context: str
@@ -39,6 +40,7 @@ class Build:
     provenance: str = "none"
     epoch: int = 0
     plain_http: bool = False
+    tag: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,9 @@ def remove(name: str) -> tuple[str, ...]:
 
 
 def build(builder: str, one: Build, metadata: str) -> tuple[str, ...]:
-    """Words that build the image and push it by its digest, under no tag: a tag is put on what was read back."""
-    output = ["type=image", f"name={one.name}", "push=true", "push-by-digest=true", "name-canonical=true", "oci-mediatypes=true"]
+    """Words that build the image and push it by its digest, under no tag but `one.tag`: a tag is put on what was read back."""
+    by_digest = [f"name={one.name}", "push=true", "push-by-digest=true", "name-canonical=true"]
+    output = ["type=image", *([f"name={one.name}:{one.tag}", "push=true"] if one.tag else by_digest), "oci-mediatypes=true"]
     output += ["registry.insecure=true"] if one.plain_http else []
     output += ["rewrite-timestamp=true"] if one.epoch else []
     words = ["build", "--builder", builder, "--progress", "rawjson", "--metadata-file", metadata, "--output", ",".join(output)]

@@ -58,6 +58,7 @@ if argv[0] != "build":
     sys.exit(0)
 output = dict(pair.split("=", 1) for pair in opt("--output")[0].split(","))
 address, _, repository = output["name"].partition("/")
+repository, _, tag = repository.partition(":")
 fail = here / ("fail-" + repository.rpartition("/")[2])
 if (here / "hang").exists():
     time.sleep(30)
@@ -77,9 +78,9 @@ def blob(body):
     place = place if place.startswith("http") else f"http://{address}{place}"
     ask("PUT", place + ("&" if "?" in place else "?") + "digest=" + digest(body), body)
     return {"digest": digest(body), "size": len(body), "mediaType": "application/octet-stream"}
-def put(value):
+def put(value, name=""):
     body = json.dumps(value).encode()
-    ask("PUT", "manifests/" + digest(body), body, value["mediaType"])
+    ask("PUT", "manifests/" + (name or digest(body)), body, value["mediaType"])
     return {"digest": digest(body), "size": len(body), "mediaType": value["mediaType"]}
 asked = opt("--platform")[0].split(",") if opt("--platform") else ["linux/amd64"]
 if (here / "drop").exists():
@@ -95,7 +96,7 @@ for name in asked:
 if (here / "lose").exists():
     children[-1]["digest"] = digest(b"never pushed")
 top = children[0] if len(children) == 1 and not (here / "lose").exists() else put(
-    {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": children})
+    {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": children}, tag)
 Path(opt("--metadata-file")[0]).write_text(json.dumps({"containerimage.digest": top["digest"]}))
 """
 
@@ -123,7 +124,7 @@ class World:
     def builds(self) -> list[str]:
         """What was built, by the last word of its repository."""
         outputs = [call["argv"][call["argv"].index("--output") + 1] for call in self.calls if call["argv"][0] == "build"]
-        return [output.split("name=")[1].split(",")[0].rpartition("/")[2] for output in outputs]
+        return [output.split("name=")[1].split(",")[0].rpartition("/")[2].partition(":")[0] for output in outputs]
 
     def say(self, name: str, text: str = "") -> None:
         (self.folder / name).write_text(text)

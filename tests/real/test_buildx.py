@@ -193,6 +193,21 @@ def test_a_step_for_another_architecture_says_what_is_missing(app: Copy) -> None
     assert "exec format error" in caught.value.cause
 
 
+def test_each_platform_is_built_where_it_is_native(app: Copy, builder: Private) -> None:
+    """Two BuildKits joined: each builds its own platform, and one index comes of it, under no tag but ours."""
+    lab = app.lab["builders"]["lab"]["address"]
+    amd, arm = {"address": lab, "platforms": ["linux/amd64"]}, {"address": builder.address, "platforms": ["linux/arm64"]}
+    app.change_site(builders={"amd": amd, "arm": arm})
+    blueprint = app.blueprint({"web": {"platforms": BOTH}}, builders=["amd", "arm"], tags=["sha"])
+    made = run(app, blueprint).images[0]
+    with app.site(blueprint) as site:
+        client = client_of(site, "ghcr")
+        assert platforms(client, f"{app.space}/web", made.digest) == set(BOTH)
+        assert {tag.partition("-")[0] for tag in client.tags(f"{app.space}/web")} == {"sha", "built"}
+    assert list(builder.home.glob("*/content/blobs/sha256/*")), "the second one has built something"
+    assert not any("emulated" in event.text for event in app.events)
+
+
 def test_m02_a_builder_that_is_killed_and_comes_back_is_used_again(app: Copy, builder: Private) -> None:
     app.write("web/Dockerfile", BASE + f"RUN echo {app.space}; sleep 1.5\n")
     app.commit()

@@ -40,6 +40,12 @@ def test_plain_http_and_provenance_are_said_not_left_to_defaults() -> None:
     assert not any(word.startswith("SOURCE_DATE_EPOCH") for word in words)
 
 
+def test_several_nodes_join_what_they_built_under_a_tag_that_is_named() -> None:
+    """Without one buildx would move `latest`."""
+    words = buildx.build("lab", Build("r:1/x", "/src", tag="built-1"), "/m")
+    assert words[words.index("--output") + 1] == "type=image,name=r:1/x:built-1,push=true,oci-mediatypes=true"
+
+
 @pytest.mark.parametrize(
     ("address", "driver", "endpoint"),
     [
