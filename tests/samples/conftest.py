@@ -66,7 +66,8 @@ def free_port() -> int:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts `python -m MODULE` with exactly the given environment; what still runs at the end is killed."""
+    """Starts `python -m MODULE` with exactly the given environment; what still runs at the end is ended in order, so that it leaves no
+    child of its own behind."""
     started: list[subprocess.Popen[bytes]] = []
 
     def run(module: str, port: int = 0, **environment: str) -> Program:
@@ -79,8 +80,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     yield run
     for process in started:
-        process.kill()
-        process.wait(5)
+        process.terminate()
+    for process in started:
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def ended(program: Program, seconds: float = 10) -> tuple[int, str]:

@@ -111,6 +111,7 @@ def main() -> int:
     fell = not daemon.alive()
     if fell:
         say(f"relay: git daemon ended with {daemon.process.returncode}")
+        daemon.stop(0.5)  # what is left of its group
     else:
         say(f"relay: draining for {found.drain:g} s")
         server.draining.set()
