@@ -32,7 +32,7 @@ def own(data: dict[str, Any], name: str) -> None:
     stages["deploy"] |= {
         "namespace": name,
         "chart": f"oci://ghcr/{name}/charts/tokenplace-relay",
-        "values": {"host": host, "env": {"TOKENPLACE_RELAY_PUBLIC_URL": f"http://{host}"}},
+        "values": {"host": host, "drainSeconds": 5, "env": {"TOKENPLACE_RELAY_PUBLIC_URL": f"http://{host}"}},
     }
 
 
@@ -167,11 +167,12 @@ def forwarded(place: System, target: str, port: int) -> Iterator[str]:
 
 
 def test_a_relay_that_is_asked_to_end_says_that_it_drains_and_still_serves(place: System) -> None:
-    pod = place.kubectl("get", "pods", "--selector", "app.kubernetes.io/component=relay", "--output", "name").split()[0]
+    listed = json.loads(place.kubectl("get", "pods", "--selector", "app.kubernetes.io/component=relay", "--output", "json"))["items"]
+    pod = next("pod/" + each["metadata"]["name"] for each in listed if "deletionTimestamp" not in each["metadata"])
     with forwarded(place, pod, 5010) as address:
         assert get(address, "/healthz", address)[0] == 200
         place.kubectl("delete", pod, "--wait=false")
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + 30  # until the kubelet has come to it
         while (seen := get(address, "/healthz", address))[0] == 200 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert (seen[0], seen[1]["status"]) == (503, "draining")
