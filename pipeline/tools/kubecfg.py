@@ -37,9 +37,9 @@ def update(target: Target, file: str, tag: str) -> Argv:
     return (target.program, "update", *common(target), "--validate=false", "--gc-tag", tag, "--skip-gc", "--", file)
 
 
-def environment(inherited: Mapping[str, str], folder: str) -> dict[str, str]:
+def environment(inherited: Mapping[str, str], _folder: str) -> dict[str, str]:
     """The environment it runs in: no search path of the user's, no KUBECONFIG."""
-    return {key: inherited[key] for key in KEPT if key in inherited} | {"HOME": folder}
+    return {key: inherited[key] for key in KEPT if key in inherited}
 
 
 def objects(text: str) -> list[Any]:

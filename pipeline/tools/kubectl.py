@@ -59,9 +59,9 @@ def apply(target: Target, file: str, manager: str) -> Argv:
 
 
 def environment(inherited: Mapping[str, str], folder: str) -> dict[str, str]:
-    """The environment it runs in: no KUBECONFIG of the user's, its caches under `folder`."""
+    """The environment it runs in: no KUBECONFIG and no settings of the user's, its caches under `folder`."""
     kept = {key: inherited[key] for key in KEPT if key in inherited}
-    return kept | {"HOME": folder, "KUBECACHEDIR": f"{folder}/cache", "KUBERC": "off"}
+    return kept | {"KUBECACHEDIR": f"{folder}/cache", "KUBERC": "off"}
 
 
 def failure(code: int, text: str) -> PipelineError:

@@ -50,5 +50,5 @@ def test_nothing_of_the_users_leads_it_elsewhere() -> None:
     given = {"HOME": "/root", "PATH": "/bin", "KUBECONFIG": "/root/prod", "KUBECTL_EXTERNAL_DIFF": "rm", "HTTPS_PROXY": "http://p"}
     found = kubectl.environment(given, "/w/k")
     assert found == {
-        "HOME": "/w/k", "PATH": "/bin", "HTTPS_PROXY": "http://p", "KUBECACHEDIR": "/w/k/cache", "KUBERC": "off",
+        "HOME": "/root", "PATH": "/bin", "HTTPS_PROXY": "http://p", "KUBECACHEDIR": "/w/k/cache", "KUBERC": "off",
     }  # fmt: skip
