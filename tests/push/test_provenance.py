@@ -92,9 +92,7 @@ def test_a_push_with_nothing_to_do_asks_nothing_about_it(registry: FakeRegistry,
     assert [(asked.method, asked.path) for asked in registry.asked] == [("HEAD", "/v2/team/app/manifests/1234567")]
 
 
-def test_one_image_of_two_commits_has_a_statement_for_each(
-    world: Site, registry: FakeRegistry, archive: Archive, client: Client
-) -> None:
+def test_one_image_of_two_commits_has_a_statement_for_each(world: Site, registry: FakeRegistry, archive: Archive, client: Client) -> None:
     other = "fedcba9876543210fedcba9876543210fedcba98"
     (image,) = make(SPEC, bundle(archive), world).images
     assert make(SPEC, bundle(archive, other), world).images[0].digest == image.digest
