@@ -19,8 +19,8 @@ VERSION_LABEL = f"{LABEL}version"
 
 @dataclass(frozen=True)
 class Wanted:
-    """One image. `built` is a tag of our own, which no rule gives, that stands for this content once it is pushed; it is not believed before
-    what it stands for is proved. By it an image of a set that is not whole yet is found again."""
+    """One image. `built` is a tag of our own, which no rule gives, that stands for this content once it is pushed; what it stands for is
+    proved before it is believed. By it an image of a set that is not whole yet is found again."""
 
     name: str
     spec: ImageSpec

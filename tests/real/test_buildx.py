@@ -195,6 +195,8 @@ def test_a_step_for_another_architecture_says_what_is_missing(app: Copy) -> None
 
 def test_each_platform_is_built_where_it_is_native(app: Copy, builder: Private) -> None:
     """Two BuildKits joined: each builds its own platform, and one index comes of it, under no tag but ours."""
+    app.write("web/Dockerfile", "FROM scratch\nCOPY text /text\n")
+    app.commit()
     lab = app.lab["builders"]["lab"]["address"]
     amd, arm = {"address": lab, "platforms": ["linux/amd64"]}, {"address": builder.address, "platforms": ["linux/arm64"]}
     app.change_site(builders={"amd": amd, "arm": arm})
