@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from pipeline.tools.tags import LABEL
 from pipeline.yamlfile import keys_like
 
 STAGE = "build"
-WORDS = ("commit", "short")
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Tagged:
 
 
 def find(spec: Tagged, source: Source, site: Site) -> Finding:
-    """What the tag stands for now: one HEAD, and once for each digest its manifest and what it says of itself.
+    """What the tag stands for now: one HEAD, and once for each digest its manifest and what it says of itself. Its source is the commit
+    that the image's label org.opencontainers.image.revision names, where it names one: that is what is released.
 
     Raises IntegrityError where the manifest is not what its digest says, and what the registry's client raises.
     """
@@ -51,7 +53,8 @@ def find(spec: Tagged, source: Source, site: Site) -> Finding:
     place = f"{site.registry(spec.registry).address}/{spec.repository}"
     config, commit = _facts(client, spec, digest, site)
     image = Image(place, digest, "" if ":" in tag else tag, config)
-    return Finding(Images(source, (image,)), f"{tag} stands for {digest[:19]}{f', built from commit {commit[:7]}' if commit else ''}")
+    origin = f", built from commit {commit[:7]}" if commit else ""
+    return Finding(Images(_built_from(commit, source), (image,)), f"{tag} stands for {digest[:19]}{origin}")
 
 
 def make(spec: Tagged, source: Source, site: Site) -> Images:
@@ -102,6 +105,11 @@ def _facts(client: Client, spec: Tagged, digest: str, site: Site) -> tuple[str, 
         return manifest.config, ""
     site.records.remember(key, json.dumps([manifest.config, commit]))
     return manifest.config, commit
+
+
+def _built_from(commit: str, here: Source) -> Source:
+    """The source that is released: what the image says it was built from, else the working copy that asks for it."""
+    return Source("", commit, False, here.path) if COMMIT.fullmatch(commit) and commit != here.commit else here
 
 
 def _newest(tags: Sequence[str]) -> list[str]:

@@ -59,6 +59,18 @@ def test_what_the_tag_stands_for_is_taken_by_digest(registry: FakeRegistry, site
     assert found.why == f"main-latest stands for {digest[:19]}, built from commit ccccccc"
 
 
+def test_what_is_released_is_the_commit_the_image_was_built_from(registry: FakeRegistry, site: Site) -> None:
+    put(registry, "main-latest")
+    put(registry, "nameless", commit="yesterday's")
+    built = find(SPEC, SOURCE, site).artifact
+    assert isinstance(built, Images)
+    assert (built.source.commit, built.source.label, built.source.dirty) == ("c" * 40, "ccccccc", False)
+    assert find(SPEC, DIRTY, site).artifact == built, "whoever asks, from whatever working copy"
+    nameless = find(Tagged("hub", REPOSITORY, default_tag="nameless"), SOURCE, site).artifact
+    assert isinstance(nameless, Images)
+    assert nameless.source == SOURCE
+
+
 def test_a_second_look_is_one_head(registry: FakeRegistry, site: Site) -> None:
     put(registry, "main-latest")
     first = find(SPEC, SOURCE, site)
