@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import threading
 from collections.abc import Iterable
@@ -83,11 +84,13 @@ class Talk:
         """Read until both streams are complete or `deadline`. Raises what `_gone` makes where the channel ends before."""
         poll = select.poll()
         poll.register(self._channel.fileno(), select.POLLIN)
-        last = self._clock.monotonic()
+        last, exited = self._clock.monotonic(), math.inf
         while (left := deadline - self._clock.monotonic()) > 0:
             ended = self._channel.closed or self._channel.eof_received
-            if self._channel.exit_status_ready() and self._clock.monotonic() - last > STRAGGLE:
-                ended = True
+            if self._channel.exit_status_ready():
+                # sshd tells the exit before it has read the pipes: what a command says last, after a long silence, comes later
+                exited = min(exited, self._clock.monotonic())
+                ended = ended or self._clock.monotonic() - max(last, exited) > STRAGGLE
             while self._channel.recv_ready():
                 self._out.feed(self._channel.recv(READ))
                 last = self._clock.monotonic()

@@ -37,9 +37,9 @@ def revisions(app: App) -> list[dict[str, str]]:
 
 
 def page(app: App, path: str = "/healthz") -> dict[str, str]:
-    """What the release answers through Traefik."""
+    """What the release answers through Traefik, which may ask the pod that is going for a moment yet (503)."""
     ingress = app.site["clusters"]["railiance01"]["ingress"]
-    argv = ["curl", "--silent", "--fail", "--header", f"Host: {app.name}.lab.test", ingress + path]
+    argv = ["curl", "--silent", "--fail", "--retry", "5", "--retry-delay", "1", "--header", f"Host: {app.name}.lab.test", ingress + path]
     answer: dict[str, str] = json.loads(subprocess.run(argv, check=True, capture_output=True).stdout)
     return answer
 

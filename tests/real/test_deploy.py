@@ -137,9 +137,9 @@ def test_d14_a_scaled_deployment_is_no_drift(lab_world: World) -> None:
     make(spec, images, lab_world.site)
     kubectl(lab_world, "scale", "deployment", APP, "--replicas=2")
     end = time.monotonic() + 20
-    while len(lab_world.pods()) < 2 and time.monotonic() < end:
-        time.sleep(0.2)
-    finding = find(spec, images, lab_world.site)
+    while (finding := find(spec, images, lab_world.site)).artifact is None and time.monotonic() < end:
+        time.sleep(0.2)  # until the second pod is available, the rollout is not done
+    assert len(lab_world.pods()) == 2
     assert finding.artifact is not None, finding.why
 
 
