@@ -410,6 +410,46 @@ def test_r05_processes_that_start_and_write_at_once_lose_nothing(records: Record
     assert records.unfinished() == []
 
 
+RACER = """
+import sys
+from pathlib import Path
+from pipeline.records import Records
+sys.stdin.readline()
+for number in range(20):
+    records = Records(Path(sys.argv[1]) / f"{number}.db")
+    print(number, flush=True)
+    sys.stdin.readline()
+    records.intend(sys.argv[2], "push", sys.argv[2], "p", "x")
+    records.close()
+"""
+
+
+def test_r05_whoever_makes_the_file_at_the_same_moment_waits_for_the_other(tmp_path: Path) -> None:
+    """sqlite says "locked" at once, whatever its time-out, where two processes make one file a WAL one."""
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, str(tmp_path), f"w{number}"],
+            env={"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for number in range(4)
+    ]  # fmt: skip
+
+    def all_go() -> None:
+        for racer in racers:
+            assert racer.stdin is not None
+            racer.stdin.write(b"go\n")
+            racer.stdin.flush()
+
+    all_go()
+    for number in range(20):
+        for racer in racers:
+            assert racer.stdout is not None
+            assert racer.stdout.readline() == b"%d\n" % number
+        all_go()
+    errors = [racer.communicate(timeout=60)[1] for racer in racers]
+    assert [racer.returncode for racer in racers] == [0] * 4, errors
+
+
 def test_r05_threads_share_one_connection(records: Records) -> None:
     threads = [threading.Thread(target=write, args=(records, "push", f"k{number}")) for number in range(8)]
     for thread in threads:

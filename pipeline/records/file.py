@@ -36,7 +36,8 @@ create index if not exists record_by_key on record (key, state, id);
 create index if not exists record_by_stage on record (stage, state, id);
 create table if not exists hint (name text primary key, value text not null);
 """
-PATIENCE = 30.0  # seconds to wait for others that are writing: sqlite has no queue, and on a slow disk each commit of theirs lasts 0.1 s
+PATIENCE = 10.0  # seconds to wait for another process that is writing
+PAUSE = 0.01  # seconds between two tries where sqlite itself does not wait
 NEEDED = 1 << 18  # bytes of free space without which an input/output error is one of space: the log and its index grow by pieces
 
 
@@ -64,12 +65,23 @@ class File:
         """Run one statement to its end. A file found to be broken is set aside, and the statement run on a new one."""
         with self._lock, _told(self.path):
             try:
-                return self._once(statement, values)
+                return self._in_turn(statement, values)
             except sqlite3.DatabaseError as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                     raise
                 self._put_aside()
                 return self._once(statement, values)
+
+    def _in_turn(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
+        """Run it when no other process is in the way. sqlite waits for that by itself, but not where two at once make a file a WAL one."""
+        end = self._clock.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._once(statement, values)
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or self._clock.monotonic() >= end:
+                    raise
+            self._clock.sleep(PAUSE)
 
     def _once(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
         if self._open is None:
