@@ -5,13 +5,14 @@ What only acts is loaded when something is to be done: the look is two requests 
 
 from __future__ import annotations
 
+import dataclasses
+
 from pipeline.artifacts import Images, Release
 from pipeline.deploy import chart, history, values
-from pipeline.deploy.compare import differences, release_of
-from pipeline.deploy.shared import back, exclusive, freeze, live, standing, undo
+from pipeline.deploy.compare import differences
+from pipeline.deploy.shared import driver, found, greet, live, undo
 from pipeline.deploy.spec import Helm
-from pipeline.host import Cmd
-from pipeline.stage import Driver, Finding, Site
+from pipeline.stage import Finding, Site
 from pipeline.tools.kube import connect
 
 __all__ = ["DRIVER", "check", "find", "live", "make", "undo", "warm"]
@@ -27,14 +28,8 @@ def find(spec: Helm, images: Images, site: Site) -> Finding:
         made_of = identity()
     want = values.wanted(spec, images, made_of, site)
     why = differences(newest, now, want, images, spec.release)
-    if newest and not why and any(each.get("spec", {}).get("replicas") == 0 for each in now):
-        from pipeline.deploy import idle
-
-        why = idle.idle(kube, spec.namespace, spec.release, newest.number, now)
-    if why or newest is None:
-        return Finding(None, "; ".join(why[:3]))
-    of = f", of chart {made_of}" if "@" in made_of else ""
-    return Finding(release_of(spec, images, newest.number, want.inputs), f"revision {newest.number} is live{of}")
+    finding = found(spec, images, kube, newest, now, why, want.inputs)
+    return dataclasses.replace(finding, why=f"{finding.why}, of chart {made_of}") if finding.artifact and "@" in made_of else finding
 
 
 def make(spec: Helm, images: Images, site: Site) -> Release:
@@ -48,8 +43,7 @@ def warm(spec: Helm, site: Site) -> None:
     """Log in to the node that will be asked to pull, and load what acts."""
     from pipeline.deploy import upgrade as _upgrade  # noqa: F401  # its import takes as long as a request
 
-    if spec.pull != "skip" and (node := site.cluster(spec.cluster).node):
-        site.host(node).run(Cmd(("true",)))
+    greet(spec, site)
 
 
 def check(spec: Helm, site: Site) -> None:
@@ -59,21 +53,4 @@ def check(spec: Helm, site: Site) -> None:
     needs.check(spec, site)
 
 
-DRIVER = Driver(
-    verb="deploy",
-    name="helm",
-    takes=Images,
-    gives=Release,
-    spec=Helm,
-    find=find,
-    make=make,
-    stands_alone=False,  # a pod that moves to another node pulls again: the image has to stay in the registry
-    exclusive=exclusive,
-    live=live,
-    undo=undo,
-    warm=warm,
-    back=back,
-    standing=standing,
-    freeze=freeze,
-    check=check,
-)
+DRIVER = driver("helm", Helm, find, make, warm, check)

@@ -2,27 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.artifacts import Images, Release
 from pipeline.deploy.manifest_spec import Kubecfg
 from pipeline.deploy.manifests import check, find, make, warm
-from pipeline.deploy.shared import back, exclusive, freeze, live, standing, undo
-from pipeline.stage import Driver
+from pipeline.deploy.shared import driver
 
-DRIVER = Driver(
-    verb="deploy",
-    name="kubecfg",
-    takes=Images,
-    gives=Release,
-    spec=Kubecfg,
-    find=find,
-    make=make,
-    stands_alone=False,  # a pod that moves to another node pulls again: the image has to stay in the registry
-    exclusive=exclusive,
-    live=live,
-    undo=undo,
-    warm=warm,
-    back=back,
-    standing=standing,
-    freeze=freeze,
-    check=check,
-)
+DRIVER = driver("kubecfg", Kubecfg, find, make, warm, check)

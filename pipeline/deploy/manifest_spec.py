@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from pipeline.deploy.spec import OURS, RELEASE_LENGTH, Keeper, SecretSpec, name_of
+from pipeline.deploy.spec import OURS, RELEASE_LENGTH, Keeper, SecretSpec, name_of, patient
 
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # a jsonnet identifier, which a function's parameter has to be
 
@@ -52,10 +52,7 @@ class Manifests:
         for key in self.values:
             if not WORD.fullmatch(key):
                 raise ValueError(f"values: {key!r} is not a name: letters, digits and '_', not beginning with a digit")
-        if not 1 <= self.deadline <= 86_400:
-            raise ValueError("deadline is between 1 and 86400 seconds")
-        if self.restarts < 1:
-            raise ValueError("restarts is at least 1")
+        patient(self.deadline, self.restarts)
 
     @property
     def release(self) -> str:

@@ -7,10 +7,10 @@ import shutil
 
 from pipeline.artifacts import Images, Release
 from pipeline.deploy import history, manifest_files, manifest_render, manifest_state, values
-from pipeline.deploy.compare import differences, release_of
+from pipeline.deploy.compare import differences
 from pipeline.deploy.manifest_spec import Kubecfg, Manifests
+from pipeline.deploy.shared import found, greet
 from pipeline.errors import ConfigError
-from pipeline.host import Cmd
 from pipeline.stage import Finding, Site
 from pipeline.tools.kube import connect, path
 from pipeline.tools.kube_objects import SETS
@@ -30,13 +30,7 @@ def find(spec: Manifests, images: Images, site: Site) -> Finding:
         known = {path("apps/v1", "deployments", spec.namespace): [each for each in now if each.get("kind") not in SETS.values()]}
         seen = manifest_state.seen(kube, spec.release, newest.stamps, known)
         why = [*manifest_state.drift(seen, newest.stamps, spec.managers), *why]
-    if newest and not why and any(each.get("spec", {}).get("replicas") == 0 for each in now):
-        from pipeline.deploy import idle
-
-        why = idle.idle(kube, spec.namespace, spec.release, newest.number, now, spec.keeper)
-    if why or newest is None:
-        return Finding(None, "; ".join(why[:3]))
-    return Finding(release_of(spec, images, newest.number, want.inputs), f"revision {newest.number} is live")
+    return found(spec, images, kube, newest, now, why, want.inputs)
 
 
 def make(spec: Manifests, images: Images, site: Site) -> Release:
@@ -50,8 +44,7 @@ def warm(spec: Manifests, site: Site) -> None:
     """Log in to the node that will be asked to pull, and load what acts."""
     from pipeline.deploy import applied as _applied  # noqa: F401  # its import takes as long as a request
 
-    if spec.pull != "skip" and (node := site.cluster(spec.cluster).node):
-        site.host(node).run(Cmd(("true",)))
+    greet(spec, site)
 
 
 def check(spec: Manifests, site: Site) -> None:

@@ -1,4 +1,4 @@
-"""What every deploy driver offers alike, whatever its release is made from: what is live, the lock, the ways back, the facts, the freeze.
+"""What every deploy driver is and offers alike, whatever its release is made from: what is live, the lock, the ways back, the facts.
 
 What only acts is loaded when something is to be done.
 """
@@ -6,14 +6,17 @@ What only acts is loaded when something is to be done.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from pipeline.artifacts import Images, Release
 from pipeline.deploy import history
-from pipeline.deploy.compare import live_release
+from pipeline.deploy.compare import live_release, release_of
+from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Spec
-from pipeline.stage import Return, Site, Standing
-from pipeline.tools.kube import connect
+from pipeline.host import Cmd
+from pipeline.stage import Driver, Finding, Return, Site, Standing
+from pipeline.tools.kube import Kube, connect
 
 
 def live(spec: Spec, site: Site) -> Release | None:
@@ -61,3 +64,54 @@ def freeze(spec: Spec, message: str, site: Site) -> None:
     from pipeline.deploy import standing as facts
 
     facts.freeze(spec, message, site)
+
+
+def greet(spec: Spec, site: Site) -> None:
+    """Log in to the node that will be asked to pull."""
+    if spec.pull != "skip" and (node := site.cluster(spec.cluster).node):
+        site.host(node).run(Cmd(("true",)))
+
+
+def found(
+    spec: Spec, images: Images, kube: Kube, newest: Revision | None, now: Sequence[Mapping[str, Any]], why: Sequence[str], inputs: str
+) -> Finding:
+    """The release that is live as it is wanted, by its `inputs`; else the first of the reasons `why` it is not.
+
+    A Deployment of `now` that was scaled to nothing is live for nobody.
+    """
+    if newest and not why and any(each.get("spec", {}).get("replicas") == 0 for each in now):
+        from pipeline.deploy import idle
+
+        why = idle.idle(kube, spec.namespace, spec.release, newest.number, now, spec.keeper)
+    if why or newest is None:
+        return Finding(None, "; ".join(why[:3]))
+    return Finding(release_of(spec, images, newest.number, inputs), f"revision {newest.number} is live")
+
+
+def driver(
+    name: str,
+    spec: type[Any],
+    find: Callable[[Any, Images, Site], Finding],
+    make: Callable[[Any, Images, Site], Release],
+    warm: Callable[[Any, Site], None],
+    check: Callable[[Any, Site], None],
+) -> Driver:
+    """The deploy driver of one tool."""
+    return Driver(
+        verb="deploy",
+        name=name,
+        takes=Images,
+        gives=Release,
+        spec=spec,
+        find=find,
+        make=make,
+        stands_alone=False,  # a pod that moves to another node pulls again: the image has to stay in the registry
+        exclusive=exclusive,
+        live=live,
+        undo=undo,
+        warm=warm,
+        back=back,
+        standing=standing,
+        freeze=freeze,
+        check=check,
+    )

@@ -109,10 +109,7 @@ class Helm:
         self._check_chart()
         for file in self.values_files:
             inside("values file", "file", file)
-        if not 1 <= self.deadline <= 86_400:
-            raise ValueError("deadline is between 1 and 86400 seconds")
-        if self.restarts < 1:
-            raise ValueError("restarts is at least 1")
+        patient(self.deadline, self.restarts)
 
     def _check_chart(self) -> None:
         if not self.chart.startswith(SCHEME):
@@ -129,6 +126,14 @@ class Helm:
             raise ValueError(f"version {self.version!r} pins nothing: write 1.2.3@sha256:… with 64 hex digits")
         if self.pinned and self.version and semver.parse(number) is None:
             raise ValueError(f"version {self.version!r} may be another chart tomorrow, and the blueprint says pinned: write 1.2.3")
+
+
+def patient(deadline: float, restarts: int) -> None:
+    """Raises ValueError where these cannot bound a rollout."""
+    if not 1 <= deadline <= 86_400:
+        raise ValueError("deadline is between 1 and 86400 seconds")
+    if restarts < 1:
+        raise ValueError("restarts is at least 1")
 
 
 def inside(what: str, kind: str, path: str) -> None:
