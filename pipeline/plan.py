@@ -14,6 +14,7 @@ from pipeline.drivers import driver, drivers
 from pipeline.errors import ConfigError
 from pipeline.events import Sink
 from pipeline.generate.spec import Ci
+from pipeline.gitops.spec import Gitops
 from pipeline.opened import Clusters, Hosts
 from pipeline.places import Builder, Docker
 from pipeline.provision.spec import Terraform
@@ -50,7 +51,7 @@ class BlueprintFile:
 
     `site` is the site file, relative to the working copy; `protected` environments are only used when they are named. `ci` is the
     workflow that publishes the images, `infra` what the blueprint stands on, `tunnel` the route by which the world
-    reaches the release.
+    reaches the release, `gitops` the repository that Flux follows.
     """
 
     app: str
@@ -61,6 +62,7 @@ class BlueprintFile:
     ci: Ci | None = None
     infra: Terraform | None = None
     tunnel: Tunnel | None = None
+    gitops: Gitops | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Blueprint:
     document: Document
     infra: Terraform | None = None
     tunnel: Tunnel | None = None
+    gitops: Gitops | None = None
 
     @property
     def records_path(self) -> Path:
@@ -153,7 +156,8 @@ def load(config: Path | str, name: str = "", env: str = "") -> Blueprint:
         raise ConfigError(f"{document.place(('stages',))}: blueprint {name} has no stages", mend=f"stages are: {', '.join(VERBS)}")
     plan = tuple(_stage(document, verb) for verb in found.stages)
     _check_order(document, plan)
-    return Blueprint(name, chosen, found.app, folder.parent, plan, folder.parent / found.site, document, found.infra, found.tunnel)
+    where = folder.parent / found.site
+    return Blueprint(name, chosen, found.app, folder.parent, plan, where, document, found.infra, found.tunnel, found.gitops)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ LAYERS = (
     ("schema", "stage"),
     ("testing", "tools"),
     ("runner",),
-    ("sync", "build", "push", "deploy", "verify", "provision", "drivers", "generate", "tunnel"),
+    ("sync", "build", "push", "deploy", "verify", "provision", "drivers", "generate", "tunnel", "gitops"),
     ("opened",),
     ("plan",),
     ("chain", "line", "menu", "report", "lab", "doctor", "ci"),
