@@ -9,9 +9,6 @@ from typing import Any
 
 from invoke import Collection, Context, task
 
-from pipeline.errors import PipelineError
-from pipeline.events import What
-
 COMMIT = "commit"
 
 
@@ -51,16 +48,13 @@ def collection(
 
         from pipeline.deploy import publish
         from pipeline.retry import Policy, retrying
+        from pipeline.runner.heard import heard
         from pipeline.source import snapshot
 
         with opened(env, blueprint, json) as (found, site):
-
-            def notice(error: PipelineError, attempt: int, wait: float) -> None:
-                site.tell(What.RETRY, publish.STAGE, f"{error.what}; attempt {attempt + 1} in {wait:.1f} s")
-
             spec, source = publish.source_of(found.plan), snapshot(site.root)
             version = _app_version(site, app_version)
-            done = retrying(Policy(), site.clock, lambda _attempt: publish.push(spec, site, source, version), notice)
+            done = retrying(Policy(), site.clock, lambda _attempt: publish.push(spec, site, source, version), heard(site, publish.STAGE))
         if json:
             print_json({"chart": dataclasses.asdict(done)})
         else:

@@ -8,9 +8,6 @@ from typing import Any
 
 from invoke import Collection, Context, task
 
-from pipeline.errors import PipelineError
-from pipeline.events import What
-
 
 def collection(
     polite: Callable[[Callable[..., Any]], Any],
@@ -45,17 +42,14 @@ def collection(
         from pipeline.build.placing import put
         from pipeline.errors import ConfigError
         from pipeline.retry import Policy, retrying
+        from pipeline.runner.heard import heard
         from pipeline.source import snapshot
 
         if not to:
             raise ConfigError("what is it to stand for?", mend=f"inv tags.put {tag} --to v1.2.3, a digest, or before")
         with opened(env, blueprint, json) as (found, site):
-
-            def notice(error: PipelineError, attempt: int, wait: float) -> None:
-                site.tell(What.RETRY, "tags", f"{error.what}; attempt {attempt + 1} in {wait:.1f} s")
-
             source = snapshot(site.root)
-            done = retrying(Policy(), site.clock, lambda _attempt: put(found.plan, site, source, tag, to, image), notice)
+            done = retrying(Policy(), site.clock, lambda _attempt: put(found.plan, site, source, tag, to, image), heard(site, "tags"))
         if json:
             print_json(
                 {"images": [dataclasses.asdict(each) for each in done.images], "moved": [dataclasses.asdict(each) for each in done.moved]}

@@ -19,6 +19,7 @@ from pipeline.provision.process import Said, ask, follow, others
 from pipeline.provision.root import STAGE, Root, environment, write
 from pipeline.records import actor
 from pipeline.retry import Policy, retrying
+from pipeline.runner.heard import heard
 from pipeline.tools import terraform
 from pipeline.tools.terraform_errors import Lock, failure, lock_of
 from pipeline.tools.terraform_plan import Out, Planned, State, read_outputs, read_plan, read_state
@@ -160,11 +161,7 @@ def _planned(root: Root, env: Mapping[str, str], out: Path, destroy: bool, polic
             return attempt(_count)
         raise error
 
-    def notice(error: PipelineError, number: int, wait: float) -> None:
-        text = f"{error.what}; attempt {number + 1} in {wait:.1f} s"
-        root.site.tell(What.RETRY, STAGE, text, attempt=number, wait=wait, error=error.what)
-
-    return retrying(policy, root.site.clock, attempt, notice)
+    return retrying(policy, root.site.clock, attempt, heard(root.site, STAGE))
 
 
 def _lift(root: Root, env: Mapping[str, str], lock: Lock, before: begun.Begun | None) -> bool:

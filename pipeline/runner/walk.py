@@ -15,6 +15,7 @@ from pipeline.events import What
 from pipeline.records import FAILED, FOUND, Record
 from pipeline.retry import Notice, Policy, retrying
 from pipeline.runner.act import ALWAYS, act
+from pipeline.runner.heard import heard
 from pipeline.stage import Finding, Plan, Site
 
 
@@ -208,10 +209,11 @@ class Walk:
     def notice(self, verb: str, attempts: list[dict[str, Any]]) -> Notice:
         """Tells of an attempt that another one follows, and puts it on the list."""
 
+        tell = heard(self.site, verb)
+
         def hear(error: PipelineError, attempt: int, wait: float) -> None:
             attempts.append({"attempt": attempt, "error": self.site.secrets.mask(error.what), "kind": error.kind, "wait": wait})
-            text = f"{error.what}; attempt {attempt + 1} in {wait:.1f} s"
-            self.site.tell(What.RETRY, verb, text, attempt=attempt, wait=wait, error=error.what)
+            tell(error, attempt, wait)
 
         return hear
 

@@ -89,7 +89,7 @@ def test_helm_3_knows_nothing_of_server_side_apply() -> None:
 
 
 def test_the_users_own_helm_settings_are_not_inherited() -> None:
-    user = {"PATH": "/bin", "HELM_NAMESPACE": "other", "HELM_DRIVER": "sql", "KUBECONFIG": "/other", "HOME": "/root"}
+    user = {"PATH": "/bin", "HELM_NAMESPACE": "other", "HELM_DRIVER": "sql", "KUBECONFIG": "/other", "HOME": "/home/ann"}
     env = helm.environment(user, "/w/helm")
     assert "KUBECONFIG" not in env
     assert {key for key in env if key.startswith("HELM_")} == {"HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "HELM_NO_PLUGINS"}

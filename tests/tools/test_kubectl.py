@@ -47,8 +47,8 @@ def test_the_words_of_an_apply() -> None:
 
 
 def test_nothing_of_the_users_leads_it_elsewhere() -> None:
-    given = {"HOME": "/root", "PATH": "/bin", "KUBECONFIG": "/root/prod", "KUBECTL_EXTERNAL_DIFF": "rm", "HTTPS_PROXY": "http://p"}
+    given = {"HOME": "/home/ann", "PATH": "/bin", "KUBECONFIG": "/home/ann/prod", "KUBECTL_EXTERNAL_DIFF": "rm", "HTTPS_PROXY": "http://p"}
     found = kubectl.environment(given, "/w/k")
     assert found == {
-        "HOME": "/root", "PATH": "/bin", "HTTPS_PROXY": "http://p", "KUBECACHEDIR": "/w/k/cache", "KUBERC": "off",
+        "HOME": "/home/ann", "PATH": "/bin", "HTTPS_PROXY": "http://p", "KUBECACHEDIR": "/w/k/cache", "KUBERC": "off",
     }  # fmt: skip
