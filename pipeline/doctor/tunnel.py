@@ -6,14 +6,14 @@ From outside a proxied name shows Cloudflare's addresses and never its CNAME: on
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from pipeline.doctor.verdict import Check, Verdict, fail, ok, unknown, warn
 from pipeline.errors import AuthError, ConfigError, PipelineError
 from pipeline.stage import Site
 from pipeline.tunnel.api import SECONDS, Api
-from pipeline.tunnel.changes import State, name_changes, route_changes
+from pipeline.tunnel.changes import Change, State, name_changes, route_changes
 from pipeline.tunnel.spec import TLS, Tunnel
 
 MAKE = "inv tunnel.plan shows what is to be written, inv tunnel.apply writes it"
@@ -35,29 +35,19 @@ def look(spec: Tunnel, site: Site) -> Iterator[Verdict]:
         return
     with contextlib.closing(Api(spec, token.reveal())) as api:
         state = api.read()
-        yield _route(where, spec, state)
-        yield _name(where, spec, state)
+        rules = f"leads to {spec.service}, one of {len(state.rules)} rules"
+        yield _written(where, "route", route_changes, spec, state, rules)
+        yield _written(where, "dns", name_changes, spec, state, f"a CNAME of {spec.target}, proxied")
         yield _tls(where, api)
 
 
-def _route(where: str, spec: Tunnel, state: State) -> Verdict:
+def _written(where: str, name: str, changes: Callable[[Tunnel, State], Sequence[Change]], spec: Tunnel, state: State, good: str) -> Verdict:
+    """Whether Cloudflare has what the blueprint says, where `changes` tells what it lacks."""
     try:
-        needed = route_changes(spec, state)
+        needed = changes(spec, state)
     except ConfigError as error:
-        return fail(where, "route", f"{error.what}: {error.cause}", error.mend)
-    if needed:
-        return fail(where, "route", f"to be written: {needed[0].what}", MAKE)
-    return ok(where, "route", f"leads to {spec.service}, one of {len(state.rules)} rules")
-
-
-def _name(where: str, spec: Tunnel, state: State) -> Verdict:
-    try:
-        needed = name_changes(spec, state)
-    except ConfigError as error:
-        return fail(where, "dns", f"{error.what}: {error.cause}", error.mend)
-    if needed:
-        return fail(where, "dns", f"to be written: {needed[0].what}", MAKE)
-    return ok(where, "dns", f"a CNAME of {spec.target}, proxied")
+        return fail(where, name, f"{error.what}: {error.cause}", error.mend)
+    return fail(where, name, f"to be written: {needed[0].what}", MAKE) if needed else ok(where, name, good)
 
 
 def _tls(where: str, api: Api) -> Verdict:

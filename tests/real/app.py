@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +14,13 @@ from typing import Any
 import yaml
 
 from pipeline.plan import Blueprint, load
+from tests.real.workingcopy import ROOT, WorkingCopy
 
-ROOT = Path(__file__).parents[2]
 COPIED = ("chart", "flake.nix", "pipeline/lab/probe", ".gitignore")
 
 
 @dataclass(frozen=True)
-class App:
+class App(WorkingCopy):
     """The application `name`, its working copy in `root`, and the lab's site file as plain values."""
 
     name: str
@@ -33,25 +31,10 @@ class App:
     def blueprint(self) -> Blueprint:
         return load(self.root / "config", self.name, "lab")
 
-    def git(self, *words: str) -> str:
-        return subprocess.run(["git", "-C", str(self.root), *words], check=True, capture_output=True, text=True).stdout.strip()
-
-    def commit(self, message: str) -> str:
-        """Commit all there is. The commit."""
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "--message", message)
-        return self.git("rev-parse", "HEAD")
-
     def change(self, text: str) -> str:
         """A change that gives another image: the version in its topmost layer, committed."""
         (self.root / "pipeline/lab/probe/version").write_text(text + "\n")
         return self.commit(f"Version {text}")
-
-    def inv(self, *words: str, env: dict[str, str] | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """`inv` in the working copy, as a process of its own."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
-        argv = [str(Path(sys.executable).with_name("inv")), *words]
-        return subprocess.run(argv, cwd=self.root, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
 
     def kubectl(self, *words: str, stdin: str = "") -> str:
         cluster = self.site["clusters"]["railiance01"]

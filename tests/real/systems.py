@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +18,13 @@ import yaml
 from pipeline.plan import Blueprint, load
 from pipeline.tools.registry import Client, client_of
 from pipeline.yamlfile import Document
+from tests.real.workingcopy import ROOT, WorkingCopy
 
-ROOT = Path(__file__).parents[2]
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".terraform*", "*.tfstate*")
 
 
 @dataclass(frozen=True)
-class System:
+class System(WorkingCopy):
     """The working copy in `root` with its one blueprint; `name` is this run's own, for the namespace and in the images' repository."""
 
     name: str
@@ -36,15 +34,6 @@ class System:
 
     def blueprint(self, env: str = "lab") -> Blueprint:
         return load(self.root / "config", self.blueprint_name, env)
-
-    def git(self, *words: str) -> str:
-        return subprocess.run(["git", "-C", str(self.root), *words], check=True, capture_output=True, text=True).stdout.strip()
-
-    def commit(self, message: str) -> str:
-        """Commit all there is. The commit."""
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "--message", message)
-        return self.git("rev-parse", "HEAD")
 
     def change(self, file: str, old: str, new: str) -> str:
         """Replace `old`, which has to stand in the file, and commit."""
@@ -68,12 +57,6 @@ class System:
         change(data)
         path.unlink()
         path.write_text(yaml.safe_dump(data, sort_keys=False))
-
-    def inv(self, *words: str, env: dict[str, str] | None = None, timeout: float = 200) -> subprocess.CompletedProcess[str]:
-        """`inv` in the working copy, as a process of its own."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
-        argv = [str(Path(sys.executable).with_name("inv")), *words]
-        return subprocess.run(argv, cwd=self.root, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
 
     def json(self, *words: str, code: int = 0, **more: Any) -> dict[str, Any]:
         """What `inv … --json` prints, once it ended as it should."""

@@ -16,7 +16,8 @@ import yaml
 
 from pipeline.host import Address
 from pipeline.testing import FaultProxy
-from tests.real.app import ROOT, App, application
+from tests.real.app import App, application
+from tests.real.workingcopy import ROOT
 
 pytestmark = pytest.mark.real
 
