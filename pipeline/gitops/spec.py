@@ -2,22 +2,86 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from pipeline.schema import keyed
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")  # host[:port]/path, without tag or digest
+DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))+")  # as Flux's own schemas have it
+BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
+PERSON = re.compile(r"[^<>\n]+ <[^<>@\s]+@[^<>@\s]+>")
+
+
+@dataclass(frozen=True)
+class Newest:
+    """Which tag of a repository is the newest: by default the sortable ones of `branch` (main-1a2b3c4-1700000000), by their time.
+
+    `pattern` (a regular expression of Go) says which other tags count, `extract` what of them is compared ($name of a group), `order`
+    how; or the highest version in the semver `range`.
+    """
+
+    branch: str = "main"
+    pattern: str = ""
+    extract: str = ""
+    order: Literal["numerical", "alphabetical"] = "numerical"
+    range: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no tag could match, or what says two things."""
+        if not BRANCH.fullmatch(self.branch):
+            raise ValueError(f"{self.branch!r} is not the name of a branch")
+        if self.extract and not self.pattern:
+            with keyed("extract"):
+                raise ValueError("extract takes a part of what a pattern matched: write the pattern too")
 
 
 @dataclass(frozen=True)
 class Automation:
-    """Flux itself writes the newest image's tag or digest: `images` maps a name to the repository that is watched (as Flux reaches it).
+    """Flux itself writes the newest image's tag or digest: `images` maps an image's name in `stages.deploy.values` to the repository that
+    is watched (HOST/PATH as Flux reaches it). The lines of those values that name it are then Flux's, and no release writes them.
 
-    `policies` maps the same names to what counts as the newest: `pattern` and `extract` of the tag, `order` numerical or alphabetical, or a
-    semver `range`. `interval` is how often a repository is looked at.
+    `policies` maps the same names to what counts as the newest. `interval` is how often a repository is looked at, `secrets` the
+    docker-config Secret (beside Flux's objects) that a private one is asked with. `author` makes the commits, `push_branch` takes them
+    where that is not the branch that Flux follows: a person merges it then.
     """
 
     images: Mapping[str, str]
-    policies: Mapping[str, Any] = field(default_factory=dict)
+    policies: Mapping[str, Newest] = field(default_factory=dict)
     interval: str = "5m"
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    author: str = "Flux <flux@users.noreply.github.com>"
+    push_branch: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a name, a repository or an interval that Flux refuses."""
+        if not self.images:
+            raise ValueError("images is empty: name at least one, as web: ghcr.io/owner/web")
+        for name, image in self.images.items():
+            if not NAME.fullmatch(name):
+                raise ValueError(f"image {name!r} is not a name: lower-case letters, digits and '-', at most 63")
+            if not IMAGE.fullmatch(image):
+                raise ValueError(f"{image!r} is not a repository as Flux reaches it: HOST/PATH, without a tag and without a scheme")
+        for key, named in (("policies", self.policies), ("secrets", self.secrets)):
+            if strange := next((name for name in named if name not in self.images), ""):
+                with keyed(key):
+                    raise ValueError(f"{strange!r} is none of images: {', '.join(self.images)}")
+        if not DURATION.fullmatch(self.interval):
+            with keyed("interval"):
+                raise ValueError(f"{self.interval!r} is no interval: write 5m, 30s, 1h")
+        if self.push_branch and not BRANCH.fullmatch(self.push_branch):
+            with keyed("push_branch"):
+                raise ValueError(f"{self.push_branch!r} is not the name of a branch")
+        if not PERSON.fullmatch(self.author):
+            with keyed("author"):
+                raise ValueError(f"{self.author!r} is not written as NAME <MAIL>")
+
+    def newest(self, name: str) -> Newest:
+        """What counts as the newest of this image."""
+        return self.policies.get(name) or Newest()
 
 
 @dataclass(frozen=True)
