@@ -56,6 +56,7 @@ class Kube:
         self._dial = dial or (lambda: Address(access.host, access.port))
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
+        self._closed = False
         self._context: ssl.SSLContext | None = None
         self._warming: threading.Thread | None = None
         self.on_close: Callable[[], None] = lambda: None
@@ -72,8 +73,7 @@ class Kube:
             with contextlib.suppress(PipelineError, *LOST):
                 connection = self._new(self.timeout)
                 connection.connect()
-                with self._lock:
-                    self._idle.append(connection)
+                self._give(connection)
 
         self._warming = threading.Thread(target=open_one, name="kube-warm", daemon=True)
         self._warming.start()
@@ -162,6 +162,7 @@ class Kube:
         if self._warming is not None:
             self._warming.join(self.timeout)
         with self._lock:
+            self._closed = True  # a watcher that is still asking gives its connection back later
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
@@ -243,9 +244,11 @@ class Kube:
             connection.close()
 
     def _give(self, connection: Connection) -> None:
-        if connection.sock is not None:
-            with self._lock:
+        with self._lock:
+            if connection.sock is not None and not self._closed:
                 self._idle.append(connection)
+                return
+        connection.close()
 
     def _new(self, timeout: float) -> Connection:
         with self._lock:

@@ -191,6 +191,24 @@ def test_a_watch_from_a_forgotten_version_is_gone(kube: Kube, fake: FakeKube) ->
         list(kube.watch(CONFIG, "", "5", seconds=1))
 
 
+def test_a_connection_that_comes_back_after_the_end_is_let_go(kube: Kube, fake: FakeKube) -> None:
+    """A watcher that is asked to end may be in the middle of a request: nobody would close what it gives back then."""
+    asking, ended = threading.Event(), threading.Event()
+
+    def slow(_method: str, _path: str) -> None:
+        asking.set()
+        ended.wait(5)
+
+    fake.fault = slow
+    thread = threading.Thread(target=kube.get, args=(ONE,))
+    thread.start()
+    assert asking.wait(5)
+    kube.close()
+    ended.set()
+    thread.join(5)
+    assert kube._idle == []
+
+
 def test_a_watch_can_be_closed_from_another_thread(kube: Kube) -> None:
     watch = kube.watch(CONFIG, "", kube.list(CONFIG)["metadata"]["resourceVersion"], seconds=30)
     threading.Timer(0.05, watch.close).start()
