@@ -13,6 +13,7 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")  # host[:port]/path, without tag or digest
 DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))+")  # as Flux's own schemas have it
 BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
+API = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?")
 PERSON = re.compile(r"[^<>\n]+ <[^<>@\s]+@[^<>@\s]+>")
 
 
@@ -85,13 +86,38 @@ class Automation:
 
 
 @dataclass(frozen=True)
+class Forge:
+    """Who keeps the GitOps repository, and is told the key that Flux reads it with: github by the program gh, with the login that it has;
+    gitea by its API at `api` (https://HOST) with `token`, a secret source, or at the site's `registry`, with the login named there.
+
+    Without one the key is shown, and a person adds it.
+    """
+
+    kind: Literal["gitea", "github"]
+    api: str = ""
+    token: str = ""
+    registry: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where nobody could be asked."""
+        if self.kind == "github" and (self.api or self.token or self.registry):
+            raise ValueError("gh has its own login for GitHub: leave api, token and registry away")
+        if self.kind == "gitea" and not (self.registry or (self.api and self.token)):
+            raise ValueError("gitea needs its api and a token, or the registry of the site that it is as well")
+        if self.api and not API.fullmatch(self.api):
+            with keyed("api"):
+                raise ValueError(f"{self.api!r} is no address: write https://HOST")
+
+
+@dataclass(frozen=True)
 class Gitops:
     """The section `gitops` of a blueprint whose deploy stage is flux's; what both need (remote, branch, path, release) stands there.
 
     `chart` is the chart's folder in the GitOps repository, or oci://REGISTRY/PATH of the site with `version`; `chart_from` the folder of
     the working copy that is put there. `url` is the repository's address as Flux reaches it, where that is not the remote's own.
     `interval` is how often Flux looks at the repository, `values` what people's own file of values begins with. `automation` makes Flux
-    write new images itself, which the pipeline then must not.
+    write new images itself, which the pipeline then must not. `forge` keeps the repository. `chart_secret` is the docker-config Secret
+    (beside Flux's objects) that a private chart is pulled with.
     """
 
     chart: str = ""
@@ -101,3 +127,26 @@ class Gitops:
     interval: str = "1m"
     values: Mapping[str, Any] = field(default_factory=dict)
     automation: Automation | None = None
+    forge: Forge | None = None
+    chart_secret: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what Flux refuses, or what says two things."""
+        if not DURATION.fullmatch(self.interval):
+            with keyed("interval"):
+                raise ValueError(f"{self.interval!r} is no interval: write 5m, 30s, 1h")
+        if self.oci and not self.version:
+            raise ValueError("a chart in a registry has a version: 1.2.3, 1.2.3@sha256:… to pin its content, or a range as ^1.2")
+        if self.oci and self.chart_from:
+            raise ValueError("chart_from is the folder of a chart in the GitOps repository; inv chart.push publishes one in a registry")
+        if not self.oci and (self.version or self.chart_secret):
+            raise ValueError("version and chart_secret are said of a chart in a registry (chart: oci://REGISTRY/PATH), not of a folder")
+        for key, folder in (("chart", "" if self.oci else self.chart), ("chart_from", self.chart_from)):
+            if folder and (folder.startswith(("-", "/")) or {"..", "", "."} & set(folder.removesuffix("/").split("/"))):
+                with keyed(key):
+                    raise ValueError(f"{folder!r} is not a folder inside the repository")
+
+    @property
+    def oci(self) -> bool:
+        """Whether the chart lies in a registry."""
+        return self.chart.startswith("oci://")
