@@ -58,6 +58,11 @@ class Flux:
         patient(self.deadline, self.restarts)
 
     @property
+    def lock(self) -> tuple[str, str]:
+        """Beside Flux's own objects: the release's namespace may come with the release. Two namespaces may have a release of one name."""
+        return self.system, self.release if self.namespace == self.release else f"{self.namespace}.{self.release}"
+
+    @property
     def written(self) -> str:
         """The file that holds the HelmRelease."""
         return self.file or f"{self.path}/{self.release}/release.yaml"

@@ -58,6 +58,10 @@ class Manifests:
     def release(self) -> str:
         return self.name
 
+    @property
+    def lock(self) -> tuple[str, str]:
+        return self.namespace, self.name
+
 
 @dataclass(frozen=True)
 class Kubectl(Manifests):

@@ -44,7 +44,8 @@ class SecretSpec:
 
 class Spec(Protocol):
     """What every deploy driver's options say: what locks, follows, diagnoses and goes back needs no more. `engine` is the module whose
-    `engine(spec, site, kube)` gives what only this driver's own tool can do (see `pipeline.deploy.work.Engine`)."""
+    `engine(spec, site, kube)` gives what only this driver's own tool can do (see `pipeline.deploy.work.Engine`), `lock` the namespace
+    and the name of the release's lock."""
 
     engine: ClassVar[str]
     keeper: ClassVar[Keeper]
@@ -55,6 +56,8 @@ class Spec(Protocol):
     def namespace(self) -> str: ...
     @property
     def release(self) -> str: ...
+    @property
+    def lock(self) -> tuple[str, str]: ...
     @property
     def secret(self) -> SecretSpec | None: ...
     @property
@@ -110,6 +113,10 @@ class Helm:
         for file in self.values_files:
             inside("values file", "file", file)
         patient(self.deadline, self.restarts)
+
+    @property
+    def lock(self) -> tuple[str, str]:
+        return self.namespace, self.release
 
     def _check_chart(self) -> None:
         if not self.chart.startswith(SCHEME):

@@ -16,7 +16,7 @@ from pipeline.tools.kube import connect
 def standing(spec: Spec, site: Site) -> Standing:
     """The facts, of the newest revision that helm calls deployed and of those above it. Raises what the cluster's client raises."""
     kube = connect(site, spec.cluster)
-    lease = ice.look(kube, spec.namespace, spec.release)
+    lease = ice.look(kube, *spec.lock)
     revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
     live = next((one for one in revisions if one.status == "deployed"), None)
     return Standing(
@@ -32,11 +32,13 @@ def standing(spec: Spec, site: Site) -> Standing:
 def freeze(spec: Spec, message: str, site: Site) -> None:
     """Write the freeze on the release's lease, or take it off. Raises ConfigError where the namespace is missing."""
     kube = connect(site, spec.cluster)
+    where, name = spec.lock
     if message:
-        work.ensure_namespace(kube, spec, site)
-        ice.freeze(kube, spec.namespace, spec.release, message, site.clock)
+        if where == spec.namespace:
+            work.ensure_namespace(kube, spec, site)
+        ice.freeze(kube, where, name, message, site.clock)
     else:
-        ice.thaw(kube, spec.namespace, spec.release)
+        ice.thaw(kube, where, name)
 
 
 def _remarks(revisions: Sequence[Revision], live: Revision | None) -> Iterator[str]:

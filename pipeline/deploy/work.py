@@ -95,9 +95,13 @@ class Work:
             kinds=stored.kinds(self.stored(number)),
         )
 
+    def begun(self, number: int) -> None:
+        """This process has deployed revision `number`: from now on a freeze does not keep it from taking that back."""
+        self.site.shared[_begun_key(self.spec)] = number
+
     def note_good(self, number: int, parts: Any, view: View) -> None:
         """Write on the revision's Secret that it came up, what it was made from, and in which state each object was then."""
-        self.site.shared[_begun_key(self.spec)] = number
+        self.begun(number)
         self.engine.settled(self, number)
         stamps = self.engine.stamps(self, number)
         history.write_down(self.kube, self.secret(number), parts, () if stamps else view.deployments.values(), stamps)
@@ -111,10 +115,12 @@ def exclusive(spec: Spec, _images: Images | None, site: Site, despite_freeze: bo
     """Hold the release's lock. Raises Locked where somebody else is at work, or deploys are frozen: a freeze stops who begins, not who
     has to take back what this process deployed before it."""
     kube = connect(site, spec.cluster)
-    ensure_namespace(kube, spec, site)
+    where, name = spec.lock
+    if where == spec.namespace:
+        ensure_namespace(kube, spec, site)
     key = _lease_key(spec)
     begun = _begun_key(spec) in site.shared
-    lease = Lease(kube, spec.namespace, spec.release, site.clock, despite_freeze=despite_freeze or begun).acquire()
+    lease = Lease(kube, where, name, site.clock, despite_freeze=despite_freeze or begun).acquire()
     site.shared[key] = lease
     try:
         yield
