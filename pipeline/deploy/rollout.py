@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +9,10 @@ from typing import Any
 from pipeline.clock import Clock
 from pipeline.deploy.diagnosis import CONFIG, PULL
 from pipeline.deploy.stuck import stuck
+from pipeline.deploy.watching import Watched, drained, watching
 from pipeline.errors import PipelineError
 from pipeline.tools.crictl import classify
-from pipeline.tools.kube import Gone, Kube, Watch, path
+from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_objects import (
     HASH,
     SETS,
@@ -35,7 +33,6 @@ from pipeline.tools.kube_objects import (
 
 Object = dict[str, Any]
 GRACE = {"schedule": 20.0, "config": 6.0, "pull": 20.0, "quota": 8.0}  # seconds a sign may last that can pass by itself
-TICK = 0.5  # seconds between two judgements while nothing changes
 PASSING = ("network", "busy", "unknown")  # pulls that the kubelet's next try may mend
 
 
@@ -95,9 +92,10 @@ def follow(
     """
     started, shown, view = clock.monotonic(), "", View()
     freed: set[str] = set()
-    with _watching(kube, namespace, release, kinds) as changes:
+    watched = [Watched(path("apps/v1", kind, namespace), selector(release)) for kind in kinds]
+    with watching(kube, [*watched, Watched(path("v1", "pods", namespace), selector(release))]) as changes:
         while True:
-            for kind, value in _drained(changes):
+            for kind, value in drained(changes):
                 _take(view, kind, value)
             if view.deployments and not (view.hashes and _complete(view)):
                 view.sets = kube.list(path("apps/v1", "replicasets", namespace), selector(release), metadata=True)["items"]
@@ -182,66 +180,3 @@ def _take_set(view: View, plural: str, what: str, value: Any) -> None:
         view.sets_of.pop(f"{plural}/{name(value)}", None)
     elif what != "BOOKMARK":
         view.sets_of[f"{plural}/{name(value)}"] = {**value, "kind": SETS[plural]}
-
-
-def _drained(changes: queue.Queue[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """Everything that has changed, waiting a moment where nothing has."""
-    found = []
-    with contextlib.suppress(queue.Empty):
-        found.append(changes.get(timeout=TICK))
-        while True:
-            found.append(changes.get_nowait())
-    return found
-
-
-class _Follower(threading.Thread):
-    """Lists and watches one kind of object into a queue: ("pods LIST", items), ("pods MODIFIED", pod), or an error to raise."""
-
-    def __init__(self, kube: Kube, target: str, labels_: str, changes: queue.Queue[tuple[str, Any]]) -> None:
-        self.kind = target.rpartition("/")[2]
-        super().__init__(name=f"watch-{self.kind}", daemon=True)
-        self.kube, self.target, self.labels, self.changes = kube, target, labels_, changes
-        self.stopped = False
-        self._watch: Watch | None = None
-
-    def run(self) -> None:
-        try:
-            while not self.stopped:
-                with contextlib.suppress(Gone):
-                    self._once()
-        except PipelineError as error:
-            self.changes.put((self.kind, error))
-
-    def stop(self) -> None:
-        self.stopped = True
-        if self._watch is not None:
-            self._watch.close()
-
-    def _once(self) -> None:
-        listed = self.kube.list(self.target, self.labels)
-        self.changes.put((f"{self.kind} LIST", listed["items"]))
-        self._watch = self.kube.watch(self.target, self.labels, listed["metadata"]["resourceVersion"])
-        if self.stopped:
-            self._watch.close()  # it was asked to end before there was a watch to close
-        for kind, value in self._watch:
-            if self.stopped:
-                return
-            self.changes.put((f"{self.kind} {kind}", value))
-
-
-@contextlib.contextmanager
-def _watching(kube: Kube, namespace: str, release: str, kinds: Sequence[str]) -> Any:
-    changes: queue.Queue[tuple[str, Any]] = queue.Queue()
-    followers = [
-        *(_Follower(kube, path("apps/v1", kind, namespace), selector(release), changes) for kind in kinds),
-        _Follower(kube, path("v1", "pods", namespace), selector(release), changes),
-    ]
-    for follower in followers:
-        follower.start()
-    try:
-        yield changes
-    finally:
-        for follower in followers:
-            follower.stop()
-        for follower in followers:
-            follower.join(1.0)

@@ -131,13 +131,13 @@ class Kube:
             return ""  # 400: no container of that name has run yet
         return "" if answer is None else answer.decode(errors="replace")
 
-    def watch(self, target: str, labels: str = "", version: str = "", seconds: int = SILENCE) -> Watch:
+    def watch(self, target: str, labels: str = "", version: str = "", seconds: int = SILENCE, fields: str = "") -> Watch:
         """Changes since `version` (a list's resourceVersion) until the server ends it, after at most `seconds`.
 
         Raises Gone, at once or while it is read.
         """
-        query = {"watch": "1", "labelSelector": labels, "resourceVersion": version, "timeoutSeconds": str(seconds),
-                 "allowWatchBookmarks": "true"}  # fmt: skip
+        query = {"watch": "1", "labelSelector": labels, "fieldSelector": fields, "resourceVersion": version,
+                 "timeoutSeconds": str(seconds), "allowWatchBookmarks": "true"}  # fmt: skip
         request = self._asked("watch", target)
         connection = self._new(seconds + self.timeout)
         response = self._send(connection, request, "GET", target, query, b"", {})
