@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import ConfigError
@@ -15,6 +16,24 @@ from pipeline.yamlfile import Document, Path_, keys_like
 NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 JSON_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """Marks a mapping that is of one of several kinds, named by one of its keys: Annotated[Any, OneOf({key: "module:Class"})].
+
+    The key is the first field of the class. A kind's module is loaded where a document has one of it, and for the schema of all.
+    """
+
+    kinds: Mapping[str, str]
+
+    def kind(self, key: str) -> type[Any]:
+        module, _, name = self.kinds[key].partition(":")
+        found: type[Any] = getattr(importlib.import_module(module), name)
+        return found
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.kinds.items()))
 
 
 def build(cls: type[Any], document: Document, path: Path_ = ()) -> Any:
@@ -27,7 +46,7 @@ def build(cls: type[Any], document: Document, path: Path_ = ()) -> Any:
     data = _at(document, path)
     if not isinstance(data, dict):
         raise _wrong(document, path, f"takes a mapping, not {_shown(data)}")
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key in data:
         if key not in fields:
@@ -77,6 +96,8 @@ def _value(hint: Any, document: Document, path: Path_, value: Any) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
+    if origin is typing.Annotated:
+        return _kind(hint.__metadata__[0].kinds, hint.__metadata__[0].kind, document, path, value)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, document, path)
     if origin is typing.Literal:
@@ -95,7 +116,8 @@ def _value(hint: Any, document: Document, path: Path_, value: Any) -> Any:
         return {key: _value(args[1], document, (*path, key), item) for key, item in value.items()}
     if origin in (types.UnionType, typing.Union):
         if all(dataclasses.is_dataclass(arg) for arg in args):
-            return _kind(args, document, path, value)
+            kinds = {dataclasses.fields(arg)[0].name: arg for arg in args}
+            return _kind(kinds, kinds.__getitem__, document, path, value)
         return _any(args, document, path, value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -122,14 +144,13 @@ def _any(hints: tuple[Any, ...], document: Document, path: Path_, value: Any) ->
     raise reason or _wrong(document, path, f"takes nothing, not {_shown(value)}")
 
 
-def _kind(hints: tuple[Any, ...], document: Document, path: Path_, value: Any) -> Any:
+def _kind(kinds: Mapping[str, Any], kind: Callable[[str], type[Any]], document: Document, path: Path_, value: Any) -> Any:
     """`value` as the one of several kinds of mapping that its own key names: the first field of each dataclass."""
-    kinds = {dataclasses.fields(hint)[0].name: hint for hint in hints}
     if not isinstance(value, dict):
         raise _wrong(document, path, f"takes a mapping with one of {', '.join(kinds)}, not {_shown(value)}")
     named = [key for key in value if key in kinds]
     if len(named) == 1:
-        return build(kinds[named[0]], document, path)
+        return build(kind(named[0]), document, path)
     if named:
         raise ConfigError(
             f"{document.place((*path, named[1]))}: {_named(path)} is of two kinds, {' and '.join(named)}", mend="make two items of it"
@@ -147,7 +168,7 @@ def json_schema(cls: type[Any]) -> dict[str, Any]:
 
 def object_schema(cls: type[Any]) -> dict[str, Any]:
     """The same, as a part of a larger schema."""
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = dataclasses.fields(cls)
     required = [field.name for field in fields if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING]
     shape: dict[str, Any] = {
@@ -166,6 +187,8 @@ def _schema(hint: Any) -> dict[str, Any]:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return object_schema(hint)
+    if origin is typing.Annotated:
+        return {"anyOf": [object_schema(hint.__metadata__[0].kind(key)) for key in hint.__metadata__[0].kinds]}
     if origin is typing.Literal:
         return {"enum": list(args)}
     if origin is tuple:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jsonschema
 import pytest
@@ -198,3 +198,23 @@ def test_i01_a_name_that_a_driver_refuses_comes_with_its_place_and_mend() -> Non
     with pytest.raises(ConfigError, match=r"web\.yml:1: the file: '\.\./x' is not the name of a repository") as caught:
         schema.build(Spec, parse('registry: shelf\nrepository: "../x"\n', "web.yml"))
     assert "team/app" in caught.value.mend
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps, each of one kind."""
+
+    steps: tuple[Annotated[Any, schema.OneOf({"path": "tests.test_schema:Check", "never": "tests.nothing_of_the_kind:Never"})], ...] = ()
+
+
+def test_a_kind_is_loaded_where_a_document_has_one_of_it() -> None:
+    found = schema.build(Steps, parse("steps: [{path: /a, status: 204}]", "probe.yml"))
+    assert found == Steps((Check("/a", 204),))
+    with pytest.raises(ModuleNotFoundError, match="nothing_of_the_kind"):
+        schema.build(Steps, parse("steps: [{never: 1}]", "probe.yml"))
+
+
+def test_what_is_of_no_kind_is_told_without_loading_any() -> None:
+    with pytest.raises(ConfigError, match="'pth' is no kind of it; did you mean 'path'") as caught:
+        schema.build(Steps, parse("steps: [{pth: /a}]", "probe.yml"))
+    assert caught.value.mend == "it is named by one key: path, never"

@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
+import sys
 import urllib.parse
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from pipeline.artifacts import Check, Release, Report
+from pipeline.artifacts import Release, Report
 from pipeline.errors import ConfigError
-from pipeline.events import What
+from pipeline.schema import OneOf
 from pipeline.stage import Driver, Finding, Site
-from pipeline.tools import kube
-from pipeline.tools.kubeconfig import access_of
-from pipeline.verify import drain, git, log, objects, page, pods, run, tcp
-from pipeline.verify.drain import Drain
-from pipeline.verify.expect import Page
-from pipeline.verify.git import Git
-from pipeline.verify.log import Log
-from pipeline.verify.look import SHORTEST, Look, given_up, look
-from pipeline.verify.objects import Objects
-from pipeline.verify.question import Question, World
-from pipeline.verify.run import Run
-from pipeline.verify.tcp import Tcp
 from pipeline.verify.through import parse
-from pipeline.verify.view import View
-from pipeline.verify.ways import Ways
-from pipeline.verify.words import words
 
-FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.05, 1.0, 1.5  # seconds between two looks, growing: what is late by 0.4 s is seen a moment later
 HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?", re.IGNORECASE)
 SELECTOR = re.compile(r"[A-Za-z0-9]([A-Za-z0-9./_-]*[A-Za-z0-9])?=[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-KINDS: dict[type[Any], Callable[[Any, World], Question]] = {
-    Page: page.question,
-    Git: git.question,
-    Tcp: tcp.question,
-    Log: log.question,
-    Objects: objects.question,
-}
+KINDS = OneOf(
+    {
+        "path": "pipeline.verify.expect:Page",
+        "git": "pipeline.verify.git:Git",
+        "tcp": "pipeline.verify.tcp:Tcp",
+        "log": "pipeline.verify.log:Log",
+        "objects": "pipeline.verify.objects:Objects",
+        "run": "pipeline.verify.run:Run",
+        "drain": "pipeline.verify.drain:Drain",
+    }
+)  # what no check of a blueprint is of is never loaded
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,7 @@ class Checks:
     cluster: str
     host: str = ""
     url: str = ""
-    checks: tuple[Page | Git | Tcp | Log | Objects | Run | Drain, ...] = ()
+    checks: tuple[Annotated[Any, KINDS], ...] = ()
     deadline: float = 60.0
     pods: bool = True
     beside: tuple[str, ...] = ()
@@ -84,7 +71,7 @@ class Checks:
     @property
     def by_front_door(self) -> bool:
         """Whether something is asked through the ingress."""
-        return any(isinstance(each, Page | Drain) and each.through == "ingress" for each in self.checks)
+        return any("ingress" in _ways(each) for each in self.checks)
 
     @property
     def by_cluster(self) -> bool:
@@ -92,14 +79,14 @@ class Checks:
         ways = [way for each in self.checks for way in _ways(each)]
         return (
             self.pods
-            or any(isinstance(each, Log | Objects | Drain) for each in self.checks)
+            or any(getattr(each, "in_cluster", False) for each in self.checks)
             or any(parse(way).kind in ("load-balancer", "port-forward") for way in ways)
         )
 
 
-def _ways(check: Any) -> list[str]:
+def _ways(check: Any) -> tuple[str, ...]:
     """How a check reaches the application, as it is written."""
-    return [way for way in (check.tcp if isinstance(check, Tcp) else getattr(check, "through", ""),) if way]
+    return getattr(check, "ways", ())
 
 
 def find(_spec: Checks, _release: Release, _site: Site) -> Finding:
@@ -114,59 +101,9 @@ def make(spec: Checks, release: Release, site: Site) -> Report:
     the cluster or the front door cannot be reached (which says nothing about the release), ConfigError and AuthError at once. Whatever
     was opened for the checks is closed in every end.
     """
-    with contextlib.ExitStack() as opened:
-        ways = Ways()
-        opened.callback(ways.close)
-        world = _world(spec, release, site, ways)
-        questions = [_pods(spec, world)] if spec.pods else []
-        questions += [KINDS[type(each)](each, world) for each in spec.checks if type(each) in KINDS]
-        public = f"{urllib.parse.urlsplit(world.front()).scheme}://{spec.host}" if spec.by_front_door else ""
-        if spec.by_cluster:
-            kube.connect(site, spec.cluster)
-        for each in spec.checks:
-            if isinstance(each, Run):
-                questions += run.questions(each, world, opened, spec.deadline)
-        seen = _until_passed(spec, world, questions, public)
-        drained = tuple(drain.held(each, world, _view(spec, world)) for each in spec.checks if isinstance(each, Drain))
-        if drained:  # the pods are others now
-            seen = _until_passed(spec, world, questions, public)
-        return Report(release, (*seen.checks, *drained), public)
+    from pipeline.verify.until import made  # a release that is verified already needs none of it
 
-
-def _until_passed(spec: Checks, world: World, questions: Sequence[Question], public: str) -> Look:
-    """The first look in which everything holds. Raises what `given_up` makes of the last one where the deadline comes first."""
-    site, clock = world.site, world.site.clock
-    started, pause, told = clock.monotonic(), FIRST_PAUSE, ""
-    while True:
-        left = spec.deadline - (clock.monotonic() - started)
-        seen = look(questions, _view(spec, world), left)
-        if seen.passed:
-            return seen
-        left = spec.deadline - (clock.monotonic() - started)
-        wait = max(pause, seen.patience)
-        if left - wait < SHORTEST:
-            raise given_up(world.release, seen, public, clock.monotonic() - started)
-        if (text := seen.waiting) != told:
-            site.tell(What.WAIT, "verify", text)
-            told = text
-        clock.sleep(wait)
-        pause = min(LAST_PAUSE, pause * GROWTH)
-
-
-def _world(spec: Checks, release: Release, site: Site, ways: Ways) -> World:
-    selector = spec.selector or pods.selector(release)
-    return World(site, release, spec.host, partial(_address, spec, site), words(release, site.app), selector, ways)
-
-
-def _view(spec: Checks, world: World) -> View:
-    return View(partial(kube.connect, world.site, spec.cluster), world.release.namespace, world.selector)
-
-
-def _pods(spec: Checks, world: World) -> Question:
-    def judge(listed: Sequence[pods.Pod]) -> Check:
-        return pods.judge(world.release, listed, spec.beside, world.selector)
-
-    return Question(pods.NAME, pods.NAME, lambda view, _seconds: view.pods(), judge)
+    return made(spec, release, site, partial(_address, spec, site))
 
 
 def _address(spec: Checks, site: Site) -> str:
@@ -194,12 +131,12 @@ def check(spec: Checks, site: Site) -> None:
     if spec.by_front_door:
         _address(spec, site)
     if spec.by_cluster:
+        from pipeline.tools.kubeconfig import access_of
+
         access_of(site, spec.cluster)
     for each in spec.checks:
-        if isinstance(each, Run):
-            site.docker(each.docker)
-            for source in each.secrets.values():
-                site.secrets.get(source)
+        if look := getattr(sys.modules[type(each).__module__], "check", None):
+            look(each, site)
 
 
 DRIVER = Driver(verb="verify", name="checks", takes=Release, gives=Report, spec=Checks, find=find, make=make, fresh=True, check=check)

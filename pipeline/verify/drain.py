@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.artifacts import Check
 from pipeline.errors import ConfigError, Transient, VerifyError
@@ -20,10 +20,10 @@ from pipeline.schema import keyed
 from pipeline.tools import kube, kube_objects
 from pipeline.verify.load import Load, Sent
 from pipeline.verify.question import World
-from pipeline.verify.through import Through, parse
+from pipeline.verify.through import PATH, Through, parse
 from pipeline.verify.view import View
 from pipeline.verify.ways import Ways, container_port
-from pipeline.verify.web import PATH, Ask, get
+from pipeline.verify.web import Ask, get
 
 RESTARTED = "kubectl.kubernetes.io/restartedAt"  # the annotation that `kubectl rollout restart` sets
 MANAGER = "pipeline-verify"  # a name of its own: a deploy that finds its own name on a later write would take it for somebody else's
@@ -42,6 +42,8 @@ class Drain:
     the Deployment where the release has several, `through` the way of the load: the ingress, an address, a load-balancer. Raises
     ValueError where something is none of that.
     """
+
+    in_cluster: ClassVar[bool] = True
 
     drain: str
     load: str = "/"
@@ -65,6 +67,11 @@ class Drain:
         with keyed("through"):
             if parse(self.through).kind not in ("ingress", "address", "load-balancer"):
                 raise ValueError("the load goes by the way that users go: the ingress, an address, a load-balancer")
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """How it reaches the application, as it is written."""
+        return (self.through,)
 
     @property
     def name(self) -> str:

@@ -6,13 +6,15 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.artifacts import Check, Release
 from pipeline.schema import keyed
-from pipeline.verify.through import parse
-from pipeline.verify.web import PATH, Answer
+from pipeline.verify.through import PATH, parse
 from pipeline.verify.words import compiled, fill, refuse_unknown
+
+if TYPE_CHECKING:
+    from pipeline.verify.web import Answer
 
 LONGEST = 10_000  # characters of a value that a pattern is tried on
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -73,6 +75,11 @@ class Page:
     def name(self) -> str:
         """What a report calls it."""
         return f"{self.method} {self.path}" + ("" if self.through == "ingress" else f" through {self.through}")
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """How it reaches the application, as it is written."""
+        return (self.through,)
 
     @property
     def asks_json(self) -> bool:

@@ -52,6 +52,11 @@ class Git:
             refuse_unknown(self.commit)
 
     @property
+    def ways(self) -> tuple[str, ...]:
+        """How it reaches the application, as it is written."""
+        return (self.through,) if self.through else ()
+
+    @property
     def name(self) -> str:
         return f"git {self.git}" + (f" through {self.through}" if self.through else "")
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.artifacts import Check
 from pipeline.schema import keyed
@@ -28,6 +29,8 @@ class Log:
     these pods have said, which is since the release at most. `container` is the one that is read, "" is every one of a pod. The
     placeholders of a page stand here too. Raises ValueError where something is none of that.
     """
+
+    in_cluster: ClassVar[bool] = True
 
     log: str
     count: int = 1

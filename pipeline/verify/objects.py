@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.artifacts import Check
 from pipeline.tools import kube_objects
@@ -49,6 +49,8 @@ class Objects:
     at least) and Kind/name. Kinds: Pod, Service, Deployment, StatefulSet, DaemonSet, Ingress, IngressRoute, PersistentVolumeClaim, Job.
     Raises ValueError where it is none of that.
     """
+
+    in_cluster: ClassVar[bool] = True
 
     objects: str | tuple[str, ...]
 

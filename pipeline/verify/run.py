@@ -87,6 +87,13 @@ class Run:
         return f"run {self.run}"
 
 
+def check(check: Run, site: Site) -> None:
+    """Whether there is such a Docker, and each secret. Raises ConfigError, AuthError."""
+    site.docker(check.docker)
+    for source in check.secrets.values():
+        site.secrets.get(source)
+
+
 def questions(check: Run, world: World, opened: ExitStack, deadline: float) -> list[Question]:
     """Start the container, to be removed when `opened` is closed, and give what is asked of it: whether it runs, and its own checks.
 

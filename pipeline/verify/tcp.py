@@ -33,6 +33,11 @@ class Tcp:
             raise ValueError("tcp takes HOST:PORT, a load-balancer or a port-forward; an ingress is asked with a path")
 
     @property
+    def ways(self) -> tuple[str, ...]:
+        """How it reaches the application, as it is written."""
+        return (self.tcp,)
+
+    @property
     def name(self) -> str:
         return f"tcp {self.tcp}"
 

@@ -14,6 +14,7 @@ ADDRESS = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-
 BALANCER = re.compile(rf"({NAME}):({PORT})")
 FORWARD = re.compile(rf"(service|pod)/({NAME}):({PORT})")
 KINDS = ("ingress", "load-balancer", "port-forward", "port")
+PATH = re.compile(r"/[!-~]*")  # of a page
 PORTS = {"http": 80, "https": 443}
 FORMS = (
     "ingress, http://10.0.0.5:80, 10.0.0.5:9418, load-balancer:SERVICE:PORT, port-forward:service/NAME:PORT or port-forward:pod/NAME:PORT"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import re
 import socket
 import threading
 import time
@@ -17,11 +16,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from pipeline.errors import Transient
+from pipeline.verify.through import PATH
 
 LIMIT = 1 << 20  # bytes of a body that are read
 REDIRECTS = 5
 PORTS = {"http": 80, "https": 443}
-PATH = re.compile(r"/[!-~]*")
 
 
 class Unreachable(Transient):

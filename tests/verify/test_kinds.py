@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 from pipeline import schema
 from pipeline.errors import ConfigError, Expired, VerifyError
 from pipeline.host import Address
-from pipeline.verify.checks import Checks, check, make
+from pipeline.verify.checks import KINDS, Checks, check, make
 from pipeline.verify.drain import Drain
 from pipeline.verify.expect import Page
 from pipeline.verify.git import Git
@@ -49,6 +52,17 @@ checks:
 """
 
 
+LIGHT = """
+import sys
+from pipeline import schema
+from pipeline.verify.checks import KINDS, Checks
+from pipeline.yamlfile import parse
+
+schema.build(Checks, parse(sys.argv[1], "x.yml"))
+print(*sorted(name for name in sys.modules if name.startswith("pipeline.verify.")), sep="\\n")
+"""
+
+
 def read(text: str) -> Checks:
     found: Checks = schema.build(Checks, parse(text, "relay.yml"))
     return found
@@ -62,6 +76,17 @@ def test_every_kind_is_read_as_it_is_written() -> None:
     assert isinstance(ran, Run)
     assert [type(each) for each in ran.checks] == [Page, Git]
     assert len({each.name for each in checks}) == len(checks)
+
+
+def test_the_first_field_of_a_kind_is_the_key_that_names_it() -> None:
+    assert {key: dataclasses.fields(KINDS.kind(key))[0].name for key in KINDS.kinds} == {key: key for key in KINDS.kinds}
+
+
+def test_only_the_kinds_that_a_blueprint_uses_are_loaded() -> None:
+    text = "cluster: a\nhost: b.example\nchecks: [{path: /}]\n"
+    done = subprocess.run([sys.executable, "-c", LIGHT, text], capture_output=True, text=True, check=True)
+    modules = ["checks", "expect", "through", "words"]
+    assert done.stdout.split() == [f"pipeline.verify.{name}" for name in modules]
 
 
 def test_the_schema_for_editors_takes_what_is_read() -> None:

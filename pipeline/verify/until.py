@@ -1,0 +1,87 @@
+"""Asks what the checks of a release ask, all in one and the same look, until everything holds or the deadline comes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import urllib.parse
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifacts import Check, Release, Report
+from pipeline.events import What
+from pipeline.stage import Site
+from pipeline.tools import kube
+from pipeline.verify import pods
+from pipeline.verify.look import SHORTEST, Look, given_up, look
+from pipeline.verify.question import Question, World
+from pipeline.verify.view import View
+from pipeline.verify.ways import Ways
+from pipeline.verify.words import words
+
+if TYPE_CHECKING:
+    from pipeline.verify.checks import Checks
+
+FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.05, 1.0, 1.5  # seconds between two looks, growing: what is late by 0.4 s is seen a moment later
+ASKED = {"Page": "page", "Git": "git", "Tcp": "tcp", "Log": "log", "Objects": "objects"}  # kind -> module with its `question`
+DONE = {"Drain": "drain"}  # kind -> module with what is done once, after everything else has held
+
+
+def made(spec: Checks, release: Release, site: Site, front: Any) -> Report:
+    """The report of a release that passes every check in one and the same look; `front` gives the address of its front door.
+
+    Raises as `pipeline.verify.checks.make` says.
+    """
+    with contextlib.ExitStack() as opened:
+        ways = Ways()
+        opened.callback(ways.close)
+        world = World(site, release, spec.host, front, words(release, site.app), spec.selector or pods.selector(release), ways)
+        questions = [_pods(spec, world)] if spec.pods else []
+        questions += [_module(ASKED, each).question(each, world) for each in spec.checks if type(each).__name__ in ASKED]
+        public = f"{urllib.parse.urlsplit(world.front()).scheme}://{spec.host}" if spec.by_front_door else ""
+        if spec.by_cluster:
+            kube.connect(site, spec.cluster)
+        for each in spec.checks:
+            if type(each).__name__ == "Run":
+                questions += _module({"Run": "run"}, each).questions(each, world, opened, spec.deadline)
+        seen = _until_passed(spec, world, questions, public)
+        done = tuple(_module(DONE, each).held(each, world, _view(spec, world)) for each in spec.checks if type(each).__name__ in DONE)
+        if done:  # the pods may be others now
+            seen = _until_passed(spec, world, questions, public)
+        return Report(release, (*seen.checks, *done), public)
+
+
+def _module(names: dict[str, str], check: Any) -> Any:
+    return importlib.import_module(f"pipeline.verify.{names[type(check).__name__]}")
+
+
+def _until_passed(spec: Checks, world: World, questions: Sequence[Question], public: str) -> Look:
+    """The first look in which everything holds. Raises what `given_up` makes of the last one where the deadline comes first."""
+    site, clock = world.site, world.site.clock
+    started, pause, told = clock.monotonic(), FIRST_PAUSE, ""
+    while True:
+        left = spec.deadline - (clock.monotonic() - started)
+        seen = look(questions, _view(spec, world), left)
+        if seen.passed:
+            return seen
+        left = spec.deadline - (clock.monotonic() - started)
+        wait = max(pause, seen.patience)
+        if left - wait < SHORTEST:
+            raise given_up(world.release, seen, public, clock.monotonic() - started)
+        if (text := seen.waiting) != told:
+            site.tell(What.WAIT, "verify", text)
+            told = text
+        clock.sleep(wait)
+        pause = min(LAST_PAUSE, pause * GROWTH)
+
+
+def _view(spec: Checks, world: World) -> View:
+    return View(partial(kube.connect, world.site, spec.cluster), world.release.namespace, world.selector)
+
+
+def _pods(spec: Checks, world: World) -> Question:
+    def judge(listed: Sequence[pods.Pod]) -> Check:
+        return pods.judge(world.release, listed, spec.beside, world.selector)
+
+    return Question(pods.NAME, pods.NAME, lambda view, _seconds: view.pods(), judge)
