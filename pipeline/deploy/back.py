@@ -11,7 +11,7 @@ from pipeline.deploy import author, history, rollback, stored
 from pipeline.deploy.compare import live_release, release_at
 from pipeline.deploy.history import Revision
 from pipeline.deploy.settle import explained
-from pipeline.deploy.spec import Spec
+from pipeline.deploy.spec import Engined
 from pipeline.deploy.work import STAGE, Work, at_work
 from pipeline.errors import ConfigError, IntegrityError, NotRolledBack, PipelineError, Transient
 from pipeline.events import What
@@ -21,7 +21,7 @@ NAME = re.compile(r"[0-9]+|[0-9a-f]{4,40}")
 
 
 @contextlib.contextmanager
-def back(spec: Spec, to: str, despite_freeze: bool, site: Site) -> Iterator[Return]:
+def back(spec: Engined, to: str, despite_freeze: bool, site: Site) -> Iterator[Return]:
     """The way back to revision or commit `to`, to the newest good revision before what is live where `to` is "", under the lock.
 
     What was gone back to already is not "before" what is live: a second rollback goes further back, never forth again. Raises

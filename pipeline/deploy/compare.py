@@ -44,6 +44,12 @@ def other_images(deployments: Iterable[Object], images: Images) -> list[str]:
     ]
 
 
+def missing_images(deployments: Iterable[Object], images: Images) -> list[str]:
+    """Images that are to run and do not, each beside the one that does."""
+    live = {image for deployment in deployments for _, image in template_images(deployment)}
+    return [f"image {_beside(live, image)} is live, {image.reference} is wanted" for image in images.images if image.reference not in live]
+
+
 def drift(newest: Revision, deployments: Iterable[Object]) -> list[str]:
     """Deployments whose spec was changed since their rollout was complete, and by whom. What an autoscaler changes does not count."""
     found = []
@@ -89,6 +95,4 @@ def _beside(live: Iterable[str], image: Image) -> str:
 
 
 def _unlabelled(newest: Revision, deployments: Sequence[Object], images: Images) -> list[str]:
-    live = {image for deployment in deployments for _, image in template_images(deployment)}
-    other = [f"image {_beside(live, image)} is live, {image.reference} is wanted" for image in images.images if image.reference not in live]
-    return other or [f"revision {newest.number} was made from other inputs"]
+    return missing_images(deployments, images) or [f"revision {newest.number} was made from other inputs"]

@@ -24,7 +24,6 @@ class Flux:
     `secret`, `rollback`, `deadline`, `restarts`, `pull` and `create_namespace` are as for helm; going back is a commit too.
     """
 
-    engine: ClassVar[str] = "pipeline.deploy.by_flux"
     keeper: ClassVar[Keeper] = HELM  # helm-controller stores releases as Helm does
 
     cluster: str

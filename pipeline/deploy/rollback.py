@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.deploy import author, history, secret, stored
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Spec
-from pipeline.deploy.work import LIMIT, STAGE, Work
+from pipeline.deploy.work import LIMIT, STAGE, Held, Work
 from pipeline.errors import IntegrityError, NotRolledBack, PipelineError, RolledBack
 from pipeline.events import What
 from pipeline.stage import Site
@@ -34,7 +34,7 @@ def repair(work: Work) -> list[Revision]:
     return work.revisions()
 
 
-def check_way_back(work: Work, good: Revision | None) -> None:
+def check_way_back(work: Held, good: Revision | None) -> None:
     """Raise IntegrityError where the images of the revision to go back to are no longer in the registry: then there is no way back."""
     spec, site = work.spec, work.site
     if good is None or spec.rollback == "never":
@@ -99,7 +99,7 @@ def _serving(work: Work, good: Revision) -> None:
     work.note_good(number, good.parts, view)
 
 
-def restore_secret(work: Work) -> None:
+def restore_secret(work: Held) -> None:
     """Give the Secret what it held before this run changed it."""
     spec, key = work.spec, secret_key(work.spec)
     if spec.secret is not None and key in work.site.shared:

@@ -11,15 +11,15 @@ from pipeline.deploy.compare import other_images, release_of
 from pipeline.deploy.diagnosis import cause
 from pipeline.deploy.history import Revision
 from pipeline.deploy.rollout import View
-from pipeline.deploy.spec import Spec
+from pipeline.deploy.spec import Engined
 from pipeline.deploy.values import Wanted
-from pipeline.deploy.work import Work, at_work
+from pipeline.deploy.work import Held, Work, at_work
 from pipeline.errors import NotRolledBack
 from pipeline.stage import Site
 from pipeline.tools.kube_objects import pending
 
 
-def undo(spec: Spec, release: Release, site: Site, why: str) -> None:
+def undo(spec: Engined, release: Release, site: Site, why: str) -> None:
     """Take back a release that this run made, since `why`. Raises RolledBack or NotRolledBack, always."""
     with at_work(spec, site) as work:
         revisions = work.revisions()
@@ -38,7 +38,7 @@ def settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
     raise rollback.taken_back(work, number, explained(work, view, failure.why))
 
 
-def explained(work: Work, view: View, why: str) -> NotRolledBack:
+def explained(work: Held, view: View, why: str) -> NotRolledBack:
     """The evidence, kept and judged before anything is taken back."""
     spec, site, kube = work.spec, work.site, work.kube
     evidence = capture.capture(kube, spec.namespace, spec.release, view.new_pods, view.workloads)
@@ -63,7 +63,7 @@ def seen_good(work: Work, revisions: list[Revision], deployments: Sequence[dict[
     return revisions
 
 
-def keep_secret(work: Work, want: Wanted) -> None:
+def keep_secret(work: Held, want: Wanted) -> None:
     """Bring the stage's Secret in step; what it held before is kept, in memory, for `rollback`."""
     spec, site = work.spec, work.site
     if spec.secret is None:

@@ -13,7 +13,7 @@ from pipeline.artifacts import Images, Release
 from pipeline.deploy import history
 from pipeline.deploy.compare import live_release, release_of
 from pipeline.deploy.history import Revision
-from pipeline.deploy.spec import Spec
+from pipeline.deploy.spec import Engined, Spec
 from pipeline.host import Cmd
 from pipeline.stage import Driver, Finding, Return, Site, Standing
 from pipeline.tools.kube import Kube, connect
@@ -36,7 +36,7 @@ def exclusive(spec: Spec, images: Images, site: Site) -> Iterator[None]:
         yield
 
 
-def undo(spec: Spec, release: Release, site: Site, why: str) -> None:
+def undo(spec: Engined, release: Release, site: Site, why: str) -> None:
     """Take back a release of this run, since `why`. Always raises: RolledBack or NotRolledBack."""
     from pipeline.deploy import settle
 
@@ -44,7 +44,7 @@ def undo(spec: Spec, release: Release, site: Site, why: str) -> None:
 
 
 @contextlib.contextmanager
-def back(spec: Spec, to: str, despite_freeze: bool, site: Site) -> Iterator[Return]:
+def back(spec: Engined, to: str, despite_freeze: bool, site: Site) -> Iterator[Return]:
     """The way back: see `pipeline.deploy.back.back`."""
     from pipeline.deploy import back as way
 

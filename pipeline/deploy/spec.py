@@ -43,11 +43,9 @@ class SecretSpec:
 
 
 class Spec(Protocol):
-    """What every deploy driver's options say: what locks, follows, diagnoses and goes back needs no more. `engine` is the module whose
-    `engine(spec, site, kube)` gives what only this driver's own tool can do (see `pipeline.deploy.work.Engine`), `lock` the namespace
-    and the name of the release's lock."""
+    """What every deploy driver's options say: what locks, follows and diagnoses needs no more. `lock` is the namespace and the name of
+    the release's lock."""
 
-    engine: ClassVar[str]
     keeper: ClassVar[Keeper]
 
     @property
@@ -70,6 +68,13 @@ class Spec(Protocol):
     def pull(self) -> Literal["prove", "skip", "side-load"]: ...
     @property
     def create_namespace(self) -> bool: ...
+
+
+class Engined(Spec, Protocol):
+    """The same of a driver that changes the cluster itself. `engine` is the module whose `engine(spec, site, kube)` gives what only its own
+    tool can do (see `pipeline.deploy.work.Engine`)."""
+
+    engine: ClassVar[str]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pipeline.deploy import history, stored
 from pipeline.deploy.history import Revision
 from pipeline.deploy.lease import Lease
 from pipeline.deploy.rollout import Failure, View, follow
-from pipeline.deploy.spec import Spec
+from pipeline.deploy.spec import Engined, Spec
 from pipeline.errors import ConfigError
 from pipeline.events import What
 from pipeline.stage import Site
@@ -48,14 +48,13 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Work:
-    """What every step of a deploy needs."""
+class Held:
+    """A release under its lock: what every step of a deploy needs, whatever changes it."""
 
     spec: Spec
     site: Site
     kube: Kube
     lease: Lease
-    engine: Engine
 
     def revisions(self) -> list[Revision]:
         return history.read(self.kube, self.spec.namespace, self.spec.release, self.spec.keeper)
@@ -63,18 +62,6 @@ class Work:
     def running(self, images: Images) -> list[dict[str, Any]]:
         """The workloads that run now: see `pipeline.deploy.history.running`."""
         return history.running(self.kube, self.spec.namespace, self.spec.release, images)
-
-    def go_back(self, number: int) -> None:
-        self.lease.assert_held()
-        self.engine.go_back(self, number)
-
-    def remove(self) -> None:
-        self.lease.assert_held()
-        self.engine.remove(self)
-
-    def secret(self, number: int) -> str:
-        """Where the keeper keeps revision `number`."""
-        return history.where(self.spec.namespace, self.spec.release, number, self.spec.keeper)
 
     def stored(self, number: int) -> Mapping[str, Any]:
         """Revision `number` as its keeper stored it."""
@@ -98,6 +85,25 @@ class Work:
     def begun(self, number: int) -> None:
         """This process has deployed revision `number`: from now on a freeze does not keep it from taking that back."""
         self.site.shared[_begun_key(self.spec)] = number
+
+
+@dataclass(frozen=True)
+class Work(Held):
+    """A release that an engine changes, revision by revision."""
+
+    engine: Engine
+
+    def go_back(self, number: int) -> None:
+        self.lease.assert_held()
+        self.engine.go_back(self, number)
+
+    def remove(self) -> None:
+        self.lease.assert_held()
+        self.engine.remove(self)
+
+    def secret(self, number: int) -> str:
+        """Where the keeper keeps revision `number`."""
+        return history.where(self.spec.namespace, self.spec.release, number, self.spec.keeper)
 
     def note_good(self, number: int, parts: Any, view: View) -> None:
         """Write on the revision's Secret that it came up, what it was made from, and in which state each object was then."""
@@ -130,13 +136,19 @@ def exclusive(spec: Spec, _images: Images | None, site: Site, despite_freeze: bo
 
 
 @contextlib.contextmanager
-def at_work(spec: Spec, site: Site, despite_freeze: bool = False) -> Iterator[Work]:
-    """The work on a release, under the lock the runner holds for it, else under one of our own."""
+def held(spec: Spec, site: Site, despite_freeze: bool = False) -> Iterator[Held]:
+    """The release under the lock the runner holds for it, else under one of our own."""
     with contextlib.ExitStack() as stack:
         if _lease_key(spec) not in site.shared:
             stack.enter_context(exclusive(spec, None, site, despite_freeze))
-        kube = connect(site, spec.cluster)
-        yield Work(spec, site, kube, site.shared[_lease_key(spec)], importlib.import_module(spec.engine).engine(spec, site, kube))
+        yield Held(spec, site, connect(site, spec.cluster), site.shared[_lease_key(spec)])
+
+
+@contextlib.contextmanager
+def at_work(spec: Engined, site: Site, despite_freeze: bool = False) -> Iterator[Work]:
+    """The work on a release, with the engine that its spec names."""
+    with held(spec, site, despite_freeze) as the:
+        yield Work(spec, site, the.kube, the.lease, importlib.import_module(spec.engine).engine(spec, site, the.kube))
 
 
 def _begun_key(spec: Spec) -> str:
