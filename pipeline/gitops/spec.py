@@ -15,6 +15,8 @@ DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))+")  # as Flux's own schema
 BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 API = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?")
 PERSON = re.compile(r"[^<>\n]+ <[^<>@\s]+@[^<>@\s]+>")
+GROUP = re.compile(r"\$\{?(\w+)\}?")
+NOT_OF_GO = re.compile(r"\(\?(=|!|<=|<!)|\\[1-9]")  # https://golang.org/s/re2syntax has no look-around and no back references
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Newest:
     """Which tag of a repository is the newest: by default the sortable ones of `branch` (main-1a2b3c4-1700000000), by their time.
 
     `pattern` (a regular expression of Go) says which other tags count, `extract` what of them is compared ($name of a group), `order`
-    how; or the highest version in the semver `range`.
+    how; or the highest version in the semver `range`. A tag that `moves` has its digest asked for at each look.
     """
 
     branch: str = "main"
@@ -30,14 +32,20 @@ class Newest:
     extract: str = ""
     order: Literal["numerical", "alphabetical"] = "numerical"
     range: str = ""
+    moves: bool = False
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no tag could match, or what says two things."""
         if not BRANCH.fullmatch(self.branch):
             raise ValueError(f"{self.branch!r} is not the name of a branch")
-        if self.extract and not self.pattern:
-            with keyed("extract"):
+        with keyed("extract"):
+            if self.extract and not self.pattern:
                 raise ValueError("extract takes a part of what a pattern matched: write the pattern too")
+        with keyed("pattern"):
+            groups = _groups(self.pattern)
+        with keyed("extract"):
+            if strange := next((name for name in GROUP.findall(self.extract) if name not in groups), ""):
+                raise ValueError(f"${strange} is no group of the pattern: write (?P<{strange}>…) there")
 
 
 @dataclass(frozen=True)
@@ -150,3 +158,14 @@ class Gitops:
     def oci(self) -> bool:
         """Whether the chart lies in a registry."""
         return self.chart.startswith("oci://")
+
+
+def _groups(pattern: str) -> set[str]:
+    """The groups of a regular expression of Go, by number and by name. Raises ValueError where it is none."""
+    if NOT_OF_GO.search(pattern):
+        raise ValueError(f"{pattern!r} looks around or back, which a regular expression of Go cannot")
+    try:
+        found = re.compile(pattern.replace("(?<", "(?P<"))
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+    return {str(number) for number in range(found.groups + 1)} | set(found.groupindex)
