@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import AuthError, ConfigError
@@ -95,7 +95,9 @@ class State:
 
     `revision` is what it has: a source's artifact ("main@sha1:<40>", a chart's version), the revision a Kustomization applied, the chart
     version a HelmRelease released. `attempted` is what was tried last, `handled` the last request to look now that was followed,
-    `since` when the artifact was stored. `failures` counts what failed of the spec as it is.
+    `since` when the artifact was stored. `config` is the digest of the values that were tried last, `failures` how often the spec as it
+    is has failed. `about` is what its spec names, where it does: url, branch, secret, path, source, chart, strategy, depends, and built
+    (namespace/name of a HelmRelease's HelmChart).
     """
 
     ref: Ref
@@ -113,8 +115,10 @@ class State:
     since: str = ""
     interval: str = ""
     history: tuple[Snapshot, ...] = ()
+    config: str = ""
     failures: int = 0
     inventory: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def commit(self) -> str:
@@ -155,8 +159,10 @@ def state(ref: Ref, value: Object) -> State:
         since=str(artifact.get("lastUpdateTime") or ""),
         interval=str(spec.get("interval") or ""),
         history=history,
+        config=str(status.get("lastAttemptedConfigDigest") or ""),
         failures=int(status.get("failures") or 0),
         inventory=tuple(str(entry.get("id")) for entry in (status.get("inventory") or {}).get("entries") or []),
+        about={key: str(word) for key, word in _about(ref, spec, status).items() if word},
     )
 
 
@@ -193,6 +199,23 @@ def _sign(value: Object, kind: str) -> Sign:
         str(found.get("status") or ""), str(found.get("reason") or ""), str(found.get("message") or ""),
         int(found.get("observedGeneration") or 0), str(found.get("lastTransitionTime") or ""),
     )  # fmt: skip
+
+
+def _about(ref: Ref, spec: Object, status: Object) -> dict[str, Any]:
+    chart = (spec.get("chart") or {}).get("spec") or spec.get("chartRef") or {}
+    source = spec.get("sourceRef") or chart.get("sourceRef") or {}
+    depends = (f"{each.get('namespace') or ref.namespace}/{each.get('name')}" for each in spec.get("dependsOn") or [])
+    return {
+        "url": spec.get("url"),
+        "branch": (spec.get("ref") or {}).get("branch"),
+        "secret": (spec.get("secretRef") or {}).get("name"),
+        "path": spec.get("path"),
+        "source": source and f"{source.get('kind')} {source.get('namespace') or ref.namespace}/{source.get('name')}",
+        "chart": chart.get("chart") or chart.get("name") or (spec.get("chart") if isinstance(spec.get("chart"), str) else ""),
+        "strategy": chart.get("reconcileStrategy") or spec.get("reconcileStrategy"),
+        "built": status.get("helmChart"),
+        "depends": ", ".join(depends),
+    }
 
 
 def _snapshot(entry: Object) -> Snapshot:
