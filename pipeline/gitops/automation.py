@@ -94,6 +94,10 @@ def marked(spec: Automation, place: Place, values: Mapping[str, Any]) -> dict[tu
                 cause="gitops.automation lets it write the lines that name an image, and it writes whole values only",
                 mend=f"give {name} lines of their own: {', '.join(WHOLE)}",
             )
+        if WHOLE[short] == "digest" and spec.newest(name).digest == "never":
+            raise ConfigError(
+                f"{where}: the digest of {name} is never asked for", mend=f"say digest: once in gitops.automation.policies.{name}"
+            )
         found[path] = Marker(place.system, place.policy(name), WHOLE[short])
     named = {marker.policy for marker in found.values()}
     if missing := next((name for name in spec.images if place.policy(name) not in named), ""):
@@ -164,7 +168,7 @@ def _repository(spec: Automation, place: Place, name: str, image: str, plain: se
 def _policy(spec: Automation, place: Place, name: str) -> str:
     newest = spec.newest(name)
     policy = place.policy(name)
-    digest = f"Always\n  interval: {spec.interval}" if newest.moves else "IfNotPresent"
+    digest = {"once": "IfNotPresent", "always": f"Always\n  interval: {spec.interval}", "never": "Never"}[newest.digest]
     return f"""{_head("ImagePolicy", policy, place)}  imageRepositoryRef:
     name: {policy}
 {_filter(newest)}  policy:

@@ -24,7 +24,8 @@ class Newest:
     """Which tag of a repository is the newest: by default the sortable ones of `branch` (main-1a2b3c4-1700000000), by their time.
 
     `pattern` (a regular expression of Go) says which other tags count, `extract` what of them is compared ($name of a group), `order`
-    how; or the highest version in the semver `range`. A tag that `moves` has its digest asked for at each look.
+    how; or the highest version in the semver `range`. `digest` says when its digest is asked for: once, where a tag
+    stands for one image for ever, always, where it moves, or never.
     """
 
     branch: str = "main"
@@ -32,7 +33,7 @@ class Newest:
     extract: str = ""
     order: Literal["numerical", "alphabetical"] = "numerical"
     range: str = ""
-    moves: bool = False
+    digest: Literal["once", "always", "never"] = "once"
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no tag could match, or what says two things."""

@@ -24,6 +24,7 @@ KINDS = {
     "HelmRelease": ("helm.toolkit.fluxcd.io/v2", "helmreleases"),
     "ImageRepository": ("image.toolkit.fluxcd.io/v1", "imagerepositories"),
     "ImagePolicy": ("image.toolkit.fluxcd.io/v1", "imagepolicies"),
+    "ImageUpdateAutomation": ("image.toolkit.fluxcd.io/v1", "imageupdateautomations"),
 }
 MANAGER = "flux-client-side-apply"  # as the flux command writes; what kubectl writes, kustomize-controller takes for drift
 REQUESTED, FORCED, RESET = (f"reconcile.fluxcd.io/{word}At" for word in ("requested", "force", "reset"))
@@ -58,7 +59,8 @@ class Ref:
     def flux(self) -> str:
         """The same in the words of the flux command: source git NAME -n NAMESPACE."""
         words = {"GitRepository": "source git", "OCIRepository": "source oci", "HelmRepository": "source helm", "HelmChart": "source chart",
-                 "ImageRepository": "image repository", "ImagePolicy": "image policy"}.get(self.kind, self.kind.lower())  # fmt: skip
+                 "ImageRepository": "image repository", "ImagePolicy": "image policy",
+                 "ImageUpdateAutomation": "image update"}.get(self.kind, self.kind.lower())  # fmt: skip
         return f"{words} {self.name} -n {self.namespace}"
 
     def __str__(self) -> str:

@@ -86,8 +86,9 @@ def test_other_policies() -> None:
     assert policy(Newest(pattern="^20.*$", order="alphabetical"))["policy"] == {"alphabetical": {"order": "asc"}}
     spec = policy(Newest(range=">=1.0.0 <2.0.0"))
     assert (spec["policy"], "filterTags" in spec) == ({"semver": {"range": ">=1.0.0 <2.0.0"}}, False)
-    spec = policy(Newest(pattern="^latest$", order="alphabetical", moves=True))
+    spec = policy(Newest(pattern="^latest$", order="alphabetical", digest="always"))
     assert (spec["digestReflectionPolicy"], spec["interval"]) == ("Always", "5m")
+    assert policy(Newest(digest="never"))["digestReflectionPolicy"] == "Never"
 
 
 def test_a_registry_that_speaks_plain_http_and_one_that_wants_a_login() -> None:
@@ -144,6 +145,13 @@ def test_the_lines_of_an_image_get_their_markers() -> None:
         "node": '# {"$imagepolicy": "flux-system:fade-node"}',
         "sidecar": '# {"$imagepolicy": "flux-system:fade-node"}',
     }
+
+
+def test_a_digest_that_is_never_asked_for_cannot_be_written() -> None:
+    spec = Automation({"fade": "ghcr.io/owner/fade"}, {"fade": Newest(digest="never")})
+    assert marked(spec, PLACE, {"image": {"tag": "{tag}"}}) == {("image", "tag"): Marker("flux-system", "fade", "tag")}
+    with pytest.raises(ConfigError, match=r"stages.deploy.values.image.digest: the digest of fade is never asked for"):
+        marked(spec, PLACE, {"image": {"digest": "{digest}"}})
 
 
 def test_a_single_image_needs_no_name() -> None:
