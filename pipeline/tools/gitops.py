@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import hashlib
+import random
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from pipeline.errors import ConfigError, Transient
+from pipeline.events import What
+from pipeline.source.repository import Repository as Clone
 from pipeline.stage import Site
-from pipeline.tools.gitops_history import Entry
-from pipeline.tools.gitops_message import Message
+from pipeline.tools import git, gitops_call, gitops_clone, gitops_commit, gitops_history, gitops_message
+from pipeline.tools.gitops_call import Damaged
+from pipeline.tools.gitops_commit import Changes
+from pipeline.tools.gitops_history import Entry, taken_back
+from pipeline.tools.gitops_message import Message, Trailers
+from pipeline.tools.gitops_server import Raced, Server
 
-Changes = Mapping[str, bytes | None]  # a path's new content; None takes the file away
+__all__ = ["Changes", "Entry", "Head", "Message", "Published", "Raced", "Repository", "Trailers", "taken_back"]
+
+T = TypeVar("T")
+TRIES = 5  # pushes that meet somebody else's
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -22,15 +38,25 @@ class Head:
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a file, None where there is none. Raises ConfigError where a folder or a link stands there."""
-        raise NotImplementedError
+        return self.repository._healed(lambda clone: _content(clone, self.commit, path))
 
     def need(self, path: str) -> bytes:
         """As `read`. Raises ConfigError, with the commit and what to do, where there is no such file."""
-        raise NotImplementedError
+        found = self.read(path)
+        if found is None:
+            raise ConfigError(
+                f"there is no file {path} in {self.repository.where} at {self.commit[:12] or 'its beginning'}",
+                mend="make it, as inv flux.init does, and push it; or name another path",
+            )
+        return found
 
     def names(self, folder: str = "") -> tuple[str, ...]:
         """The paths of all files below `folder` (below the root where it is ""), sorted; none where there is no such folder."""
-        raise NotImplementedError
+        if not self.commit:
+            return ()
+        words = ("ls-tree", "-r", "-z", "--name-only", "--full-tree", self.commit, "--", *([folder] if folder else []))
+        output = self.repository._healed(lambda clone: gitops_call.run(clone, *words))
+        return tuple(sorted(name for name in output.decode(errors="surrogateescape").split("\0") if name))
 
 
 @dataclass(frozen=True)
@@ -58,16 +84,18 @@ class Repository:
     @property
     def where(self) -> str:
         """How errors and events call it."""
-        raise NotImplementedError
+        return f"branch {self.branch} of {self.url}"
 
     @property
     def folder(self) -> Path:
         """The bare clone: below .pipeline/gitops of the working copy, made on first use."""
-        raise NotImplementedError
+        name = re.sub(r"[^A-Za-z0-9_-]", "-", self.remote)
+        return self.site.root / ".pipeline" / "gitops" / f"{name}-{hashlib.sha256(self.url.encode()).hexdigest()[:8]}.git"
 
     def check(self) -> None:
         """Whether the site knows the remote and branch and address can be used; contacts nobody. Raises ConfigError."""
-        raise NotImplementedError
+        git.branch_name(self.branch)
+        _ = self.url
 
     def look(self, *, first: bool = False) -> Head:
         """The branch as it is now: one connection, and only objects that are not here yet travel.
@@ -75,19 +103,25 @@ class Repository:
         Raises ConfigError where the branch is not there (`first`: gives a Head without a commit, for a repository that is empty). A history
         that was rewritten by force is told as a warning, and the head known before is kept as refs/pipeline/lost/<commit>.
         """
-        raise NotImplementedError
+        with self._alone():
+            return self._healed(lambda clone: self._look(clone, first))
 
     def seen(self) -> Head | None:
         """The head as of the last look or push, without asking the server; None before the first."""
-        raise NotImplementedError
+        commit = self._healed(lambda clone: gitops_clone.ref(clone, f"refs/heads/{git.branch_name(self.branch)}"))
+        return Head(self, commit) if commit else None
 
     def at(self, commit: str) -> Head:
         """The repository at a commit that is here. Raises ConfigError where it is not."""
-        raise NotImplementedError
+        if not COMMIT.fullmatch(commit) or self.contains(commit, commit) is None:
+            raise ConfigError(f"there is no commit {commit!r} in {self.where}", mend="git log there shows those there are")
+        return Head(self, commit)
 
     def contains(self, older: str, newer: str) -> bool | None:
         """Whether `older` is `newer` or in its history; None where one of them is not here."""
-        raise NotImplementedError
+        if not (COMMIT.fullmatch(older) and COMMIT.fullmatch(newer)):
+            return None
+        return gitops_clone.contains(gitops_clone.ensure(self.folder, self._program), older, newer)
 
     def commit(self, parent: str, changes: Changes, message: Message) -> str:
         """A commit on `parent` ("" for the first of all) with `changes` and nothing else, here; the server does not know of it yet.
@@ -95,7 +129,13 @@ class Repository:
         Author and committer are the user's own git identity, or pipeline <pipeline@HOST>. Raises ConfigError for a path that leads out of
         the repository, through a link or a submodule, and where signing is refused (with the reason).
         """
-        raise NotImplementedError
+        who = gitops_commit.author(self.site.root, self._program)
+
+        def made(clone: Clone) -> str:
+            tree = gitops_commit.tree(clone, parent, changes)
+            return gitops_commit.commit(clone, tree, parent, gitops_message.text(message), who, sign=self.sign)
+
+        return self._healed(made)
 
     def push(self, commit: str, parent: str) -> None:
         """Move the branch from `parent` to `commit`, never by force.
@@ -104,7 +144,16 @@ class Repository:
         the branch holds the commit, Transient where it does not, Ambiguous where it cannot be asked. ConfigError: a hook or a protected
         branch refuses it.
         """
-        raise NotImplementedError
+        with self._alone():
+            try:
+                made = self._server(gitops_clone.ensure(self.folder, self._program)).push(commit, parent)
+            except Damaged as error:
+                clone = self._renewed(error)
+                if not gitops_clone.contains(clone, commit, self._start(clone, "")):
+                    raise Raced(f"{self.where} did not get commit {commit[:12]}", cause=error.cause) from error
+            else:
+                if made and parent:
+                    self._warn(f"{self.where} had been deleted meanwhile; it is there again, with all its commits")
 
     def publish(self, change: Callable[[Head], Changes], message: Message, *, first: bool = False) -> Published:
         """One commit with what `change` makes of the head, pushed; nothing where that leaves every file as it is.
@@ -112,12 +161,111 @@ class Repository:
         Where somebody else pushes meanwhile, `change` is asked again for the new head: up to 5 times, with jitter; what it raises goes
         through. Two connections, or one where nothing changes. Raises as `look`, `commit` and `push`, Transient where the race is not won.
         """
-        raise NotImplementedError
+        with self._alone():
+            for attempt in range(TRIES):
+                head = self.look(first=first)
+                wanted = change(head)
+                changes = {path: content for path, content in wanted.items() if head.read(gitops_commit.checked(path)) != content}
+                if not changes:
+                    return Published(head.commit, False)
+                made = self.commit(head.commit, changes, message)
+                try:
+                    self.push(made, head.commit)
+                except Raced as error:
+                    self.site.tell(What.WAIT, self.stage, f"{error}: the change is made again on what is there now")
+                    self.site.clock.sleep(random.uniform(0.05, 0.2) * 2**attempt)  # noqa: S311 - two who met shall not meet again
+                else:
+                    return Published(made, True)
+        raise Transient(f"somebody else pushed to {self.where} each of {TRIES} times", mend="run it again when they are done")
 
     def history(self, path: str, limit: int = 50, at: str = "") -> tuple[Entry, ...]:
         """Commits that touched a file or folder, newest first, from `at` (by default the head seen last). Asks nobody."""
-        raise NotImplementedError
+        return self._healed(lambda clone: gitops_history.log(clone, self._start(clone, at), path, limit))
 
     def last(self, path: str, line: int, at: str = "") -> Entry:
         """The commit that a line (from 1) of a file stems from: who to name where it is not what was expected. Asks nobody."""
-        raise NotImplementedError
+        commit = self._healed(lambda clone: gitops_history.blamed(clone, self._start(clone, at), path, line))
+        return self.history("", 1, commit)[0]
+
+    @property
+    def url(self) -> str:
+        return git.remote_url(self.site.remote(self.remote), self.site.app)
+
+    @property
+    def _program(self) -> str:
+        return self.site.tool("git")
+
+    def _server(self, clone: Clone) -> Server:
+        return Server(clone, self.site.remote(self.remote), self.url, git.branch_name(self.branch), self.where)
+
+    def _start(self, clone: Clone, at: str) -> str:
+        commit = at or gitops_clone.ref(clone, f"refs/heads/{self.branch}")
+        if not COMMIT.fullmatch(commit):
+            why = f"{at!r} is not a commit's whole name" if at else f"{self.where} was not looked at yet"
+            raise ConfigError(why, mend="look at it first: inv status")
+        return commit
+
+    def _look(self, clone: Clone, first: bool) -> Head:
+        server = self._server(clone)
+        before = gitops_clone.ref(clone, server.ref)
+        if not server.fetch():
+            if first and not before:
+                return Head(self, "")
+            raise self._gone(server, before)
+        now = gitops_clone.ref(clone, server.ref)
+        if before and before != now and not gitops_clone.contains(clone, before, now):
+            kept = f"refs/pipeline/lost/{before}"
+            gitops_call.run(clone, "update-ref", "--", kept, before)
+            self._warn(
+                f"{self.where} was rewritten by force: {before[:12]}, its head before, is not in it any more; "
+                f"git -C {clone.path} log {now[:12]}..{kept} shows what was lost"
+            )
+        return Head(self, now)
+
+    def _gone(self, server: Server, before: str) -> ConfigError:
+        if before:
+            back = f"{git.by_hand(server.remote)}git -C {server.clone.path} push {self.url} {before}:{server.ref}"
+            return ConfigError(
+                f"{self.where} is gone; its head was {before[:12]}",
+                mend=f"put it back: {back}\nor, where the repository was made anew: rm -r {server.clone.path}",
+            )
+        there = server.branches()
+        return ConfigError(
+            f"there is no {self.where}",
+            cause=f"it has {', '.join(there[:10])}" if there else "the repository is empty",
+            mend="name one of its branches in the deploy stage" if there else "inv flux.bootstrap makes the first commit",
+        )
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        gate = self.site.share(f"gitops/{self.folder}", lambda: gitops_clone.Gate(self.folder, self.site.clock))
+        with gate.held(lambda holder: self.site.tell(What.WAIT, self.stage, f"waits for {holder or 'another process'}")):
+            yield
+
+    def _healed(self, action: Callable[[Clone], T]) -> T:
+        """What `action` does with the clone; with a new one where this one is damaged."""
+        try:
+            return action(gitops_clone.ensure(self.folder, self._program))
+        except Damaged as error:
+            return action(self._renewed(error))
+
+    def _renewed(self, error: Damaged) -> Clone:
+        with self._alone():
+            aside = gitops_clone.set_aside(self.folder)
+            self._warn(f"{error}, and is made anew; the damaged one lies in {aside}")
+            clone = gitops_clone.ensure(self.folder, self._program)
+            self._server(clone).fetch()
+        return clone
+
+    def _warn(self, text: str) -> None:
+        self.site.tell(What.WARN, self.stage, text)
+
+
+def _content(clone: Clone, commit: str, path: str) -> bytes | None:
+    there = gitops_commit.tree_entries(clone, commit, gitops_commit.checked(path)).get(path)
+    if there is None:
+        return None
+    mode, blob = there
+    if mode not in (gitops_commit.FILE, gitops_commit.EXECUTABLE):
+        raise ConfigError(f"{path} is not a file in the GitOps repository", mend="name the file itself")
+    return gitops_call.run(clone, "cat-file", "blob", blob)

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pipeline.source.repository import Repository
+from pipeline.tools import gitops_call as call
+from pipeline.tools import gitops_message as message
 from pipeline.tools.gitops_message import Trailers
+
+# no setting of the user's adds a line, follows a rename or renames a person
+LOG = (
+    "-c",
+    "log.follow=false",
+    "--literal-pathspecs",
+    "log",
+    "-z",
+    "--no-show-signature",
+    "--no-color",
+    "--no-mailmap",
+    "--encoding=UTF-8",
+)
+FORMAT = "--format=%H%n%an <%ae>%n%cI%n%B"
 
 
 @dataclass(frozen=True)
@@ -22,6 +39,40 @@ class Entry:
     human: bool
 
 
+def log(clone: Repository, commit: str, path: str, limit: int) -> tuple[Entry, ...]:
+    """The last `limit` commits up to `commit` that touched `path` ("" for any), newest first. Raises as `gitops_call.run`."""
+    words = (*LOG, FORMAT, f"--max-count={limit}", commit, "--", *([path] if path else []))
+    return read(call.run(clone, *words).decode(errors="replace"))
+
+
+def read(output: str) -> tuple[Entry, ...]:
+    """The answer of `git log` in FORMAT. Of a commit that a revert names by its first letters, the whole name where it is among them."""
+    entries = [_entry(*fields) for each in output.split("\0") if len(fields := each.split("\n", 3)) == 4]
+    whole = {entry.commit for entry in entries}
+    return tuple(replace(entry, reverts=_whole(entry.reverts, whole)) for entry in entries)
+
+
+def blamed(clone: Repository, commit: str, path: str, line: int) -> str:
+    """The commit that a line (from 1) of a file at `commit` stems from. Raises ConfigError where there is no such line."""
+    words = ("blame", "--porcelain", "-L", f"{line},{line}", commit, "--", path)
+    return call.run(clone, *words).decode(errors="replace").split(" ", 1)[0]
+
+
 def taken_back(entries: Sequence[Entry]) -> frozenset[str]:
     """The commits among `entries` (newest first) whose change does not stand any more: reverted, and the revert not reverted itself."""
-    raise NotImplementedError
+    gone: set[str] = set()
+    for entry in entries:
+        if entry.reverts and entry.commit not in gone:
+            gone.add(entry.reverts)
+    return frozenset(gone & {entry.commit for entry in entries})
+
+
+def _entry(commit: str, author: str, when: str, text: str) -> Entry:
+    said = message.parse(text)
+    human = not said.trailers.app or message.picked(text)
+    return Entry(commit, said.subject, author, when, said.trailers, message.reverted(text), human)
+
+
+def _whole(commit: str, known: set[str]) -> str:
+    found = [each for each in known if commit and each.startswith(commit)]
+    return found[0] if len(found) == 1 else commit

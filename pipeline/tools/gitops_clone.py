@@ -1,0 +1,111 @@
+"""The bare clone of a GitOps repository on this machine: made on first use, held by one process at a time, set aside where damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import getpass
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipeline.clock import Clock
+from pipeline.errors import Locked
+from pipeline.source.repository import Repository
+from pipeline.tools.gitops_call import run
+
+PATIENCE = 120.0  # seconds another process on this machine is waited for
+
+
+class Gate:
+    """Lets one process, and of this one one thread, at the clone in `folder`. Entered again by the same thread it stays open."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._path = folder.with_suffix(".lock")
+        self._clock = clock
+        self._threads = threading.RLock()
+        self._depth = 0
+        self._file = -1
+
+    @contextlib.contextmanager
+    def held(self, waiting: Callable[[str], None]) -> Iterator[None]:
+        """Raises Locked where another process does not let go; `waiting` is told once who it is."""
+        with self._threads:
+            if not self._depth:
+                self._file = self._take(waiting)
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    os.close(self._file)
+
+    def _take(self, waiting: Callable[[str], None]) -> int:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        end = self._clock.monotonic() + PATIENCE
+        told = False
+        try:
+            while not _locked(file):
+                holder = os.pread(file, 200, 0).decode(errors="replace").strip()
+                if self._clock.monotonic() >= end:
+                    raise Locked(
+                        f"another process is at work in {self._path.with_suffix('.git')}", cause=holder, mend="wait until it is done"
+                    )
+                if not told:
+                    waiting(holder)
+                    told = True
+                self._clock.sleep(0.1)
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"process {os.getpid()} of {getpass.getuser()}\n".encode(), 0)
+        except BaseException:
+            os.close(file)
+            raise
+        return file
+
+
+def ensure(folder: Path, program: str) -> Repository:
+    """The clone in `folder`, made empty where there is none. Raises ConfigError without git, ResourceError for a full disk."""
+    made = Repository(folder, program)
+    if not (folder / "HEAD").is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = folder.with_suffix(".new")
+        for old in (new, folder):
+            shutil.rmtree(old, ignore_errors=True)
+        # no template: a user's own could bring hooks
+        Repository(folder.parent, program).run("init", "--quiet", "--bare", "--template=", "--initial-branch=main", "--", new.name)
+        new.rename(folder)
+    return made
+
+
+def set_aside(folder: Path) -> Path:
+    """Move a damaged clone away, in place of an older one. Where it lies now."""
+    aside = folder.with_suffix(".damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(aside)
+    return aside
+
+
+def ref(clone: Repository, name: str) -> str:
+    """The commit that a ref of the clone names, "" where it is not there."""
+    said = run(clone, "for-each-ref", "--format=%(objectname) %(objecttype)", "--", name).decode().split()
+    return said[0] if said else ""
+
+
+def contains(clone: Repository, older: str, newer: str) -> bool | None:
+    """Whether `older` is `newer` or in its history; None where one of them is not here."""
+    process = clone.start("merge-base", "--is-ancestor", older, newer)
+    process.communicate()
+    return {0: True, 1: False}.get(process.returncode)
+
+
+def _locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
