@@ -131,26 +131,28 @@ def _released(seen: Seen, now: float) -> Iterator[Failure | str]:
     if behind := _chart_behind(seen, state, now):
         yield behind
         return
-    yield from _ready(seen, state, now)
+    if ready := _ready(seen, state, now):
+        yield ready
 
 
-def _ready(seen: Seen, state: State, now: float) -> Iterator[Failure | str]:
+def _ready(seen: Seen, state: State, now: float) -> Failure | str:
     why, ours = words(state), max(state.ready.generation, state.stalled.generation) >= state.generation
     stalled, action = state.stalled.status == "True", ACTION.search(state.reconciling.message)
     more = state.reconciling.reason == "ProgressingWithRetry" and not stalled
-    if why and ours and not why.passing:
+    if why and ours and why.passing:
+        return why.what
+    if why and ours:
         if action and not stalled:
-            yield f"{why.what}; helm-controller runs {action['action']}"
-        elif (not more or why.kind in LASTING) and seen.lasts(f"release {why.kind}", now, GRACE["release"]):
-            yield _failure(seen, why)
-        yield f"{why.what}: {_line(why.cause)}" + ("; helm-controller tries again" if more else "")
-    elif why and ours:
-        yield why.what
-    elif not state.settled:
-        if action:
-            limit = f"it gives up after {action['limit']}"
-            yield f"{seen.commit[:7]} is applied; helm-controller runs {action['action']} of {state.ref.name} ({limit})"
-        yield _silence(seen, state.ref, now) or f"{seen.commit[:7]} is applied; helm-controller takes it up"
+            return f"{why.what}; helm-controller runs {action['action']}"
+        if (not more or why.kind in LASTING) and seen.lasts(f"release {why.kind}", now, GRACE["release"]):
+            return _failure(seen, why)
+        return f"{why.what}: {_line(why.cause)}" + ("; helm-controller tries again" if more else "")
+    if state.settled:
+        return ""
+    if action:
+        limit = f"it gives up after {action['limit']}"
+        return f"{seen.commit[:7]} is applied; helm-controller runs {action['action']} of {state.ref.name} ({limit})"
+    return _silence(seen, state.ref, now) or f"{seen.commit[:7]} is applied; helm-controller takes it up"
 
 
 def _chart_behind(seen: Seen, state: State, now: float) -> str:
