@@ -52,6 +52,8 @@ def follow(
         while True:
             for kind, value in drained(changes):
                 _take(seen, kind, value)
+            if not seen.listed.issuperset(target.all):
+                continue  # what is not known yet is no sign
             now = clock.monotonic()
             _reach(kube, clock, seen, now - started)
             found = judge(seen, now)
