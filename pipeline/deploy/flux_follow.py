@@ -15,6 +15,7 @@ from pipeline.tools.flux import Ref
 from pipeline.tools.flux_words import words
 from pipeline.tools.kube import Kube
 from pipeline.tools.kube_objects import name
+from pipeline.tools.unreleased import waits
 
 __all__ = ["Failure", "Settled", "Target", "follow", "obstacles", "retry"]
 
@@ -74,14 +75,15 @@ def follow(
 def obstacles(kube: Kube, target: Target) -> tuple[Failure, ...]:
     """What would keep Flux from following a commit, seen before there is one: what is not there, suspended or stalled. Three requests.
 
-    A HelmRelease that is not there, or gave up what it has, is none: the commit makes it, or is tried anew.
+    A HelmRelease that is not there, was never released, or gave up what it has, is none: the commit makes it, or is tried anew.
     """
     found = []
     for ref in target.all:
-        now = flux.read(kube, ref)
-        if now is None and ref != target.helm:
+        value = kube.get(ref.path)
+        why = None if value is None or (ref == target.helm and waits(value)) else words(flux.state(ref, value))
+        if value is None and ref != target.helm:
             found.append(_no(kube, ref))
-        elif now and (why := words(now)) and (why.kind == "suspended" or (why.kind == "stalled" and ref != target.helm)):
+        elif why and (why.kind == "suspended" or (why.kind == "stalled" and ref != target.helm)):
             found.append(Failure(why.kind, why.what, why.cause, why.mend))
     return tuple(found)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pipeline.deploy.flux_seen import Failure, Seen, Settled
 from pipeline.tools.flux import Ref, State, commit_of
 from pipeline.tools.flux_words import Words, again, resume, words
+from pipeline.tools.unreleased import waits
 
 GRACE = {"suspended": 4.0, "fetch": 2.0, "apply": 4.0, "back": 6.0, "release": 2.0, "absent": 4.0, "silent": 10.0, "values": 3.0}  # seconds
 ROUNDS = 2  # answers of source-controller without the commit: the first may be of a fetch that had begun before the push
@@ -17,17 +18,17 @@ LASTING = ("values", "chart", "apply", "install", "upgrade")  # what helm's next
 
 def judge(seen: Seen, now: float) -> Failure | Settled | str:
     """What is to be said of it at `now` (monotonic seconds); text is what is waited for, in one line."""
-    waits: list[str] = []
+    lines: list[str] = []
     seen.signs.clear()
     for judged in (_source(seen, now), _applied(seen, now), _released(seen, now)):
         for said in judged:
             if isinstance(said, Failure):
                 return said
-            waits.append(said)
+            lines.append(said)
     seen.since = {sign: since for sign, since in seen.since.items() if sign in seen.signs}
     state, applied = seen.state(seen.target.helm), seen.state(seen.target.applier)
-    if waits or state is None or applied is None:
-        return waits[-1] if rolling(seen, now) else waits[0]
+    if lines or state is None or applied is None:
+        return lines[-1] if rolling(seen, now) else lines[0]
     newest = state.history[0] if state.history else None
     number, chart = (newest.number, newest.chart) if newest else (0, "")
     return Settled(applied.commit, number, chart, dict(seen.reached))
@@ -119,7 +120,8 @@ def _released(seen: Seen, now: float) -> Iterator[Failure | str]:
         yield f"{ref} is to be made by kustomize-controller"
         return
     missing = seen.differing()
-    if (said := _suspended(state)) and (applied or not missing or seen.lasts("suspended", now, GRACE["suspended"])):
+    first = bool(missing) and waits(seen.objects[ref])  # suspended, but by nobody: the commit lifts that
+    if (said := _suspended(state)) and not first and (applied or not missing or seen.lasts("suspended", now, GRACE["suspended"])):
         yield said
     if missing:
         if applied and applier and seen.lasts("values", now, GRACE["values"]):
