@@ -119,7 +119,7 @@ def refuse(written: Mapping[Path, object], marked: Mapping[Path, Marked], name: 
         cause="a release would write the same line, and each would take back what the other wrote",
         mend="choose one of the two.\n"
         "Flux: inv push publishes, Flux takes the newest by itself, inv verify asks what runs\n"
-        "the pipeline: take gitops.automation out of the blueprint, then inv flux.init takes the markers off",
+        f'the pipeline: take gitops.automation out of the blueprint, and the comments # {{"{KEY}": …}} out of {name}',
     )
 
 

@@ -135,5 +135,5 @@ def test_never_both_on_one_line() -> None:
         "  cause  a release would write the same line, and each would take back what the other wrote",
         "  mend   choose one of the two.",
         "  mend   Flux: inv push publishes, Flux takes the newest by itself, inv verify asks what runs",
-        "  mend   the pipeline: take gitops.automation out of the blueprint, then inv flux.init takes the markers off",
+        '  mend   the pipeline: take gitops.automation out of the blueprint, and the comments # {"$imagepolicy": …} out of fade/release.yaml',
     ]
