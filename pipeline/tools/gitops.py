@@ -38,7 +38,7 @@ class Head:
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a file, None where there is none. Raises ConfigError where a folder or a link stands there."""
-        return self.repository._healed(lambda clone: _content(clone, self.commit, path))
+        return self.repository._healed(lambda clone: gitops_commit.content(clone, self.commit, path))
 
     def need(self, path: str) -> bytes:
         """As `read`. Raises ConfigError, with the commit and what to do, where there is no such file."""
@@ -211,7 +211,7 @@ class Repository:
         if not server.fetch():
             if first and not before:
                 return Head(self, "")
-            raise self._gone(server, before)
+            raise server.gone(before)
         now = gitops_clone.ref(clone, server.ref)
         if before and before != now and not gitops_clone.contains(clone, before, now):
             kept = f"refs/pipeline/lost/{before}"
@@ -221,20 +221,6 @@ class Repository:
                 f"git -C {clone.path} log {now[:12]}..{kept} shows what was lost"
             )
         return Head(self, now)
-
-    def _gone(self, server: Server, before: str) -> ConfigError:
-        if before:
-            back = f"{git.by_hand(server.remote)}git -C {server.clone.path} push {self.url} {before}:{server.ref}"
-            return ConfigError(
-                f"{self.where} is gone; its head was {before[:12]}",
-                mend=f"put it back: {back}\nor, where the repository was made anew: rm -r {server.clone.path}",
-            )
-        there = server.branches()
-        return ConfigError(
-            f"there is no {self.where}",
-            cause=f"it has {', '.join(there[:10])}" if there else "the repository is empty",
-            mend="name one of its branches in the deploy stage" if there else "inv flux.bootstrap makes the first commit",
-        )
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -259,13 +245,3 @@ class Repository:
 
     def _warn(self, text: str) -> None:
         self.site.tell(What.WARN, self.stage, text)
-
-
-def _content(clone: Clone, commit: str, path: str) -> bytes | None:
-    there = gitops_commit.tree_entries(clone, commit, gitops_commit.checked(path)).get(path)
-    if there is None:
-        return None
-    mode, blob = there
-    if mode not in (gitops_commit.FILE, gitops_commit.EXECUTABLE):
-        raise ConfigError(f"{path} is not a file in the GitOps repository", mend="name the file itself")
-    return gitops_call.run(clone, "cat-file", "blob", blob)

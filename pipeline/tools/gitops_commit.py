@@ -63,6 +63,17 @@ def tree_entries(clone: Repository, commit: str, *paths: str) -> dict[str, tuple
     return {path: (words[0], words[2]) for head, path in entries if len(words := head.split(" ")) == 3}
 
 
+def content(clone: Repository, commit: str, path: str) -> bytes | None:
+    """The bytes of a file at a commit ("" for none), None where there is none. Raises ConfigError where a folder or a link stands there."""
+    there = tree_entries(clone, commit, checked(path)).get(path)
+    if there is None:
+        return None
+    mode, blob = there
+    if mode not in (FILE, EXECUTABLE):
+        raise ConfigError(f"{path} is not a file in the GitOps repository", mend="name the file itself")
+    return call.run(clone, "cat-file", "blob", blob)
+
+
 def tree(clone: Repository, parent: str, changes: Changes) -> str:
     """The tree of `parent` ("" for none) with `changes`; a file keeps its mode. Raises ConfigError for a path that cannot be written."""
     for path in changes:

@@ -43,10 +43,20 @@ class Server:
             raise call.damaged(self.clone, done.errors)
         raise call.server_error(done.errors, self.where)
 
-    def branches(self) -> list[str]:
-        """The names of all branches that the server has. One connection."""
-        lines = self._listed("refs/heads/*").splitlines()
-        return sorted(line.partition("\t")[2].removeprefix("refs/heads/") for line in lines if "\t" in line)
+    def gone(self, before: str) -> ConfigError:
+        """Why the branch is not there; `before` is where it was when it was seen last ("" never). One connection."""
+        if before:
+            back = f"{git.by_hand(self.remote)}git -C {self.clone.path} push {self.url} {before}:{self.ref}"
+            return ConfigError(
+                f"{self.where} is gone; its head was {before[:12]}",
+                mend=f"put it back: {back}\nor, where the repository was made anew: rm -r {self.clone.path}",
+            )
+        there = self._branches()
+        return ConfigError(
+            f"there is no {self.where}",
+            cause=f"it has {', '.join(there[:10])}" if there else "the repository is empty",
+            mend="name one of its branches in the deploy stage" if there else "inv flux.bootstrap makes the first commit",
+        )
 
     def push(self, commit: str, parent: str) -> bool:
         """Move the branch from `parent` to `commit`; whether the branch had to be made. Raises as `gitops.Repository.push`."""
@@ -84,6 +94,10 @@ class Server:
                 return
             raise Raced(f"{self.where} has moved on from {parent[:12]}", cause=error.cause)
         raise Transient(f"{self.where} did not take commit {commit[:12]}", cause=error.cause or str(error), mend=error.mend) from error
+
+    def _branches(self) -> list[str]:
+        lines = self._listed("refs/heads/*").splitlines()
+        return sorted(line.partition("\t")[2].removeprefix("refs/heads/") for line in lines if "\t" in line)
 
     def _move(self, commit: str) -> None:
         call.run(self.clone, "update-ref", "--", self.ref, commit)
