@@ -6,8 +6,9 @@
     down    no process, mount, interface, rule or file stays
 
 A lab belongs to one working copy. It is three machines made of namespaces: `haskelseed` builds, `coulombcore` holds git, images
-and the database, `railiance01` is the cluster's node with a network of its own, joined by one cable (a veth pair). The cluster
-has no DNS: a pod reaches the database by its address, and looking up a service's name fails at once.
+and the database, `railiance01` is the cluster's node with a network of its own, joined by one cable (a veth pair). A pod asks the
+node for names: with part `dns` it learns the cluster's own, without it looking up a name fails at once. Everything outside the
+cluster, the database for one, it reaches by its address.
 
 What is installed from Debian, built Go programs (in the user's cache) and paths in /nix/store are kept for the next lab.
 """
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALL = frozenset({"host", "registry", "cluster", "database"})
-ON_REQUEST = frozenset({"docker", "hub", "kubecfg"})  # started where they are asked for, and from then on with the lab
+ON_REQUEST = frozenset({"docker", "hub", "kubecfg", "dns", "flux"})  # started where they are asked for, and from then on with the lab
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ def up(root: Path, *, parts: frozenset[str] = ALL, say: Callable[[str], None], m
     """Start the lab of the working copy `root`, or what is missing of it, and give the path of its site file.
 
     `parts` not in `ALL` come on request: `hub` is two registries that give tokens, `docker` is BuildKit on the build host and Docker
-    on the node, `kubecfg` only a program. `say` is told what is installed or built and how long that usually takes. With `mend` the node
-    can pull from the registry; without, the registry's token realm is as broken on the node as it is everywhere else.
+    on the node, `dns` the cluster's name server, `flux` Flux's controllers (with `dns`), `kubecfg` only a program. `say` is told what
+    is installed or built and how long that usually takes. With `mend` the node can pull from the registry; without, the registry's
+    token realm is as broken on the node as it is everywhere else.
     Raises ConfigError, ResourceError, BuildError, or PipelineError with the last lines of the log of what did not start.
     """
     from pipeline.errors import ConfigError

@@ -54,9 +54,12 @@ class Builder:
         module = self._module()
         flags = ["-trimpath", *recipe.flags, "-ldflags", f"-s -w {recipe.link}".strip()]
         flags += [*(["-mod=mod"] if recipe.module else []), *(["-tags", recipe.tags] if recipe.tags else [])]
-        self._go("build", *flags, "-o", str(out / recipe.name), recipe.package)
-        for origin, target in recipe.extras:
-            copy(module / origin, out / target)
+        packages = recipe.package.split()
+        target = f"{out / recipe.name}{'/' if len(packages) > 1 else ''}"  # several programs go into a folder of that name
+        self._go("build", *flags, "-o", target, *packages)
+        for origin, name in recipe.extras:
+            other, _, path = origin.rpartition("//")
+            copy((self._folder(other) if other else module) / path, out / name)
         out.rename(home)
         shutil.rmtree(self.source, ignore_errors=True)
         self.say(f"{recipe.name} {recipe.version}: built in {time.monotonic() - self.begun:.0f} s")
@@ -68,25 +71,41 @@ class Builder:
             shutil.copytree(recipe.source, self.source)
             return self.source
         self.source.mkdir()
-        info = json.loads(self._go("mod", "download", "-json", f"{recipe.module}@{recipe.version}"))
+        info = self._download(recipe.module, recipe.version)
+        folders = [Path(info["Dir"]), *(self._folder(module) for module, _ in recipe.beside)]
         (self.source / "go.mod").write_text(own_go_mod(Path(info["GoMod"]).read_text(), recipe))
-        shutil.copyfile(Path(info["Dir"]) / "go.sum", self.source / "go.sum")
+        (self.source / "go.sum").write_text("".join((folder / "go.sum").read_text() for folder in folders))
         for number, module in enumerate(dict.fromkeys(module for module, _, _ in recipe.hollow)):
             self._hollow_out(module, f"hollow{number}", {file: text for name, file, text in recipe.hollow if name == module})
-        return Path(info["Dir"])
+        return folders[0]
 
     def _hollow_out(self, module: str, folder: str, files: dict[str, str]) -> None:
-        """Put a copy of the module beside the source, with these files replaced, and build with that."""
-        own = self.source / "go.mod"
-        found = re.search(rf"(?m)^\s*(?:require\s+)?{re.escape(module)} (v\S+)", own.read_text())
-        if not found:
-            raise BuildError(f"this version of {self.recipe.name} no longer uses {module}", mend="take it out of `hollow` in its recipe")
-        info = json.loads(self._go("mod", "download", "-json", f"{module}@{found[1]}"))
-        copy(Path(info["Dir"]), self.source / folder)
+        """Put a copy of the module beside the source, with these files replaced, and build with that.
+
+        With a go.mod among them, these files are all that the module is made of.
+        """
+        own, target = self.source / "go.mod", self.source / folder
+        if "go.mod" not in files:
+            found = dict(self.recipe.pins).get(module) or required(module, own.read_text())
+            if not found:
+                raise BuildError(
+                    f"this version of {self.recipe.name} no longer uses {module}", mend="take it out of `hollow` in its recipe"
+                )
+            copy(Path(self._download(module, found)["Dir"]), target)
         for file, text in files.items():
-            (self.source / folder / file).write_text(text)
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            (target / file).write_text(text)
         with own.open("a") as lines:
             lines.write(f"\nreplace {module} => ./{folder}\n")
+
+    def _folder(self, module: str) -> Path:
+        """Where a module of the recipe lies, unpacked."""
+        recipe = self.recipe
+        return Path(self._download(module, {recipe.module: recipe.version, **dict(recipe.beside)}[module])["Dir"])
+
+    def _download(self, module: str, version: str) -> dict[str, str]:
+        found: dict[str, str] = json.loads(self._go("mod", "download", "-json", f"{module}@{version}"))
+        return found
 
     def _go(self, *words: str) -> str:
         recipe, path = self.recipe, self.env.get("PATH", os.defpath)
@@ -137,7 +156,16 @@ def own_go_mod(text: str, recipe: Recipe) -> str:
     """
     text = re.sub(r"(?m)^module .*$", f"module lab/{recipe.name}", text, count=1)
     kept = [line for line in text.splitlines() if not re.search(r"=>\s*\.\.?/", line)]
-    return "\n".join([*kept, f"require {recipe.module} {recipe.version}", ""])
+    needed = [f"require {module} {version}" for module, version in ((recipe.module, recipe.version), *recipe.beside)]
+    hollow = {module for module, _, _ in recipe.hollow}  # replaced by a folder
+    pinned = [f"replace {module} => {module} {version}" for module, version in recipe.pins if module not in hollow]
+    return "\n".join([*kept, *needed, *pinned, ""])
+
+
+def required(module: str, go_mod: str) -> str:
+    """The version of the module that a go.mod requires, "" where it does not."""
+    found = re.search(rf"(?m)^\s*(?:require\s+)?{re.escape(module)} (v\S+)", go_mod)
+    return found[1] if found else ""
 
 
 def copy(origin: Path, target: Path) -> None:
@@ -145,6 +173,6 @@ def copy(origin: Path, target: Path) -> None:
     if origin.is_file():
         shutil.copyfile(origin, target)
         return
-    shutil.copytree(origin, target, copy_function=shutil.copyfile)
+    shutil.copytree(origin, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
     for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
         folder.chmod(0o755)

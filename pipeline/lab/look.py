@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
-from pipeline.lab import NodeStatus, engine, gitea, hub, kubeapi, layout, traefik
+from pipeline.lab import NodeStatus, dns, engine, flux, gitea, hub, kubeapi, layout, traefik
 from pipeline.lab.layout import API, INGRESS, NODE_SSH
 from pipeline.lab.machine import recorded
 from pipeline.lab.process import answers_ssh, answers_tcp
@@ -77,5 +78,7 @@ def _programs(lab: Lab) -> dict[str, tuple[str, str, Callable[[], str]]]:
         "registry-hub": ("what hub stores", "behind hub", alive),
         "buildkitd": ("BuildKit", str(engine.buildkit_socket(lab)), lambda: engine.buildkit_answers(lab)),
         "dockerd": ("Docker on the node", str(engine.docker_socket(lab)), lambda: engine.docker_answers(lab)),
+        "coredns": ("the cluster's name server", f"{node}:53", lambda: dns.healthy(lab)),
+        **{name: ("Flux", f"{node}:{port}", partial(flux.healthy, lab, name)) for name, port in flux.HEALTH.items()},
         "traefik": ("ingress", f"http://{node}:{INGRESS}", lambda: traefik.healthy(lab)),
     }

@@ -54,8 +54,8 @@ REGISTRY = """server = "http://{registry}"
 
 # cgroupsPerQOS and enforceNodeAllocatable off: a kernel may lack controllers they insist on, and pods lie flat (see cgroups.py);
 # image garbage collection off: what was imported cannot be pulled again;
-# clusterDNS: this cluster has no name server, and a pod's own loopback refuses a lookup at once, where nothing at all would bring a
-# MissingClusterDNS event for every pod, and an address of the service network a lookup that hangs
+# clusterDNS: where no name server runs, the node refuses a lookup at once; nothing at all would bring a MissingClusterDNS event for
+# every pod, and an address of the service network a lookup that hangs
 KUBELET = """apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 failSwapOn: false
@@ -73,7 +73,7 @@ imageGCHighThresholdPercent: 100
 podLogsDir: {state}/podlogs
 volumePluginDir: {state}/kubelet/plugins
 resolvConf: {state}/etc/resolv.conf
-clusterDNS: [127.0.0.1]
+clusterDNS: ["{address}"]
 clusterDomain: cluster.local
 serializeImagePulls: false
 syncFrequency: 10s
@@ -135,11 +135,13 @@ def start_runtime(lab: Lab, machine: Machine) -> None:
 
 def start(lab: Lab, machine: Machine) -> None:
     """Start kubelet and kube-proxy once the API answers, wait until the node is Ready. Raises PipelineError."""
-    values = {"home": lab.state / "containerd", "state": lab.state, "pods": POD_NETWORK, "node": NODE}
-    write(lab.state / "etc" / "kubelet.yaml", KUBELET.format(**values))
+    values = {"home": lab.state / "containerd", "state": lab.state, "pods": POD_NETWORK, "node": NODE, "address": lab.address}
+    service, settings = kubelet(lab, machine), lab.state / "etc" / "kubelet.yaml"
+    if settings.exists() and settings.read_text() != KUBELET.format(**values):
+        service.stop()  # of an older lab; its pods live on
+    write(settings, KUBELET.format(**values))
     write(lab.state / "etc" / "proxy.yaml", PROXY.format(**values))
     write(lab.state / "etc" / "resolv.conf", "")
-    service = kubelet(lab, machine)
     service.start()
     proxy(lab, machine).start()
     service.until(lambda: kubeapi.node_ready(lab), 90)

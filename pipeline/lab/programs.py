@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import content_hash
 from pipeline.errors import ConfigError
-from pipeline.lab import hollow_buildkit, hollow_tofu, toolchain
+from pipeline.lab import hollow_buildkit, hollow_flux, hollow_tofu, toolchain
 from pipeline.lab.building import Builder
 from pipeline.lab.layout import flocked
 
@@ -27,7 +27,9 @@ class Recipe:
     """A program from a Go module, or (without `module`) from the folder `name` beside this file, or from `folder`.
 
     `usual` is how long a cold build takes on two cores, in seconds; `link` are words for the linker, `extras` are paths of the
-    module that travel with the program. Each of `hollow` is (module, file, text): that module is built with that file replaced.
+    module (or `MODULE//PATH`) that travel with the program. Each of `hollow` is (module, file, text): that module is built with that
+    file replaced. `package` may name several, with blanks between: then `name` is a folder of programs. `beside` are the modules
+    (and versions) that they come from other than `module`; `pins` are versions that hold whatever these ask for.
     Without inlining and debug information (`flags`) the compiler needs a third less time; `cflags` are the C compiler's.
     """
 
@@ -44,6 +46,8 @@ class Recipe:
     cflags: str = ""
     extras: tuple[tuple[str, str], ...] = ()
     folder: str = ""
+    beside: tuple[tuple[str, str], ...] = ()
+    pins: tuple[tuple[str, str], ...] = ()
 
     @property
     def source(self) -> Path:
@@ -110,6 +114,12 @@ RECIPES = {
             "tofu", 75, hollow_tofu.MODULE, "v1.12.6", "github.com/opentofu/opentofu/cmd/tofu", hollow=hollow_tofu.HOLLOW,
             link="-X github.com/opentofu/opentofu/version.dev=no",
         ),
+        Recipe(
+            "flux", 150, hollow_flux.SOURCE, "v1.7.3", " ".join([hollow_flux.SOURCE, *(module for module, _ in hollow_flux.BESIDE)]),
+            hollow=hollow_flux.OF_FLUX, beside=hollow_flux.BESIDE, pins=hollow_flux.PINS,
+            extras=tuple((f"{module}//config/crd/bases", "crds") for module in (hollow_flux.SOURCE, *dict(hollow_flux.BESIDE))),
+        ),
+        Recipe("coredns", 40, hollow_flux.COREDNS, "v1.14.0", hollow_flux.COREDNS, hollow=hollow_flux.OF_COREDNS, pins=hollow_flux.K8S),
         Recipe("helm3", 70, "helm.sh/helm/v3", "v3.22.0", "helm.sh/helm/v3/cmd/helm"),
         Recipe(
             "traefik", 110, "github.com/traefik/traefik/v3", "v3.6.7", "github.com/traefik/traefik/v3/cmd/traefik",

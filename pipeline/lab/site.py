@@ -20,7 +20,11 @@ def site(lab: Lab, parts: AbstractSet[str], ca: str = "") -> dict[str, Any]:
     if "host" in parts:
         hosts["haskelseed"] = {"address": lab.host, "port": lab.ssh, "user": "root", **login, "state": f"{state}/host"}
     if "registry" in parts:
-        result["remotes"] = {"coulombcore": {"url": f"ssh://git@{lab.host}:{lab.git}/{APP_OWNER}/{{app}}.git", **login}}
+        owner = f"ssh://git@{lab.host}:{lab.git}/{APP_OWNER}"
+        result["remotes"] = {
+            "coulombcore": {"url": f"{owner}/{{app}}.git", **login},
+            "gitops": {"url": f"{owner}/{{app}}-gitops.git", **login},
+        }
         result["registries"] = {
             "coulombcore": {
                 "address": lab.registry_address, "scheme": "http", "realm": "own",

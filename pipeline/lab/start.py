@@ -16,7 +16,9 @@ from pipeline.lab import (
     cgroups,
     cluster,
     database,
+    dns,
     engine,
+    flux,
     gitea,
     hub,
     keys,
@@ -41,15 +43,17 @@ if TYPE_CHECKING:
 
 PROGRAMS = {
     "host": (), "database": (), "registry": ("gitea",), "cluster": ("kubelab", "traefik", "helm"), "hub": ("hub",),
-    "docker": ("buildkitd", "buildx"), "kubecfg": ("kubecfg",),
+    "docker": ("buildkitd", "buildx"), "kubecfg": ("kubecfg",), "dns": ("coredns",), "flux": ("flux",),
 }  # fmt: skip
-BUILT_FIRST = ("cluster", "registry", "docker", "hub", "kubecfg")
+BUILT_FIRST = ("cluster", "registry", "docker", "hub", "flux", "dns", "kubecfg")
+WITH = {"flux": "dns"}  # what a part does not come without
 LINKS = {"kubelab": ("kubectl", "crictl")}
 
 
 def up(root: Path, parts: frozenset[str], say: Callable[[str], None], mend: bool) -> Path:
     """See `pipeline.lab.up`."""
     begun = time.monotonic()
+    parts = parts | {WITH[part] for part in parts & WITH.keys()}
     wanted = _wanted(parts)
     cold = [name for name in wanted if not any((toolchain.cache() / "programs").glob(f"{name}-*/{name}"))]
     preflight.check(preflight.gather(toolchain.cache(), bool(cold)))
@@ -121,6 +125,10 @@ class Start:
         built["buildkitd"].result()
         engine.start_buildkit(self.lab, machine)
 
+    def _dns(self, built: dict[str, Future[Path]], machine: Machine) -> None:
+        built["coredns"].result()
+        dns.start(self.lab, machine)
+
     def _hub(self, built: dict[str, Future[Path]], machine: Machine) -> None:
         layout = base.ensure(say=self.say, env=self.lab.mark())
         built["hub"].result()
@@ -142,7 +150,7 @@ class Start:
         server = sshd.node(lab, machine)
         server.start()
         keys.certificates(lab)
-        with ThreadPoolExecutor(2, "runtime") as pool:
+        with ThreadPoolExecutor(4, "runtime") as pool:
             runtime = pool.submit(node.start_runtime, lab, machine)
             built["kubelab"].result()
             if self.mend:
@@ -151,9 +159,14 @@ class Start:
                 realm.service(lab).stop()
             cluster.start(lab, machine)
             runtime.result()
-            ingress = pool.submit(lambda: traefik.start(lab, machine, built["traefik"].result()))
+            beside = [pool.submit(lambda: traefik.start(lab, machine, built["traefik"].result()))]
+            if "flux" in self.parts:
+                beside.append(pool.submit(lambda: flux.start(lab, machine, built["flux"].result())))
+            if "dns" in self.parts:
+                beside.append(pool.submit(self._dns, built, machine))
             node.start(lab, machine)
-            ingress.result()
+            for job in beside:
+                job.result()
         server.until(lambda: answers_ssh(lab.address, layout.NODE_SSH), 15)
 
 
@@ -163,7 +176,11 @@ def _wanted(parts: frozenset[str]) -> list[str]:
 
 
 def install(lab: Lab, program: Path, name: str) -> None:
-    """Put the program into the lab's own bin folder: a second name of the same file where the disk allows it."""
+    """Put the program (or the folder of them) into the lab's own bin folder: a second name of the same file where the disk allows it."""
+    if program.is_dir():
+        for one in program.iterdir():
+            install(lab, one, one.name)
+        return
     target = lab.state / "bin" / name
     if not (target.exists() and _same(target, program)):
         target.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ def collection(
     """
     help_root = {"json": "as JSON on stdout"}
 
-    @task(help={"with": "parts beside those of the main system, with commas between them: docker,hub,kubecfg"})
+    @task(help={"with": "parts beside those of the main system, with commas between them: docker,hub,kubecfg,flux"})
     @polite
     def up(_c: Context, with_: str = "") -> None:
         """Start every node of the blueprint, real, on this machine; prints the site file. Installs and builds what is missing first."""

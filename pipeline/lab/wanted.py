@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from pipeline.stage import Plan
 
 
+DRIVERS = {"buildx": "docker", "kubecfg": "kubecfg", "flux": "flux"}
+
+
 def parts(plan: Plan) -> frozenset[str]:
-    """`hub` where a stage names one of its registries, `docker` where images are built from Dockerfiles, `kubecfg` where it deploys."""
+    """`hub` where a stage names one of its registries, `docker` where images are built from Dockerfiles, or what a deploy driver needs."""
     found = set()
     for stage in plan:
         named = {getattr(stage.spec, "registry", ""), getattr(stage.spec, "chart", "").removeprefix("oci://").partition("/")[0]}
         if named & set(SERVICES):
             found.add("hub")
-        if stage.driver.name in ("buildx", "kubecfg"):
-            found.add("docker" if stage.driver.name == "buildx" else "kubecfg")
+        if part := DRIVERS.get(stage.driver.name):
+            found.add(part)
     return frozenset(found)
