@@ -21,6 +21,7 @@ from .web import say
 from .wire import Malformed, keys, packed, unpacked
 
 WAITING = 1000  # writes for a peer that does not take them; the next comparison brings what is beyond
+SOON = 0.5  # seconds until a peer that is missed is looked for again
 ASK = 2.0  # seconds for one message
 LAST = 5.0  # seconds for the last comparison, when the node ends
 
@@ -125,7 +126,7 @@ class Cluster:
     def leave(self) -> None:
         """Give the peers what they do not have yet, and end. What was written here alone is not lost when this node is ended in order."""
         self.ended.set()
-        threads = [threading.Thread(target=self._compare, args=(peer,), daemon=True) for peer in self.others if peer.up]
+        threads = [threading.Thread(target=self._compare, args=(peer,), daemon=True) for peer in self.others]
         for each in threads:
             each.start()
         deadline = time.monotonic() + LAST
@@ -136,7 +137,8 @@ class Cluster:
         while not self.ended.is_set() and not peer.is_self:
             self._compare(peer)
             self.look()
-            self.ended.wait(self.found.sync)
+            settled = peer.up and self.joined.is_set()
+            self.ended.wait(self.found.sync if settled else min(self.found.sync, SOON))
 
     def _compare(self, peer: Peer) -> None:
         try:

@@ -13,7 +13,6 @@ import secrets
 import sys
 import threading
 import time
-import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from . import board, settings
 from .board import Board, Message, Node, NoNode
 from .dial import Target
 from .settings import Server, Wrong
-from .web import Answer, Listener, Refused, Request, page, say, told, wait_for
+from .web import Answer, Listener, Refused, Request, fields, page, say, told, wait_for
 
 HERE = Path(__file__).parent
 FILES = {"/page.css": "text/css; charset=utf-8", "/page.js": "text/javascript; charset=utf-8"}
@@ -90,7 +89,7 @@ class Program:
 
     def form(self, asked: Request) -> Answer:
         """A message of the page's own form, of a browser that runs no script."""
-        given: dict[str, Any] = dict(urllib.parse.parse_qsl(asked.read(LARGEST).decode(errors="replace"), max_num_fields=10))
+        given = fields(asked.read(LARGEST).decode(errors="replace"))
         ttl = str(given.get("ttl", ""))
         self.keep(self.message({**given, "ttl": int(ttl) if ttl.isascii() and ttl.isdigit() and len(ttl) < 10 else 0}))
         return Answer(303, b"", HTML, {"Location": "/"})

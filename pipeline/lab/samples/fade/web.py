@@ -129,8 +129,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         method = "GET" if self.command == "HEAD" else self.command
         headers = {name.lower(): value for name, value in self.headers.items()}
         try:
-            asked = dict(urllib.parse.parse_qsl(query, keep_blank_values=True, max_num_fields=20))
-            found = self.server.answering(Request(method, urllib.parse.unquote(path), asked, headers, self.body))
+            found = self.server.answering(Request(method, urllib.parse.unquote(path), fields(query), headers, self.body))
         except Refused as refused:
             retry = {"Retry-After": "1"} if refused.code == 503 else {}
             found = page(refused.code, {"error": str(refused), **refused.more}, **retry)
@@ -167,6 +166,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         agent = str(self.headers.get("User-Agent", "") if hasattr(self, "headers") else "")
         if not agent.startswith(QUIET):
             say(f"{self.client_address[0]} {(text % values)!r}")
+
+
+def fields(text: str) -> dict[str, str]:
+    """What a query, or a form, says. Raises Refused where it says too much."""
+    try:
+        return dict(urllib.parse.parse_qsl(text, keep_blank_values=True, max_num_fields=20))
+    except ValueError as error:
+        raise Refused(400, "at most 20 fields are taken") from error
 
 
 def say(text: str) -> None:

@@ -72,7 +72,7 @@ def _entry(given: Any, now: float) -> Entry:
     if not isinstance(given, Mapping) or not isinstance(given.get("key"), str) or not KEY.fullmatch(given["key"]):
         raise Malformed("an entry has no key that is one")
     ttl, text = given.get("ttl"), given.get("value")
-    if type(ttl) is not int:
+    if type(ttl) is not int or not 0 < ttl < FOREVER:
         raise Malformed(f"{given['key']} has no time to live")
     try:
         value = None if text is None else base64.b64decode(text, validate=True)
