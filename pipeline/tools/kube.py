@@ -112,9 +112,11 @@ class Kube:
         """A JSON merge patch in the name of `manager`: null removes."""
         return read_json(self._must("patch", target, {"fieldManager": manager}, value, MERGE))
 
-    def delete(self, target: str) -> bool:
-        """Whether there was something to delete; what depends on it goes in the background."""
-        return self._ask("delete", target, {"propagationPolicy": "Background"}) is not None
+    def delete(self, target: str, *, grace: int | None = None) -> bool:
+        """Whether there was something to delete; what depends on it goes in the background. A pod has `grace` seconds to end in, where it
+        is not None; 0 ends it at once."""
+        query = {"propagationPolicy": "Background", "gracePeriodSeconds": "" if grace is None else str(grace)}
+        return self._ask("delete", target, query) is not None
 
     def logs(
         self, namespace: str, pod: str, container: str, *, previous: bool = False, tail: int = 40, since: int = 0, limit: int = 0

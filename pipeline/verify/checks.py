@@ -26,6 +26,8 @@ KINDS = OneOf(
         "objects": "pipeline.verify.objects:Objects",
         "run": "pipeline.verify.run:Run",
         "drain": "pipeline.verify.drain:Drain",
+        "replicated": "pipeline.verify.replicated:Replicated",
+        "survives": "pipeline.verify.survives:Survives",
     }
 )  # what no check of a blueprint is of is never loaded
 
@@ -38,6 +40,7 @@ class Checks:
     cluster's ingress. `checks` is the list, each item of one kind that its first key names. `deadline` in seconds holds for everything
     together. `pods` says whether pods are looked at, `beside` names the image repositories that may run in them though the release did
     not push them (a database, a mesh's sidecar), `selector` the label they carry (KEY=VALUE), by default that of their Helm release.
+    `disturb` allows the checks that take something away from what runs (`survives`): without it they are left out, and that is told.
     Raises ValueError.
     """
 
@@ -49,6 +52,7 @@ class Checks:
     pods: bool = True
     beside: tuple[str, ...] = ()
     selector: str = ""
+    disturb: bool = False
 
     def __post_init__(self) -> None:
         if self.host and not HOST.fullmatch(self.host):

@@ -9,7 +9,7 @@ import datetime
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,9 +18,10 @@ from pipeline.errors import ConfigError, Transient, VerifyError
 from pipeline.events import What
 from pipeline.schema import keyed
 from pipeline.tools import kube, kube_objects
-from pipeline.verify.load import Load, Sent
+from pipeline.verify.front import asking, figures, lost, rated, trodden
+from pipeline.verify.load import Load
 from pipeline.verify.question import World
-from pipeline.verify.through import PATH, Through, parse
+from pipeline.verify.through import PATH, Through
 from pipeline.verify.view import View
 from pipeline.verify.ways import Ways, container_port
 from pipeline.verify.web import Ask, get
@@ -30,7 +31,6 @@ MANAGER = "pipeline-verify"  # a name of its own: a deploy that finds its own na
 BEFORE, AFTER = 0.5, 0.5  # seconds of load before the restart and after its end
 WATCH = 0.1  # seconds between two looks at the pod that ends
 LOOK = 1.0  # seconds that one such look may take
-MOST = 100.0  # requests a second
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,12 @@ class Drain:
             if not PATH.fullmatch(each):
                 raise ValueError(f"path {each!r} has to start with / and have no spaces")
         with keyed("rate"):
-            if not 0 < self.rate <= MOST:
-                raise ValueError(f"a rate of {self.rate:g} requests a second is not between 0 and {MOST:g}")
+            rated(self.rate)
         with keyed("seconds"):
             if not 2 <= self.seconds <= 120:
                 raise ValueError(f"{self.seconds:g} s are not between 2 and 120")
         with keyed("through"):
-            if parse(self.through).kind not in ("ingress", "address", "load-balancer"):
-                raise ValueError("the load goes by the way that users go: the ingress, an address, a load-balancer")
+            trodden(self.through)
 
     @property
     def ways(self) -> tuple[str, ...]:
@@ -99,7 +97,7 @@ def held(check: Drain, world: World, view: View) -> Check:
     name = kube_objects.name(deployment)
     pod = _old_pod(deployment, view)
     port = int(check.port) if check.port.isdigit() else container_port(pod, check.port)
-    ask = _front(check, world, view)
+    ask = asking(check.load, check.through, world, view)
     direct = Through("port-forward", owner="pod", name=kube_objects.name(pod), port=str(port))
     ways, stop = Ways(), threading.Event()
     seen = Seen(direct.name)
@@ -111,7 +109,7 @@ def held(check: Drain, world: World, view: View) -> Check:
             watching.start()
             load.run(BEFORE)
             if load.lost:
-                raise VerifyError(f"{check.name}: {_lost(load)} before anything was restarted", cause=_figures(load), mend=_mend(check))
+                raise VerifyError(f"{check.name}: {lost(load)} before anything was restarted", cause=figures(load), mend=_mend(check))
             site.tell(What.WAIT, "verify", f"{check.name}: restarting Deployment {name} under {check.rate:g} requests a second")
             _restart(name, view)
             left = _rolled(name, pod, view, load, check.seconds - (time.monotonic() - started))
@@ -120,20 +118,20 @@ def held(check: Drain, world: World, view: View) -> Check:
             stop.set()
             ways.close()
     took = time.monotonic() - started
-    figures = f"{_figures(load)} in {took:.1f} s while Deployment {name} restarted"
+    told = f"{figures(load)} in {took:.1f} s while Deployment {name} restarted"
     if load.lost:
-        raise VerifyError(f"{check.name}: {_lost(load)} while Deployment {name} restarted", cause=figures, mend=_mend(check))
+        raise VerifyError(f"{check.name}: {lost(load)} while Deployment {name} restarted", cause=told, mend=_mend(check))
     if not seen.first:
         raise VerifyError(
             f"{check.name}: pod {seen.pod} did not say that it drains" + (f" ({left})" if left else ""),
-            cause=f"{figures}; its last answer was {seen.answer or 'none'}",
+            cause=f"{told}; its last answer was {seen.answer or 'none'}",
             mend=f"on SIGTERM answer {check.drain} with 503 and status {check.says!r} for as long as readiness probes and proxies need",
         )
     if left:
         raise VerifyError(
-            f"{check.name}: the restart did not end within {check.seconds:g} s: {left}", cause=figures, mend="give it more `seconds`"
+            f"{check.name}: the restart did not end within {check.seconds:g} s: {left}", cause=told, mend="give it more `seconds`"
         )
-    return Check(check.name, True, f"{figures}; pod {seen.pod} said 503 {check.says} for {seen.last - seen.first:.1f} s")
+    return Check(check.name, True, f"{told}; pod {seen.pod} said 503 {check.says} for {seen.last - seen.first:.1f} s")
 
 
 def _deployment(check: Drain, view: View) -> Mapping[str, Any]:
@@ -153,26 +151,6 @@ def _old_pod(deployment: Mapping[str, Any], view: View) -> Mapping[str, Any]:
     if not own:
         raise Transient(f"no pod of Deployment {kube_objects.name(deployment)} is ready")
     return min(own, key=kube_objects.name)
-
-
-def _front(check: Drain, world: World, view: View) -> Callable[[float], Sent]:
-    way = parse(check.through)
-    if way.kind == "ingress":
-        base = world.front()
-    else:
-        address = world.ways.address(way, view)
-        base = f"{way.scheme}://{address}"
-    wanted = Ask(base, world.host or "localhost", check.load, follow=False)
-
-    def ask(timeout: float) -> Sent:
-        started = time.monotonic()
-        try:
-            answer = get(wanted, timeout)
-        except Transient as error:
-            return Sent(started, time.monotonic() - started, error.what)
-        return Sent(started, time.monotonic() - started, f"status {answer.status}" if answer.status >= 500 else "")
-
-    return ask
 
 
 def _restart(name: str, view: View) -> None:
@@ -217,16 +195,6 @@ def _says(body: bytes) -> Any:
     except (ValueError, RecursionError):
         return None
     return value.get("status") if isinstance(value, dict) else None
-
-
-def _lost(load: Load) -> str:
-    first = load.lost[0]
-    return f"{len(load.lost)} of {len(load.sent)} requests were lost, the first after {first.started - load.started:.1f} s: {first.lost}"
-
-
-def _figures(load: Load) -> str:
-    slowest = max((each.seconds for each in load.sent), default=0.0)
-    return f"{len(load.sent)} requests, {len(load.lost)} lost, the slowest {slowest * 1000:.0f} ms"
 
 
 def _mend(check: Drain) -> str:

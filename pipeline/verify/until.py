@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.05, 1.0, 1.5  # seconds between two looks, growing: what is late by 0.4 s is seen a moment later
 ASKED = {"Page": "page", "Git": "git", "Tcp": "tcp", "Log": "log", "Objects": "objects"}  # kind -> module with its `question`
-DONE = {"Drain": "drain"}  # kind -> module with what is done once, after everything else has held
+DONE = {
+    "Drain": "drain",
+    "Replicated": "replicated",
+    "Survives": "survives",
+}  # kind -> module with what is done once, after everything else has held
 
 
 def made(spec: Checks, release: Release, site: Site, front: Any) -> Report:
@@ -46,10 +50,19 @@ def made(spec: Checks, release: Release, site: Site, front: Any) -> Report:
             if type(each).__name__ == "Run":
                 questions += _module({"Run": "run"}, each).questions(each, world, opened, spec.deadline)
         seen = _until_passed(spec, world, questions, public)
-        done = tuple(_module(DONE, each).held(each, world, _view(spec, world)) for each in spec.checks if type(each).__name__ in DONE)
+        done = tuple(_module(DONE, each).held(each, world, _view(spec, world)) for each in _allowed(spec, site))
         if done:  # the pods may be others now
             seen = _until_passed(spec, world, questions, public)
         return Report(release, (*seen.checks, *done), public)
+
+
+def _allowed(spec: Checks, site: Site) -> list[Any]:
+    """What is done once. What takes something away from what runs is told and left out where the environment does not ask for it."""
+    acts = [each for each in spec.checks if type(each).__name__ in DONE]
+    for each in acts:
+        if not spec.disturb and (what := getattr(each, "disturbs", "")):
+            site.tell(What.WARN, "verify", f"{each.name} is left out: {what}, which is done where the environment says disturb: true")
+    return [each for each in acts if spec.disturb or not getattr(each, "disturbs", "")]
 
 
 def _module(names: dict[str, str], check: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One bounded GET or HEAD: a deadline on the whole of it, at most five redirects on the same host, at most one mebibyte, no decompression.
+"""One bounded HTTP request: a deadline on the whole of it, at most five redirects on the same host, at most one mebibyte, no decompression.
 
 The standard library's http.client does the talking. Neither proxies nor cookies nor credentials take part, and the address that is
 connected to comes from the caller, never from the peer: a redirect can only change the path, or lead from http to https.
@@ -33,13 +33,18 @@ class Unreachable(Transient):
 
 @dataclass(frozen=True)
 class Ask:
-    """A page: connect to `url` (scheme, host, port), ask for `path` under the name `host`; `follow` redirects, or take them as answers."""
+    """A page: connect to `url` (scheme, host, port), ask for `path` under the name `host`; `follow` redirects, or take them as answers.
+
+    What has a `body` is not to be followed: a redirect would have it sent to somewhere else. `more` are headers of one's own.
+    """
 
     url: str
     host: str
     path: str
     follow: bool = True
     method: str = "GET"
+    body: bytes = b""
+    more: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def _one(ask: Ask, left: float, timeout: float) -> Answer:
             line.putrequest(ask.method, ask.path, skip_host=True, skip_accept_encoding=True)
             for name, value in _headers(ask):
                 line.putheader(name, value)
-            line.endheaders()
+            line.endheaders(ask.body or None)
             response = line.getresponse()
             body = _body(response)
             short = response.length and not len(body) > LIMIT
@@ -106,6 +111,7 @@ def _one(ask: Ask, left: float, timeout: float) -> Answer:
 
 
 def _headers(ask: Ask) -> list[tuple[str, str]]:
+    sized = [("Content-Length", str(len(ask.body)))] if ask.body or ask.method in ("PUT", "POST") else []
     return [
         ("Host", ask.host),
         ("Accept", "*/*"),
@@ -113,6 +119,8 @@ def _headers(ask: Ask) -> list[tuple[str, str]]:
         ("Cache-Control", "no-cache"),
         ("User-Agent", "pipeline-verify"),
         ("Connection", "close"),
+        *sized,
+        *ask.more,
     ]
 
 

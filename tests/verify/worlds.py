@@ -23,6 +23,7 @@ LABELS = {"app.kubernetes.io/instance": NAME}
 SELECTOR = f"app.kubernetes.io/instance={NAME}"
 PATHS = {
     "Pod": ("v1", "pods"), "Service": ("v1", "services"), "Deployment": ("apps/v1", "deployments"),
+    "StatefulSet": ("apps/v1", "statefulsets"),
     "Ingress": ("networking.k8s.io/v1", "ingresses"),
     "EndpointSlice": ("discovery.k8s.io/v1", "endpointslices"), "Job": ("batch/v1", "jobs"),
 }  # fmt: skip
