@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.deploy import chart, freeze, history, manifest_files
+from pipeline.deploy.flux_spec import Flux
 from pipeline.deploy.holder import Holder
 from pipeline.deploy.manifest_spec import Manifests
 from pipeline.deploy.spec import Helm, Spec
@@ -31,7 +32,7 @@ SOON = 30  # days before the end of a client certificate
 PAGE = 5.0  # seconds for the ingress
 
 
-def look(name: str, releases: Sequence[Helm | Manifests], pages: Sequence[Checks], site: Site) -> Iterator[Verdict]:
+def look(name: str, releases: Sequence[Helm | Manifests | Flux], pages: Sequence[Checks], site: Site) -> Iterator[Verdict]:
     """Every verdict on the cluster. Raises what the client raises where the API does not answer."""
     where, spec = f"{name} (cluster)", site.cluster(name)
     access = kubeconfig.load(str(site.root / Path(spec.kubeconfig).expanduser()), spec.context)
@@ -52,10 +53,11 @@ def look(name: str, releases: Sequence[Helm | Manifests], pages: Sequence[Checks
         checks += [
             Check(where, "namespace", partial(_namespace, where, name, release, kube)),
             Check(where, "permissions", partial(permissions.look, where, release, kube)),
-            Check(where, _own(release), partial(_kinds, where, release, kube, site)),
             Check(where, "release", partial(_release, where, release, kube)),
             Check(where, "lock", partial(_lock, where, release, kube)),
         ]
+        if not isinstance(release, Flux):  # whose chart is Flux's to render
+            checks.append(Check(where, _own(release), partial(_kinds, where, release, kube, site)))
     if not releases:
         namespaces = "no deploy stage of this blueprint names it"
         checks.append(Check(where, "release", lambda: [ok(where, "release", namespaces)]))
@@ -101,7 +103,9 @@ def _nodes(where: str, kube: Kube) -> Iterator[Verdict]:
 
 def _namespace(where: str, cluster: str, release: Spec, kube: Kube) -> Iterator[Verdict]:
     found = kube.get(path("v1", "namespaces", name=release.namespace))
-    if found is None and release.create_namespace:
+    if found is None and isinstance(release, Flux):
+        yield ok(where, "namespace", f"{release.namespace} is not there yet; Flux makes it")
+    elif found is None and release.create_namespace:
         yield ok(where, "namespace", f"{release.namespace} is not there yet; a deploy makes it")
     elif found is None:
         mend = f"kubectl create namespace {release.namespace}, or set `create_namespace: true` in the deploy stage"
@@ -150,7 +154,7 @@ def _release(where: str, release: Spec, kube: Kube) -> Iterator[Verdict]:
 
 
 def _lock(where: str, release: Spec, kube: Kube) -> Iterator[Verdict]:
-    found = freeze.look(kube, release.namespace, release.release)
+    found = freeze.look(kube, *release.lock)
     spec: dict[str, Any] = found.get("spec") or {}
     identity = str(spec.get("holderIdentity") or "")
     if stopped := freeze.frozen(found):

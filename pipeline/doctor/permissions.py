@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pipeline.deploy.flux_spec import Flux
 from pipeline.deploy.spec import Spec
 from pipeline.doctor.verdict import Verdict, fail, ok, unknown
 from pipeline.errors import AuthError, PipelineError
 from pipeline.tools.kube import Kube, path
 
+Rule = tuple[str, str, tuple[str, ...]]
 # what pipeline.deploy asks, and its tool writes for the objects that most releases have; further kinds are the tool's to tell
-NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+NEEDED: tuple[Rule, ...] = (
     ("", "secrets", ("get", "list", "create", "update", "patch", "delete")),
     ("coordination.k8s.io", "leases", ("get", "create", "update", "patch")),
     ("apps", "deployments", ("get", "list", "watch", "create", "patch")),
@@ -21,26 +23,50 @@ NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("", "services", ("get", "create", "patch")),
     ("", "configmaps", ("get", "create", "patch")),
 )
+# where Flux applies what was committed: its objects are read and asked to look now, the pods are followed
+OF_FLUX: tuple[Rule, ...] = (
+    ("helm.toolkit.fluxcd.io", "helmreleases", ("get", "list", "watch", "patch")),
+    ("", "secrets", ("get", "list")),
+    ("apps", "deployments", ("get", "list", "watch")),
+    ("apps", "replicasets", ("list",)),
+    ("", "pods", ("list", "watch")),
+    ("", "pods/log", ("get",)),
+    ("", "events", ("list",)),
+)
+OF_ITS_SYSTEM: tuple[Rule, ...] = (
+    ("coordination.k8s.io", "leases", ("get", "create", "update", "patch")),
+    ("source.toolkit.fluxcd.io", "gitrepositories", ("get", "list", "watch", "patch")),
+    ("kustomize.toolkit.fluxcd.io", "kustomizations", ("get", "list", "watch", "patch")),
+)
 
 
 def look(where: str, release: Spec, kube: Kube) -> Iterator[Verdict]:
     """One verdict. Asks on one connection, one question after the other: nothing is written by them."""
     asked, denied = 0, []
     try:
-        for group, resource, verbs in NEEDED:
-            refused = [verb for verb in verbs if not allowed(kube, release.namespace, group, resource, verb)]
+        for namespace, (group, resource, verbs) in _needed(release):
+            refused = [verb for verb in verbs if not allowed(kube, namespace, group, resource, verb)]
             asked += len(verbs)
             if refused:
-                denied.append(f"{','.join(refused)} {resource}{'.' + group if group else ''}")
+                denied.append((namespace, ",".join(refused), f"{resource}{'.' + group if group else ''}"))
     except AuthError as error:
         yield unknown(where, "permissions", error.what, "the deploy itself will tell")
         return
     if denied:
-        yield fail(
-            where, "permissions", f"in {release.namespace} this user may not: {'; '.join(denied)}", _role(release, denied), AuthError
-        )
+        spaces = " and ".join(dict.fromkeys(namespace for namespace, _, _ in denied))
+        said = "; ".join(f"{verbs} {resource}" for _, verbs, resource in denied)
+        yield fail(where, "permissions", f"in {spaces} this user may not: {said}", _role(release, denied), AuthError)
         return
     yield ok(where, "permissions", f"all {asked} that a deploy to {release.namespace} needs")
+
+
+def _needed(release: Spec) -> Iterator[tuple[str, Rule]]:
+    """Each rule with its namespace."""
+    if isinstance(release, Flux):
+        yield from ((release.namespace, rule) for rule in OF_FLUX)
+        yield from ((release.system, rule) for rule in OF_ITS_SYSTEM)
+    else:
+        yield from ((release.namespace, rule) for rule in NEEDED)
 
 
 def allowed(kube: Kube, namespace: str, group: str, resource: str, verb: str) -> bool:
@@ -59,14 +85,13 @@ def allowed(kube: Kube, namespace: str, group: str, resource: str, verb: str) ->
     return bool(status["allowed"])
 
 
-def _role(release: Spec, denied: list[str]) -> str:
+def _role(release: Spec, denied: list[tuple[str, str, str]]) -> str:
     """The lines that grant it, as kubectl takes them."""
     lines = []
-    for number, text in enumerate(denied):
-        verbs, _, resource = text.partition(" ")
+    for number, (namespace, verbs, resource) in enumerate(denied):
         role = f"pipeline-{release.release}-{number}"
         lines += [
-            f"kubectl create role {role} -n {release.namespace} --verb={verbs} --resource={resource}",
-            f"kubectl create rolebinding {role} -n {release.namespace} --role={role} --user=<the kubeconfig's user>",
+            f"kubectl create role {role} -n {namespace} --verb={verbs} --resource={resource}",
+            f"kubectl create rolebinding {role} -n {namespace} --role={role} --user=<the kubeconfig's user>",
         ]
     return "\n".join(lines)

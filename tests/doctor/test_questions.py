@@ -14,6 +14,7 @@ from pipeline.build.tagged import Tagged
 from pipeline.doctor import questions, registry
 from pipeline.doctor.questions import checks, examine
 from pipeline.doctor.verdict import Check, Verdict, ok
+from pipeline.gitops.spec import Gitops
 from pipeline.plan import load
 from pipeline.stage import Driver, Finding, Site, Stage
 
@@ -32,7 +33,7 @@ class Strange:
 def test_the_main_blueprint_calls_for_every_node_once() -> None:
     blueprint = load(ROOT / "config", "ihp-railiance-probe", "production")
     with blueprint.site() as there:  # nothing is asked
-        found = [check.where for check in checks(blueprint.plan, there)]
+        found = [check.where for check in checks(blueprint.plan, there, Gitops())]
     nodes = [where for where in found if where != "workstation"]
     assert nodes == [
         "coulombcore (git)",
@@ -56,7 +57,7 @@ def test_the_registry_of_images_is_asked_for_pushes_and_of_those_that_others_bui
     images = {name: ImageSpec(repository=f"team/{name}") for name in ("relay", "node")}
     plan = (Stage("build", buildx.DRIVER, Buildx("ghcr", images)), Stage("build", tagged.DRIVER, Tagged("hub", "team/relay")))
     with site(tmp_path) as there:
-        for check in checks(plan, there):
+        for check in checks(plan, there, Gitops()):
             if check.where.endswith("(registry)"):
                 list(check.ask())
     assert asked == [("ghcr", ["team/node", "team/relay"], []), ("hub", [], ["team/relay"])]
@@ -65,13 +66,15 @@ def test_the_registry_of_images_is_asked_for_pushes_and_of_those_that_others_bui
 def test_a_driver_of_another_package_is_said_to_be_unknown(tmp_path: Path) -> None:
     strange = Driver("build", "bazel", Source, Images, Strange, lambda *_: Finding(None), lambda *_: pytest.fail("made"))
     with site(tmp_path) as there:
-        (verdict,) = [v for check in checks((Stage("build", strange, Strange()),), there) if check.name == "checks" for v in check.ask()]
+        (verdict,) = [
+            v for check in checks((Stage("build", strange, Strange()),), there, Gitops()) if check.name == "checks" for v in check.ask()
+        ]
     assert (verdict.where, verdict.status) == ("build (bazel)", "unknown")
 
 
 def test_g02_secrets_are_masked_in_evidence_and_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blueprint = load(ROOT / "config", "ihp-railiance-probe", "production")
-    monkeypatch.setattr(questions, "checks", lambda _plan, _site: [Check("a", "b", lambda: [ok("a", "b", "it is canary-0123456789")])])
+    monkeypatch.setattr(questions, "checks", lambda *_: [Check("a", "b", lambda: [ok("a", "b", "it is canary-0123456789")])])
     with site(tmp_path) as there:
         there.secrets.guard("canary-0123456789")
         (verdict,) = examine(blueprint, there)
