@@ -1,0 +1,155 @@
+"""The GitOps repository: it answers, we may write, its kinds are current, and each line has exactly one writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.deploy.flux_spec import Flux
+from pipeline.doctor import gitops
+from pipeline.doctor.verdict import Check, Verdict, ask_all
+from pipeline.gitops.automation import Place
+from pipeline.gitops.spec import Automation, Gitops
+from pipeline.stage import Cluster, Remote
+from pipeline.testing.kube import FakeKube
+from tests.tools.gitserver import Server, server
+
+from .flux_world import SPEC
+from .parts import by_name, site
+
+__all__ = ["server"]
+
+FILE = "clusters/production/fade/release.yaml"
+MARKER = ' # {"$imagepolicy": "flux-system:fade:digest"}'
+RELEASE = """\
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: fade, namespace: fade}
+spec:
+  values:
+    image:
+      digest: sha256:aa
+"""
+UPDATE = """\
+apiVersion: image.toolkit.fluxcd.io/v1
+kind: ImageUpdateAutomation
+metadata: {name: everything, namespace: flux-system}
+spec:
+  update: {strategy: Setters, path: ./clusters}
+"""
+AUTOMATED = Automation({"fade": "ghcr.io/owner/fade"})
+Look = Callable[..., dict[str, Verdict]]
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeKube]:
+    found = FakeKube(tmp_path)
+    yield found
+    if found.up:
+        found.close()
+
+
+@pytest.fixture
+def look(server: Server, tmp_path: Path, fake: FakeKube) -> Look:
+    kubeconfig = fake.kubeconfig()
+
+    def asked(spec: Flux = SPEC, automation: Automation | None = None) -> dict[str, Verdict]:
+        remotes = {"gitops": Remote(f"ssh://git@server.test{server.path}")}
+        with site(tmp_path, remotes=remotes, clusters={"k3s": Cluster(str(kubeconfig))}) as here:
+            section = Gitops(automation=automation)
+            return by_name(ask_all([Check(gitops.name(spec), "branch", lambda: gitops.look(spec, section, here))]))
+
+    return asked
+
+
+def test_all_is_well_and_nothing_is_written(server: Server, look: Look) -> None:
+    commit = server.person({FILE: RELEASE})
+    found = look()
+    assert {verdict.status for verdict in found.values()} == {"ok"}, found
+    assert found["branch"].evidence == f"ssh://git@server.test{server.path} answers, main is at {commit[:7]}"
+    assert found["key"].evidence == "our key may write there"
+    assert found["lines"].evidence == "1 are the pipeline's, and nobody else's"
+    assert (server.head, server.git("for-each-ref", "--format=%(refname)")) == (commit, "refs/heads/main")
+
+
+def test_a_server_that_is_down_and_a_branch_that_is_not_there(server: Server, look: Look) -> None:
+    (verdict,) = look().values()
+    assert (verdict.status, verdict.code, "the repository is empty" in verdict.evidence) == ("fail", 2, True)
+    server.person({"README.md": "hello\n"})
+    assert look()["release"].mend.startswith("inv flux.init")
+    server.down()
+    (verdict,) = look().values()
+    assert (verdict.status, verdict.code) == ("fail", 10)
+
+
+def test_a_key_that_may_only_read_is_told_before_a_release_needs_it(
+    server: Server, look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.person({FILE: RELEASE})
+    ssh = server.folder / "bin" / "ssh"
+    said = "ERROR: The key you are authenticating with has been marked as read only."
+    ssh.write_text(ssh.read_text().replace("exec sh", f'case "$last" in *receive-pack*) echo "{said}" >&2; exit 1;; esac\nexec sh'))
+    verdict = look()["key"]
+    assert (verdict.status, verdict.code, said in verdict.evidence) == ("fail", 11, True)
+    assert "write access" in verdict.mend
+
+
+def test_an_old_version_is_named_with_its_line_and_whether_the_cluster_still_has_it(server: Server, look: Look, fake: FakeKube) -> None:
+    old = {"helm/fade/templates/x.yaml": "apiVersion: helm.toolkit.fluxcd.io/v2beta2\n", "a.yml": "apiVersion: other.example/v1beta1\n"}
+    server.person({FILE: RELEASE.replace("/v2\n", "/v2beta2\n"), **old})
+    verdict = look()["kinds"]
+    assert (verdict.status, verdict.mend) == ("fail", "inv flux.migrate")
+    assert verdict.evidence == f"{FILE}:1: helm.toolkit.fluxcd.io/v2beta2 is not served by the cluster: Flux cannot apply that file"
+    fake.objects["/apis/helm.toolkit.fluxcd.io/v2beta2"] = {"resources": []}
+    assert look()["kinds"].status == "warn"
+    fake.close()
+    assert look()["kinds"].status == "warn"
+
+
+def test_a_line_with_a_marker_that_the_blueprint_knows_nothing_of_has_two_writers(server: Server, look: Look) -> None:
+    server.person({FILE: RELEASE.replace("aa", "aa" + MARKER)})
+    verdict = look()["lines"]
+    assert verdict.status == "fail"
+    assert f"{FILE}:7: spec.values.image.digest is written by Flux's image automation (policy flux-system/fade)" in verdict.evidence
+    assert "choose one of the two" in verdict.mend
+    server.person({"clusters/images.yaml": UPDATE})
+    assert "it is run by ImageUpdateAutomation flux-system/everything (clusters/images.yaml:1)" in look()["lines"].evidence
+
+
+def test_with_automation_each_line_has_its_marker_and_nobody_else_writes_there(server: Server, look: Look) -> None:
+    server.person({FILE: RELEASE})
+    verdict = look(SPEC, AUTOMATED)["lines"]
+    assert (verdict.status, verdict.evidence) == ("fail", f"{FILE}: spec.values.image.digest has no marker: nobody writes it")
+    assert verdict.mend == "inv flux.init puts the markers on"
+    server.person({FILE: RELEASE.replace("aa", "aa" + MARKER)})
+    assert look(SPEC, AUTOMATED)["lines"].evidence == "1 are Flux's, by gitops.automation: inv deploy leaves them alone"
+
+
+def test_a_marker_that_flux_passes_over_is_told(server: Server, look: Look) -> None:
+    server.person({FILE: RELEASE.replace("aa", 'aa # {"$imagepolicy": "fade"}')})
+    found = look()
+    assert found["markers"].status == "warn"
+    assert found["markers"].evidence.startswith(f"{FILE}:7: a marker that Flux passes over: it is not written as")
+    assert found["lines"].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        ((), 1),
+        (("./clusters", "./clusters/production/fade"), 1),
+        (("./clusters", "./clusters/staging"), 0),
+        ((", path: ./clusters", ""), 1),
+        (("everything", "fade"), 0),
+        (("ImageUpdateAutomation", "ImagePolicy"), 0),
+        (("metadata: {", "metadata: {{"), 0),
+    ],
+)
+def test_who_else_writes_below_our_folder(change: tuple[str, ...], count: int) -> None:
+    text = UPDATE.replace(*change) if change else UPDATE  # type: ignore[arg-type]  # two texts
+    place = Place("fade", "fade", FILE, "main")
+    found = gitops.strangers({"x.yaml": text, FILE: RELEASE}, place)
+    assert len(found) == count
+    assert all(each.name == "flux-system/everything" for each in found)
