@@ -16,6 +16,7 @@ from pipeline.charts import collection as chart_tasks
 from pipeline.ci.tasks import collection as ci_tasks
 from pipeline.ending import cli
 from pipeline.errors import PipelineError
+from pipeline.gitops.tasks import collection as flux_tasks
 from pipeline.infra import collection as infra_tasks
 from pipeline.lab.tasks import collection as lab_tasks
 from pipeline.line import home, polite
@@ -64,6 +65,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
     found.add_collection(tag_tasks(cli, tasks.site, _print_json, HELP))
     found.add_collection(infra_tasks(cli, tasks.site, _print_json, HELP))
     found.add_collection(tunnel_tasks(cli, tasks.site, _print_json, _story, HELP))
+    found.add_collection(flux_tasks(cli, tasks.site, _print_json, HELP))
     found.add_collection(lab_tasks(cli, _print_json, _story, tasks.home))
     announce(program, found, lambda: tasks.home() / config, blueprint)
     return found

@@ -1,0 +1,228 @@
+"""Flux brought to follow a repository: components, key and sync objects, each made where it is not there; a failure leaves what the same
+command goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import AuthError, ConfigError, Expired, PipelineError
+from pipeline.events import What
+from pipeline.gitops import components, forge, keys, manifests, schemas, validate
+from pipeline.gitops.components import Components
+from pipeline.gitops.place import SECRET, STAGE, Place
+from pipeline.host import Host
+from pipeline.host.local import LocalHost
+from pipeline.stage import Site
+from pipeline.tools import flux
+from pipeline.tools.flux import Ref, State
+from pipeline.tools.flux_words import Words, words
+from pipeline.tools.gitops import Changes, Head
+from pipeline.tools.gitops_message import Message, Trailers
+from pipeline.tools.kube import Kube, connect, path
+
+RECONCILED = 120.0  # seconds until Flux has fetched and applied what is there, once it runs
+SETTLED = 6.0  # seconds that a fault lasts before it is taken for one: a key may be known a moment later
+TICK = 0.5
+DENIED = ("unable to authenticate", "permission denied", "authentication required", "invalid credentials", "deploy key")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a bootstrap came to: the `commits` it made (none: all was there), the deploy key's public line ("" where none is used), and the
+    revision that Flux applied."""
+
+    commits: tuple[str, ...]
+    public: str
+    revision: str
+
+
+def bootstrap(place: Place, site: Site, given: Components | None) -> Done:
+    """Make Flux follow the repository's branch. `given` are the components to install; without them those of the repository, or of the flux
+    command, and none where the cluster has Flux already.
+
+    Raises ConfigError, AuthError, HostKeyError for what a person has to mend, Transient for what passes; again goes on.
+    """
+    host, kube = LocalHost(), connect(site, place.flux.cluster)
+    remote = site.remote(place.flux.remote)
+    repository, url = place.repository(site), place.url(remote)
+    keeper = forge.open_forge(place.gitops.forge, url, site) if place.gitops.forge else None
+    ssh = not url.startswith("https://")
+    hosts = keys.known_hosts(url, remote, host) if ssh else ""
+    if keeper and keeper.create():
+        site.tell(What.MADE, STAGE, f"{repository.url} is there now, private and empty")
+    head = repository.look(first=True)
+    served = schemas.of_cluster(kube)
+    found = _components(place, site, head, given, host, installed=bool(served))
+    commits = _committed(place, site, found, url, ssh=ssh)
+    if found and not _followed(kube, place):
+        components.install(found, place, site, kube, host)
+    public = _key(place, site, kube, hosts, keeper) if ssh else ""
+    head = repository.look()
+    _synced(place, site, kube, head, url)
+    return Done(commits, public, _reconciled(place, site, kube, head.commit, public, asked=keeper is not None))
+
+
+def _components(place: Place, site: Site, head: Head, given: Components | None, host: Host, *, installed: bool) -> Components | None:
+    """Which components there shall be; None where Flux is kept by somebody else."""
+    file = f"{place.system_folder}/{validate.COMPONENTS}"
+    there = head.read(file) if head.commit else None
+    found = given
+    if found is None and there is not None:
+        found = components.parse(there.decode(errors="replace"), file)
+    if found is None and not installed:
+        found = components.exported(place, site, host)
+    if found is None and not installed:
+        raise ConfigError(
+            "Flux is not installed in this cluster, and nothing says which one to install",
+            mend="inv flux.bootstrap --components FILE: the install.yaml of a release (github.com/fluxcd/flux2/releases); or install flux",
+        )
+    if found is None:
+        site.tell(
+            What.LOG, STAGE, "Flux is in the cluster already, and not by this repository: its components are left to whoever keeps them"
+        )
+        return None
+    components.fits(found, place)
+    return found
+
+
+def _committed(place: Place, site: Site, found: Components | None, url: str, *, ssh: bool) -> tuple[str, ...]:
+    """Flux's own folder in the repository, by two commits as `flux bootstrap` makes them; none where it is there."""
+    folder, made = place.system_folder, []
+    if found:
+        text = {f"{folder}/{validate.COMPONENTS}": found.text.encode()}
+        made.append(_commit(place, site, lambda _head: text, f"Add Flux {found.version or 'components'} component manifests"))
+    texts = {
+        f"{folder}/gotk-sync.yaml": manifests.sync(place, url, secret=ssh),
+        f"{folder}/kustomization.yaml": manifests.system(components=found is not None),
+    }
+
+    def sync(head: Head) -> Changes:
+        there = {name: head.read(name) if head.commit else None for name in texts}
+        ours = {None, manifests.system(components=False).encode()}  # the second was written while somebody else kept the components
+        return {name: text.encode() for name, text in texts.items() if there[name] in ours}
+
+    made.append(_commit(place, site, sync, "Add Flux sync manifests"))
+    return tuple(filter(None, made))
+
+
+def _commit(place: Place, site: Site, change: Callable[[Head], Changes], subject: str) -> str:
+    repository = place.repository(site)
+    done = repository.publish(change, Message(subject, trailers=Trailers(app=place.app, more={"Bootstrap": place.flux.system})), first=True)
+    if done.made:
+        site.tell(What.MADE, STAGE, f"{done.commit[:7]}: {subject}")
+    return done.commit if done.made else ""
+
+
+def _key(place: Place, site: Site, kube: Kube, hosts: str, keeper: forge.Forge | None) -> str:
+    """The Secret first, then the repository: a key that only the Secret has is found again, one that only the repository knows is lost."""
+    title = f"flux {place.flux.system} {place.cluster_folder}"
+    target = path("v1", "secrets", place.flux.system, SECRET)
+    there = kube.get(target)
+    key = keys.of_secret(there, title)
+    if key is None or keys.hosts_of(there) != hosts:
+        made = key is None
+        key = key or keys.made(title)
+        _namespace(kube, place)
+        kube.apply(target, keys.secret(SECRET, place.flux.system, key, hosts))
+        site.tell(What.MADE, STAGE, f"Secret {SECRET}: {'a key of its own' if made else 'the host keys as the site has them'}")
+    if keeper and (done := forge.registered(keeper, title, key.public, read_only=place.gitops.automation is None)):
+        site.tell(What.MADE, STAGE, f"deploy key: {done}")
+    return key.public
+
+
+def _synced(place: Place, site: Site, kube: Kube, head: Head, url: str) -> None:
+    """The sync objects in the cluster, as the repository has them: from then on Flux keeps them itself."""
+    file = f"{place.system_folder}/gotk-sync.yaml"
+    wanted = list(_sync_objects(file, head.need(file), place, url))
+    _namespace(kube, place)
+    for ref, value in wanted:
+        if kube.get(ref.path) is None:
+            kube.apply(ref.path, value)
+            site.tell(What.MADE, STAGE, f"{ref}")
+
+
+def _sync_objects(file: str, body: bytes, place: Place, url: str) -> Iterator[tuple[Ref, dict[str, Any]]]:
+    """The two objects of the repository. Raises ConfigError where they are missing, or lead elsewhere than the blueprint does."""
+    found = {(each.kind, str(each.value.get("metadata", {}).get("name"))): each for each in validate.read(file, body)}
+    flux_ = place.flux
+    source, applier = found.get(("GitRepository", flux_.source)), found.get(("Kustomization", flux_.kustomization))
+    if source is None or applier is None:
+        what = f"GitRepository {flux_.source}" if source is None else f"Kustomization {flux_.kustomization}"
+        raise ConfigError(f"{file} holds no {what}", mend="correct `source` and `kustomization` of the deploy stage, or that file")
+    spec, applied = dict(source.value.get("spec") or {}), dict(applier.value.get("spec") or {})
+    for each, key, there, ours in (
+        (source, ("spec", "url"), spec.get("url"), url),
+        (source, ("spec", "ref", "branch"), (spec.get("ref") or {}).get("branch"), flux_.branch),
+        (applier, ("spec", "path"), str(applied.get("path", "")).removeprefix("./").strip("/"), place.cluster_folder),
+    ):
+        if there != ours:
+            raise ConfigError(
+                f"{each.place(key)}: Flux follows {'.'.join(key[1:])} {there}, and the blueprint says {ours}",
+                mend="correct the one that is wrong; Flux takes over what is committed there",
+            )
+    for each, kind, name in ((source, "GitRepository", flux_.source), (applier, "Kustomization", flux_.kustomization)):
+        meta = {**each.value.get("metadata", {}), "namespace": flux_.system}
+        yield Ref(kind, flux_.system, name), {**each.value, "metadata": meta}
+
+
+def _reconciled(place: Place, site: Site, kube: Kube, commit: str, public: str, *, asked: bool) -> str:
+    """Wait until Flux has applied `commit`, or a later one. Raises AuthError where the repository does not let it in, ConfigError where
+    what lies there cannot be applied, Expired where nothing happens."""
+    refs = (Ref("GitRepository", place.flux.system, place.flux.source), Ref("Kustomization", place.flux.system, place.flux.kustomization))
+    repository = place.repository(site)
+    begun, told, asked_of, since = site.clock.monotonic(), "", set[Ref](), dict[str, float]()
+    while True:
+        source, applier = (flux.read(kube, ref) for ref in refs)
+        fetched, applied = (each is not None and bool(repository.contains(commit, each.commit)) for each in (source, applier))
+        if applier and applied and applier.settled:
+            return applier.revision
+        for ref in (refs[1],) if fetched else (refs[0],):  # the one whose turn it is, once: by itself it would look in its own interval
+            if ref not in asked_of and flux.poke(kube, ref, f"{site.clock.now():.6f}"):
+                asked_of.add(ref)
+        now = site.clock.monotonic()
+        turn = applier if fetched else source
+        why = words(turn) if turn else None
+        text = f"{why.what}: {why.cause.splitlines()[0] if why.cause else why.kind}" if why else _awaited(turn, fetched=fetched)
+        if text != told:
+            site.tell(What.WAIT, STAGE, told := text)
+        if why and now - since.setdefault(why.what, now) > SETTLED and (not why.passing or _denied(why.cause)):
+            raise _failure(why, public, asked=asked)
+        if now - begun > RECONCILED:
+            raise Expired(
+                f"Flux has not applied {commit[:7]} after {RECONCILED:.0f} s", cause=text,
+                mend=f"inv flux.status; do its controllers run? kubectl get pods -n {place.flux.system}; then run it again",
+            )  # fmt: skip
+        site.clock.sleep(TICK)
+
+
+def _awaited(state: State | None, *, fetched: bool) -> str:
+    if state is None:
+        return "Flux's objects are made"
+    return f"{state.ref} is {'applied' if fetched else 'fetched'}{': ' + state.ready.message if state.ready.message else ''}"
+
+
+def _denied(cause: str) -> bool:
+    return any(text in cause.lower() for text in DENIED)
+
+
+def _failure(why: Words, public: str, *, asked: bool) -> PipelineError:
+    if why.kind == "fetch" and _denied(why.cause):
+        add = f"add this deploy key to it, then run again: {public}" if not asked else "run it again; is the key still there?"
+        return AuthError("the repository does not let Flux in", cause=why.cause, mend=add)
+    return ConfigError(why.what, cause=why.cause, mend=why.mend)
+
+
+def _followed(kube: Kube, place: Place) -> bool:
+    """Whether Flux keeps itself from the repository already: then its components come by a commit, and not by hand."""
+    if not schemas.of_cluster(kube):
+        return False
+    applier = flux.read(kube, Ref("Kustomization", place.flux.system, place.flux.kustomization))
+    return applier is not None and bool(applier.revision)
+
+
+def _namespace(kube: Kube, place: Place) -> None:
+    target = path("v1", "namespaces", name=place.flux.system)
+    if kube.get(target) is None:
+        kube.apply(target, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": place.flux.system}})
