@@ -109,7 +109,7 @@ def _lines(where: str, spec: Flux, gitops: Gitops, text: str, manifests: Mapping
     for each in missed[:MOST]:
         yield warn(
             where,
-            "lines",
+            "markers",
             f"{spec.written}:{each.line}: a marker that Flux passes over: {each.why}",
             "write it behind the value, or take it out",
         )
