@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.deploy.manifest_check import called
 from pipeline.errors import ConfigError
 from pipeline.tools.kube import Kube, path
+from pipeline.tools.kube_kinds import kinds
 from pipeline.tools.kube_objects import name
 from pipeline.yamlfile import keys_like
 
@@ -19,7 +20,7 @@ def places(kube: Kube, objects: Sequence[dict[str, Any]], namespace: str) -> lis
     for value in objects:
         version, kind = value["apiVersion"], value["kind"]
         if version not in known:
-            known[version] = _kinds(kube, version)
+            known[version] = kinds(kube, version)
         if kind not in known[version]:
             what = f"{called(value)}: this cluster knows no {kind} of {version}{keys_like(kind, list(known[version]))}"
             mend = "correct apiVersion and kind (kubectl api-resources lists them)"
@@ -27,13 +28,3 @@ def places(kube: Kube, objects: Sequence[dict[str, Any]], namespace: str) -> lis
         plural, namespaced = known[version][kind]
         found.append(path(version, plural, namespace if namespaced else "", name(value)))
     return found
-
-
-def _kinds(kube: Kube, version: str) -> dict[str, tuple[str, bool]]:
-    """kind -> (plural, whether it lies in a namespace). Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api"""
-    listed = kube.get(path(version, "").rstrip("/")) or {}
-    return {
-        str(each["kind"]): (str(each["name"]), bool(each["namespaced"]))
-        for each in listed.get("resources") or []
-        if "/" not in str(each["name"])
-    }

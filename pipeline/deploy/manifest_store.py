@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.deploy import stored
 from pipeline.deploy.work import Work
 from pipeline.errors import ConfigError
+from pipeline.tools import helm_stored
 from pipeline.tools.kube import path
 from pipeline.tools.kube_objects import labels
 
@@ -69,7 +69,7 @@ def inventory(work: Work) -> dict[int, list[str]]:
     """The paths of the objects of every revision that is kept, by its number: one request."""
     spec = work.spec
     listed = work.kube.list(path("v1", "secrets", spec.namespace), f"owner={spec.keeper.owner},name={spec.release}")["items"]
-    return {int(labels(item).get("version") or 0): places(stored.unpacked(item)) for item in listed}
+    return {int(labels(item).get("version") or 0): places(helm_stored.unpacked(item)) for item in listed}
 
 
 def unpacked(manifest: str) -> Iterator[dict[str, Any]]:

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import io
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from pipeline.deploy.history import where
 from pipeline.deploy.spec import HELM, Keeper
+from pipeline.tools.helm_stored import unpacked
 from pipeline.tools.kube import Kube
 from pipeline.tools.kube_objects import SETS
 
 IMAGE = re.compile(r"""^\s*-?\s*image:\s*["']?([^\s"']+@sha256:[0-9a-f]{64})""", re.MULTILINE)
 ROLLBACK = re.compile(r"Rollback to (\d+)")
-UNPACKED = 64 << 20  # bytes a stored release may unpack to
 
 
 def read(kube: Kube, namespace: str, release: str, number: int, keeper: Keeper = HELM) -> Mapping[str, Any]:
     """The release object (`manifest`, `info`, …); {} where it is gone or cannot be read."""
     secret = kube.get(where(namespace, release, number, keeper))
     return {} if secret is None else unpacked(secret)
-
-
-def unpacked(secret: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The release object in its Secret; {} where it cannot be read."""
-    try:
-        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
-            found = json.loads(file.read(UNPACKED))
-    except (KeyError, ValueError, OSError, EOFError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def images(release: Mapping[str, Any]) -> list[str]:

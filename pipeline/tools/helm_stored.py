@@ -1,0 +1,52 @@
+"""A release as Helm stores it, in a Secret: the newest revision of it, and the objects of its manifest.
+
+Source: helm.sh/helm/v4/pkg/storage/driver/secrets.go, the same since Helm 3.0; helm-controller stores its releases so, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.tools.kube import Kube, path
+from pipeline.tools.kube_objects import labels
+
+UNPACKED = 64 << 20  # bytes a stored release may unpack to
+
+
+def unpacked(secret: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The release object (`manifest`, `info`, …) in its Secret; {} where it cannot be read."""
+    try:
+        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            found = json.loads(file.read(UNPACKED))
+    except (KeyError, ValueError, OSError, EOFError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def newest(kube: Kube, namespace: str, release: str) -> int:
+    """The number of the revision that is deployed, 0 where none is: one request for metadata only."""
+    found = kube.list(path("v1", "secrets", namespace), f"owner=helm,name={release},status=deployed", metadata=True)["items"]
+    return max((int(labels(each).get("version") or 0) for each in found), default=0)
+
+
+def objects(kube: Kube, namespace: str, release: str, number: int) -> list[dict[str, Any]]:
+    """The objects that a revision made, its hooks not among them; none where it is gone or cannot be read."""
+    secret = kube.get(path("v1", "secrets", namespace, f"sh.helm.release.v1.{release}.v{number}"))
+    return list(parsed(str(unpacked(secret or {}).get("manifest") or "")))
+
+
+def parsed(manifest: str) -> Iterator[dict[str, Any]]:
+    """The objects of a manifest; those of a List one by one."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    for each in yaml.load_all(manifest, Loader=loader):  # both are safe loaders
+        if isinstance(each, dict):
+            inner = each.get("items") if str(each.get("kind", "")).endswith("List") else None
+            yield from (one for one in inner if isinstance(one, dict)) if isinstance(inner, list) else (each,)
