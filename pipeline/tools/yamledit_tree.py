@@ -151,6 +151,8 @@ class _Reader:
         while kind(event := next(self.events)) != "MappingEnd":
             key = self.node(event, depth + 1, made.flow)
             value = self.node(next(self.events), depth + 1, made.flow)
+            if not made.values and not made.flow and (made.anchor or made.tag):
+                made.column = key.column  # an anchor stands on the line above
             made.values += [key, value]
             if key.form != "scalar":
                 continue
