@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import time
@@ -13,8 +12,10 @@ import pytest
 
 from pipeline.host import Address
 from pipeline.lab.samples.fade.cluster import Cluster as Members
+from pipeline.lab.samples.fade.node import Program
 from pipeline.lab.samples.fade.settings import Wrong, node
 from pipeline.lab.samples.fade.store import Store
+from pipeline.lab.samples.fade.web import Refused, Request
 from pipeline.testing.proxy import FaultProxy
 from tests.samples.conftest import Start, ended
 from tests.samples.fade import Cluster, ask, soon
@@ -194,33 +195,59 @@ def test_the_same_write_twice_is_one_where_it_is_to_be_new(alone: Cluster) -> No
 
 
 @pytest.mark.parametrize(
-    ("path", "method", "body", "headers", "code"),
+    ("path", "method", "given", "code"),
     [
-        ("/data/a", "PUT", b"x", {"X-TTL": "0"}, 400),
-        ("/data/a", "PUT", b"x", {"X-TTL": "101"}, 400),
-        ("/data/a?ttl=101", "PUT", b"x", {}, 400),
-        ("/data/a?ttl=²", "PUT", b"x", {}, 400),
-        ("/data/..%2Fa", "PUT", b"x", {}, 400),
-        ("/data/", "PUT", b"x", {}, 400),
-        ("/data/" + "a" * 201, "GET", None, {}, 400),
-        ("/data/a", "PUT", b"x" * 65537, {}, 413),
-        ("/data/a", "GET", None, {}, 404),
-        ("/keys?limit=0", "GET", None, {}, 400),
-        ("/keys", "DELETE", None, {}, 405),
-        ("/", "GET", None, {}, 404),
-        ("/health?" + "a&" * 30, "GET", None, {}, 400),
+        ("/data/a", "PUT", {"x-ttl": "0"}, 400),
+        ("/data/a", "PUT", {"x-ttl": "86401"}, 400),
+        ("/data/a", "PUT", {"x-ttl": "²"}, 400),
+        ("/data/a", "PUT", {"x-ttl": "9" * 5000}, 400),
+        ("/data/../a", "PUT", {}, 400),
+        ("/data/", "PUT", {}, 400),
+        ("/data/" + "a" * 201, "GET", {}, 400),
+        ("/data/a", "GET", {}, 404),
+        ("/keys", "DELETE", {}, 405),
+        ("/data", "POST", {}, 405),
+        ("/", "GET", {}, 404),
     ],
 )
-def test_what_is_not_taken_is_told(alone: Cluster, path: str, method: str, body: bytes | None, headers: dict[str, str], code: int) -> None:
-    found, text = ask(alone.ports[0], method, path.replace("²", "%C2%B2"), body, headers)
-    assert (found, sorted(json.loads(text))) == (code, ["error"])
+def test_what_is_not_taken_is_told(path: str, method: str, given: dict[str, str], code: int) -> None:
+    program = Program(node({"REPRAM_PEERS": ""}, "n0"))
+    program.cluster.look()
+    with pytest.raises(Refused) as refused:
+        program.answer(Request(method, path, {}, given, lambda _: b"x"))
+    assert refused.value.code == code
+    assert program.store.counts() == (0, 0)
 
 
-@pytest.mark.parametrize("message", ["{", "[]", '{"entries": 7}', '{"entries": [{"key": "a"}]}'])
-def test_what_no_node_says_is_refused_and_changes_nothing(alone: Cluster, message: str) -> None:
-    for what in ("push", "bucket"):
-        assert ask(alone.gossip[0], "POST", f"/gossip/{what}", message.encode())[0] == 400
+NO_REQUESTS = [
+    ("PUT /data/a", "Content-Length: 65537", 413),
+    ("PUT /data/a", "Content-Length: 9999999999999999", 413),
+    ("PUT /data/a", "Content-Length: -1", 411),
+    ("PUT /data/a", "X: y", 411),
+    ("PUT /data/a", "Transfer-Encoding: chunked", 411),
+    ("PUT /data/a?ttl=101", "Content-Length: 0", 400),
+    ("GET /keys?limit=0", "X: y", 400),
+    ("GET /health?" + "a&" * 30, "X: y", 400),
+    ("PATCH /data/a", "X: y", 501),
+]
+
+
+def test_a_request_that_is_none_is_told(alone: Cluster) -> None:
+    for line, header, code in NO_REQUESTS:
+        with socket.create_connection(("127.0.0.1", alone.ports[0]), timeout=5) as peer:
+            peer.sendall(f"{line} HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode())
+            assert peer.recv(100).startswith(f"HTTP/1.1 {code} ".encode()), line
     assert alone.keys(0) == set()
+
+
+@pytest.mark.parametrize("message", ["{", "[]", "[" * 100_000, '{"entries": 7}', '{"entries": [{"key": "a"}]}'])
+@pytest.mark.parametrize("what", ["push", "bucket"])
+def test_what_no_node_says_is_refused_and_changes_nothing(what: str, message: str) -> None:
+    program = Program(node({"REPRAM_PEERS": ""}, "n0"))
+    with pytest.raises(Refused) as refused:
+        program.gossip(Request("POST", f"/gossip/{what}", {}, {}, lambda _: message.encode()))
+    assert refused.value.code == 400
+    assert program.store.counts() == (0, 0)
 
 
 def test_a_peer_that_speaks_another_language_is_down_and_harms_nobody(start: Start) -> None:
