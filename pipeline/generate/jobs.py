@@ -88,7 +88,7 @@ def _deploy(flow: Workflow, spec: CiDeploy) -> dict[str, Any]:
 def _job(flow: Workflow, runner: str, steps: list[Step], needs: list[str] | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {"needs": needs} if needs else {}
     found |= {"if": published_refs(flow), "runs-on": runner, "timeout-minutes": flow.ci.minutes}
-    found["permissions"] = {"contents": "read", "packages": "write"}
+    found["permissions"] = {"contents": "read", **({} if flow.ci.username else {"packages": "write"})}
     found["outputs"] = {name: f"${{{{ steps.{name}.outputs.digest }}}}" for name in flow.images}
     return found | {"steps": steps}
 
@@ -119,8 +119,10 @@ def buildx() -> Step:
 
 
 def login(flow: Workflow) -> Step:
-    secret = f"secrets.{flow.ci.token} || secrets.GITHUB_TOKEN" if flow.ci.token else "secrets.GITHUB_TOKEN"
-    given = {"registry": flow.ci.registry, "username": "${{ github.actor }}", "password": f"${{{{ {secret} }}}}"}
+    ci = flow.ci
+    named = [f"secrets.{ci.token}"] if ci.token else []
+    user, secret = (f"secrets.{ci.username}", named) if ci.username else ("github.actor", [*named, "secrets.GITHUB_TOKEN"])
+    given = {"registry": ci.registry, "username": f"${{{{ {user} }}}}", "password": f"${{{{ {' || '.join(secret)} }}}}"}
     return {"name": f"Log in to {flow.ci.registry}", "uses": Verbatim(pinned("docker/login-action")), "with": given}
 
 

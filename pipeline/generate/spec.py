@@ -21,6 +21,7 @@ REPOSITORY = r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
 REGISTRY = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?"
 PATH = r"(?!-|/)(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/@+-]{1,200}"
 FILTER = r"(?!-)[A-Za-z0-9._/*?+!\[\]-]{1,200}"  # GitHub's patterns for branches and tags
+DOCKER_HUB = "docker.io"
 ARGUMENT = r"[A-Za-z_][A-Za-z0-9_]{0,80}"
 
 
@@ -79,7 +80,8 @@ class Ci:
     """The workflow that publishes the blueprint's images.
 
     `workflow` is the file in .github/workflows, `repository` is [host/]owner/name on GitHub ("": as the git remote has it), `registry` the
-    address that is pushed to, `token` the secret that is used in place of GITHUB_TOKEN where it is set. It runs on pushes to `branches`
+    address that is pushed to, `token` the secret that is used in place of GITHUB_TOKEN where it is set. A registry with accounts of
+    its own, as Docker Hub is: `username` is the secret with its name, `token` the one with its password. It runs on pushes to `branches`
     and of git tags that match `git_tags`, and by hand. `images` and `tags` (rules, see pipeline/tools/tag_rules.py) are those of the build
     stage where they are not named. Each platform is built on its own of the `runners`, a job each; with `emulate` on one runner, by QEMU.
     `overlay` is the environment whose overlay the workflow is made from, "" for none. Each of `run` is a check of the kind `run`: what
@@ -90,6 +92,7 @@ class Ci:
     repository: str = ""
     registry: str = "ghcr.io"
     token: str = "GHCR_PAT"  # noqa: S105  # a name
+    username: str = ""
     branches: tuple[str, ...] = ("main",)
     git_tags: tuple[str, ...] = ()
     images: Mapping[str, CiImage] = field(default_factory=dict)
@@ -106,6 +109,9 @@ class Ci:
         _fits("repository", self.repository, OWNER_AND_NAME, empty=True)
         _fits("registry", self.registry, REGISTRY)
         _fits("token", self.token, SECRET_NAME, empty=True)
+        _fits("username", self.username, SECRET_NAME, empty=True)
+        if (self.username and not self.token) or (self.registry == DOCKER_HUB and not self.username):
+            raise ValueError(f"{self.registry} knows no account of GitHub's: name the secrets with its `username` and its `token`")
         for pattern in (*self.branches, *self.git_tags):
             _fits("branches and git_tags", pattern, FILTER)
         if not self.branches and not self.git_tags:

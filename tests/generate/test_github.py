@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipeline.generate.github import path, render
-from pipeline.generate.spec import Workflow
+from pipeline.generate.spec import Ci, CiImage, Workflow, workflow
 from tests.generate.flows import double, single
 
 ALL = [single(), double(), double(emulate=True)]
@@ -87,6 +87,20 @@ def test_one_image_for_one_platform_is_built_and_pushed_in_one_job() -> None:
     assert step(double(), "build-amd64", "docker/build-push-action")["file"] == "samples/Dockerfile.relay"
     assert (built["provenance"], built["sbom"]) == ("mode=max", "true")
     assert step(single(), "publish", "docker/login-action")["password"] == "${{ secrets.GHCR_PAT || secrets.GITHUB_TOKEN }}"
+
+
+def test_a_registry_with_accounts_of_its_own_gets_no_token_of_githubs() -> None:
+    ci = Ci(
+        "fade.yml", registry="docker.io", username="HUB_USER", token="HUB_TOKEN", images={"web": CiImage("owner/web")}, tags=("branch",)
+    )
+    flow = workflow("fade", "config/fade.yml", ci, None)
+    ((name, job),) = read(flow)["jobs"].items()
+    assert step(flow, name, "docker/login-action") == {
+        "registry": "docker.io",
+        "username": "${{ secrets.HUB_USER }}",
+        "password": "${{ secrets.HUB_TOKEN }}",
+    }
+    assert job["permissions"] == {"contents": "read"}
 
 
 def test_latest_is_for_releases_only() -> None:

@@ -52,6 +52,7 @@ def test_i01_what_github_would_run_is_refused(wrong: dict[str, Any]) -> None:
     "wrong",
     [
         {"branches": ()}, {"branches": ("main'",)}, {"git_tags": ("v* ${{ x }}",)}, {"token": "GITHUB_TOKEN"}, {"token": "a-b"},
+        {"registry": "docker.io"}, {"registry": "docker.io", "username": "HUB_USER", "token": ""}, {"username": "a-b"},
         {"repository": "owner"}, {"minutes": 0}, {"minutes": 361},
         {"runners": {"linux/amd64": "self hosted"}}, {"images": {"A": CiImage("a")}},
     ],
