@@ -158,7 +158,10 @@ def signing_error(errors: str, kind: str) -> ConfigError:
         why = "the program that signs is not installed"
     elif any(text in errors for text in ("incorrect passphrase", "Inappropriate ioctl", "No pinentry", "Operation cancelled", "Timeout")):
         why = "the signing key is locked by a passphrase, and nobody is asked here"
-    elif any(text in errors for text in ("No secret key", "needs to be", "No such file", "no default", "Couldn't load", "Couldn't find")):
+    elif any(
+        text in errors
+        for text in ("No secret key", "needs to be", "No such file", "no default", "Couldn't load", "Couldn't find", "INV_SGNR")
+    ):
         why = "there is no signing key"
     return ConfigError(why, cause=_end(errors), mend=ways.get(kind, ways["openpgp"]) + "; or `sign: false` in the deploy stage")
 

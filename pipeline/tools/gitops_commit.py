@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, Transient
 from pipeline.source.repository import Repository
 from pipeline.tools import gitops_call as call
 from pipeline.yamlfile import HOSTILE
@@ -107,13 +107,12 @@ def commit(clone: Repository, tree: str, parent: str, text: str, who: Author, *,
         return call.run(clone, *words, stdin=text.encode(), env=who.variables).decode().strip()
     settings = ("-c", f"gpg.format={who.kind}", *(("-c", f"user.signingkey={who.key}") if who.key else ()))
     env = {**who.variables, "SSH_ASKPASS_REQUIRE": "never", **{name: os.environ[name] for name in PROGRAMS if name in os.environ}}
-    done = call.call(clone, *settings, "commit-tree", "-S", *words[1:], stdin=text.encode(), env=env, timeout=SIGN_TIMEOUT)
+    try:
+        done = call.call(clone, *settings, "commit-tree", "-S", *words[1:], stdin=text.encode(), env=env, timeout=SIGN_TIMEOUT)
+    except Transient as error:
+        raise call.signing_error(f"Timeout: no answer in {SIGN_TIMEOUT:.0f} s", who.kind) from error
     if done.code:
-        raise (
-            call.damaged(clone, done.errors)
-            if "gpg" not in done.errors and call.is_broken(done.errors) and not who.key
-            else (call.signing_error(done.errors, who.kind))
-        )
+        raise call.signing_error(done.errors, who.kind)
     return done.output.decode().strip()
 
 

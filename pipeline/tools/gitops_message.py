@@ -45,7 +45,7 @@ def text(message: Message) -> str:
     block = "\n".join(f"{PREFIX}{name}: {_line(value)}" for name, value in pairs if value)
     body = "\n".join(HOSTILE.sub(" ", line).rstrip() for line in message.body.splitlines()).strip("\n")
     sentence = f"This reverts commit {trailers.reverts}." if trailers.reverts and not REVERTS.search(body) else ""
-    return "\n\n".join(filter(None, (_line(message.subject), sentence, body, block))) + "\n"
+    return "\n\n".join(filter(None, (_line(message.subject) or "no subject", sentence, body, block))) + "\n"
 
 
 def parse(message: str) -> Message:
