@@ -82,9 +82,16 @@ def open_forge(spec: Spec, url: str, site: Site) -> Forge:
         registry = site.registry(spec.registry)
         login = f"{registry.username}:{site.secrets.get(registry.password).reveal()}"
         site.secrets.guard(encoded := base64.b64encode(login.encode()).decode())
-        return Gitea(Origin(registry.scheme, registry.address), "", f"Basic {encoded}", owner, name, registry.username)
+        return Gitea(_origin(site, registry.scheme, registry.address), "", f"Basic {encoded}", owner, name, registry.username)
     parts = urlsplit(spec.api)
-    return Gitea(Origin(parts.scheme, parts.netloc), parts.path.rstrip("/"), f"token {site.secrets.get(spec.token).reveal()}", owner, name)
+    return Gitea(
+        _origin(site, parts.scheme, parts.netloc), parts.path.rstrip("/"), f"token {site.secrets.get(spec.token).reveal()}", owner, name
+    )
+
+
+def _origin(site: Site, scheme: str, address: str) -> Origin:
+    found: Origin = site.share(f"forge {scheme}://{address}", lambda: Origin(scheme, address, clock=site.clock))
+    return found
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,7 @@ class Gitea:
         headers = {"Authorization": self.authorization, "Accept": "application/json"}
         sent = b"" if value is None else json.dumps(value).encode()
         if sent:
-            headers["Content-Type"] = "application/json"
+            headers |= {"Content-Type": "application/json", "Content-Length": str(len(sent))}
         answer = self.origin.ask(method, f"{self.prefix}/api/v1{path}", headers, sent, cap=CAP)
         what, said = f"{method} {path}", words(answer.body)
         if answer.status == 404:

@@ -1,0 +1,303 @@
+"""A GitOps repository from nothing, on the lab's Gitea and Flux: bootstrapped, filled, kept, migrated, and a chart from a registry."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.gitops import schemas
+from pipeline.gitops.forge import Gitea, open_forge
+from pipeline.gitops.spec import Forge
+from pipeline.gitops.validate import findings
+from pipeline.plan import load
+from pipeline.stage import Site
+from pipeline.tools import flux, unreleased, yamledit
+from pipeline.tools.flux import Ref
+from pipeline.tools.gitops import Repository
+from pipeline.tools.gitops_message import Message
+from pipeline.tools.kube import Kube, connect, path
+from tests.real.workingcopy import ROOT, WorkingCopy
+
+pytestmark = pytest.mark.real
+
+CLUSTER = "railiance01"
+CHART = {
+    "chart/Chart.yaml": "apiVersion: v2\nname: web\nversion: 0.1.0\n",
+    "chart/values.yaml": "text: none\nimage: {}\n",
+    "chart/templates/text.yaml": (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}\n"
+        "data:\n  text: {{ .Values.text | quote }}\n  digest: {{ .Values.image.digest | quote }}\n"
+    ),
+}
+VALUES = {"image": {"repository": "{repository}", "digest": "{digest}"}, "commit": "{commit}"}
+
+
+@dataclass(frozen=True)
+class Place(WorkingCopy):
+    """A working copy whose blueprint has a repository, a namespace for Flux's objects and one for the release, all its own."""
+
+    name: str
+    root: Path
+    site: Site
+    kube: Kube
+    flux: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def system(self) -> str:
+        return f"{self.name}-flux"
+
+    @property
+    def helm(self) -> Ref:
+        return Ref("HelmRelease", self.name, "web")
+
+    @property
+    def repository(self) -> Repository:
+        return Repository(self.site, "gitops")
+
+    def write(self, **gitops: Any) -> None:
+        deploy = {"driver": "flux", "cluster": CLUSTER, "remote": "gitops", "namespace": self.name, "release": "web", "system": self.system,
+                  "path": "clusters/test", "values": VALUES, "deadline": 60}  # fmt: skip
+        build = {"driver": "tagged", "registry": "coulombcore", "repository": "coulomb/web"}
+        section = {"chart": "helm/web", "chart_from": "chart", "forge": {"kind": "gitea", "registry": "coulombcore"}, **gitops}
+        section = {key: value for key, value in section.items() if value is not None}
+        blueprint = {"app": self.name, "site": ".pipeline/lab/site.yml", "stages": {"build": build, "deploy": deploy}, "gitops": section}
+        (self.root / "config").mkdir(exist_ok=True)
+        (self.root / "config/app.yml").write_text(yaml.safe_dump(blueprint, sort_keys=False))
+
+    def ran(self, *words: str, code: int = 0) -> dict[str, Any]:
+        """What `inv … --json` prints."""
+        done = self.inv(*words, "--json")
+        assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout) if done.stdout else {"error": done.stderr}
+
+    def edit(self, change: Callable[[str], str], file: str) -> str:
+        """Commit a change of a file as a person would."""
+        return self.repository.publish(lambda head: {file: change(head.need(file).decode()).encode()}, Message("By hand")).commit
+
+    def forge(self) -> Gitea:
+        found = open_forge(Forge("gitea", registry="coulombcore"), self.repository.url, self.site)
+        assert isinstance(found, Gitea)
+        return found
+
+    def rows(self) -> dict[str, dict[str, str]]:
+        return {f"{row['kind']} {row['name']}": row for row in self.ran("flux.status")["flux"]}
+
+    def until(self, held: Callable[[], Any], seconds: float = 30.0) -> Any:
+        end = time.monotonic() + seconds
+        while not (found := held()):
+            assert time.monotonic() < end, self.ran("flux.status")
+            time.sleep(0.25)
+        return found
+
+    def poke(self) -> None:
+        """Have Flux look now, first at the repository and then at what lies there."""
+        head = self.repository.look()
+        source = Ref("GitRepository", self.system, "flux-system")
+        flux.poke(self.kube, source, f"{time.time():.6f}")
+        self.until(lambda: (found := flux.read(self.kube, source)) and found.commit == head.commit)
+        for name in ("flux-system", "infrastructure"):
+            ref = Ref("Kustomization", self.system, name)
+            flux.poke(self.kube, ref, f"{time.time():.6f}")
+            self.until(lambda ref=ref: (found := flux.read(self.kube, ref)) is not None and found.settled and found.commit == head.commit)
+
+
+@pytest.fixture
+def place(lab: Site, tmp_path: Path) -> Iterator[Place]:
+    if "gitops" not in lab.remotes:
+        pytest.fail("these tests need Flux on the lab: inv lab.up --with docker,hub,flux", pytrace=False)
+    name = f"init-{secrets.token_hex(3)}"
+    for file, text in CHART.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    (tmp_path / ".pipeline/lab").mkdir(parents=True)
+    (tmp_path / ".pipeline/lab/site.yml").symlink_to((ROOT / ".pipeline/lab/site.yml").resolve())
+    (tmp_path / ".gitignore").write_text(".pipeline/\n")
+    (tmp_path / "tasks.py").write_text('from pipeline import collection\n\nns = collection("config")\n')
+    bare = Place(name, tmp_path, lab, connect(lab, CLUSTER))
+    bare.write()
+    bare.git("init", "--quiet", "--initial-branch=main")
+    bare.commit("The application")
+    with load(tmp_path / "config", "app").site() as site:
+        made = Place(name, tmp_path, site, connect(site, CLUSTER))
+        try:
+            yield made
+        finally:
+            _gone(made)
+
+
+def _gone(made: Place) -> None:
+    """In the order that leaves no finalizer behind, and the repository last."""
+    appliers = [Ref("Kustomization", made.system, name) for name in ("flux-system", "infrastructure")]
+    for ref in (*appliers, made.helm):
+        with contextlib.suppress(Exception):  # whatever state the test left it in
+            made.kube.merge(ref.path, {"spec": {"suspend": True}, "metadata": {"finalizers": None}}, "tests")
+        made.kube.delete(ref.path)
+    for namespace in (made.name, made.system):
+        made.kube.delete(path("v1", "namespaces", name=namespace))
+    forge = made.forge()
+    forge._ask("DELETE", forge._path())
+
+
+def test_from_nothing_to_a_repository_that_flux_follows_and_a_first_release(place: Place) -> None:
+    begun = time.monotonic()
+    done = place.ran("flux.bootstrap")["bootstrap"]
+    assert len(done["commits"]) == 1  # the lab's Flux is there already: its components are not this repository's
+    assert done["revision"] == f"main@sha1:{done['commits'][0]}"
+    assert time.monotonic() - begun < 30
+    [key] = place.forge().known()
+    assert (key.read_only, key.title) == (True, f"flux {place.system} clusters/test")
+    assert done["public"].startswith(key.key)
+    held = place.kube.get(path("v1", "secrets", place.system, "flux-system"))
+    assert held is not None
+    assert set(held["data"]) == {"identity", "identity.pub", "known_hosts"}
+    assert base64.b64decode(held["data"]["known_hosts"]).decode().splitlines()[0].startswith("[")
+
+    again = place.ran("flux.bootstrap")["bootstrap"]
+    assert again == {**done, "commits": []}
+
+    made = place.ran("flux.init")
+    assert {each["state"] for each in made["files"]} == {"new"}
+    place.poke()
+    rows = place.until(lambda: (rows := place.rows()) and rows["Kustomization infrastructure"]["state"] == "ready" and rows)
+    assert {name: row["state"] for name, row in rows.items()} == {
+        "GitRepository flux-system": "ready", "Kustomization flux-system": "ready", "Kustomization infrastructure": "ready",
+        "HelmRelease web": "waiting",
+    }  # fmt: skip
+    assert rows["HelmRelease web"]["mend"] == "inv release"
+    assert place.kube.get(path("v1", "configmaps", place.name, "web")) is None
+    policies = place.kube.list(path("networking.k8s.io/v1", "networkpolicies", place.name))["items"]
+    assert {each["metadata"]["name"] for each in policies} == {"closed", "inside-and-ingress"}
+
+    nothing = place.ran("flux.init")
+    assert (nothing["commit"], {each["state"] for each in nothing["files"]}) == ("", {"same"})
+
+    lines = {("spec", "values", "image", "digest"): "sha256:" + "1" * 64, **unreleased.START}
+    release = "clusters/test/web/release.yaml"
+    place.edit(lambda text: yamledit.edit(text, yamledit.Selector("HelmRelease", "web", place.name), lines, release), release)
+    place.poke()
+    config = place.until(lambda: place.kube.get(path("v1", "configmaps", place.name, "web")))
+    assert config["data"] == {"text": "none", "digest": "sha256:" + "1" * 64}
+
+    place.edit(lambda text: text.replace("    {}", "    text: by a person"), "clusters/test/web/values.yaml")
+    place.poke()
+    place.until(lambda: (place.kube.get(path("v1", "configmaps", place.name, "web")) or {})["data"]["text"] == "by a person")
+    assert {each["state"] for each in place.ran("flux.init")["files"]} == {"same"}
+
+
+def test_what_people_changed_is_kept_and_the_chart_follows_the_working_copy(place: Place) -> None:
+    place.forge().create()
+    place.ran("flux.init")
+    policies, infrastructure = "infrastructure/configs/network-policies.yaml", "clusters/test/infrastructure.yaml"
+    mine = place.edit(lambda text: text.replace("name: closed", "name: mine"), policies)
+    (place.root / "chart/values.yaml").write_text("text: newer\nimage: {}\n")
+    checked = place.inv("flux.init", "--check")
+    assert checked.returncode == 2, checked.stderr
+    assert "helm/web/values.yaml: not as it would be written" in checked.stderr
+    assert place.repository.look().commit == mine
+    found = {each["path"]: each for each in place.ran("flux.init")["files"]}
+    assert {name for name, each in found.items() if each["state"] == "changed"} == {"helm/web/values.yaml"}
+    assert found[policies]["state"] == "kept"
+    assert "-  name: mine" in found[policies]["diff"]
+    head = place.repository.look()
+    assert b"name: mine" in head.need(policies)
+    assert head.need("helm/web/values.yaml") == b"text: newer\nimage: {}\n"
+    assert place.inv("flux.init", "--check").returncode == 0
+    place.edit(lambda _text: "kind: Kustomization\nspec: [", infrastructure)
+    (place.root / "chart/values.yaml").write_text("text: newest\n")
+    refused = place.inv("flux.init")
+    assert refused.returncode == 2
+    assert f"{infrastructure}:2: this is not YAML" in refused.stderr
+
+
+def test_into_a_folder(place: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    made = place.ran("flux.init", "--folder", str(folder))
+    assert sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()) == sorted(
+        each["path"] for each in made["files"]
+    )
+    (folder / "clusters/test/infrastructure.yaml").write_text("mine: true\n")
+    again = {each["path"]: each["state"] for each in place.ran("flux.init", "--folder", str(folder))["files"]}
+    assert again.pop("clusters/test/infrastructure.yaml") == "kept"
+    assert set(again.values()) == {"same"}
+
+
+def test_old_kinds_are_refused_and_migrated(place: Place) -> None:
+    place.forge().create()
+    place.ran("flux.init")
+    release = "clusters/test/web/release.yaml"
+    old = "      chart: ./helm/web\n      valuesFile: values.yaml # the plan's\n"
+    place.edit(
+        lambda text: text.replace("fluxcd.io/v2\n", "fluxcd.io/v2beta2 # the plan's\n").replace("      chart: ./helm/web\n", old), release
+    )
+    before = place.repository.look().need(release).decode()
+    (place.root / "chart/values.yaml").write_text("text: newer\n")
+    refused = place.inv("flux.init")
+    assert refused.returncode == 2
+    assert f"{release}:4: helm.toolkit.fluxcd.io/v2beta2 goes away with a later Flux" in refused.stderr
+    assert "inv flux.migrate" in refused.stderr
+    assert place.inv("flux.migrate", "--check").returncode == 2
+    done = place.ran("flux.migrate")
+    after = place.repository.look().need(release).decode()
+    assert [each["path"] for each in done["files"]] == [release]
+    changed = {new for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new}
+    assert changed == {"apiVersion: helm.toolkit.fluxcd.io/v2 # the plan's", "      valuesFiles: [values.yaml] # the plan's"}
+    assert place.ran("flux.migrate") == {"schema_version": 1, "commit": "", "files": [], "left": []}
+    assert place.inv("flux.init").returncode == 0
+
+
+def test_a_chart_from_a_registry(place: Place, tmp_path: Path) -> None:
+    helm = place.site.tool("helm")
+    subprocess.run([helm, "package", str(place.root / "chart"), "--destination", str(tmp_path)], check=True, capture_output=True)
+    registry = place.site.registries["ghcr"]
+    where = f"oci://{registry.address}/lab/charts-{place.name}"
+    password = place.site.secrets.get(registry.password).reveal()
+    home = {"HELM_CONFIG_HOME": str(tmp_path / "helm"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    login = [helm, "registry", "login", registry.address, "--username", registry.username, "--password-stdin", "--plain-http"]
+    subprocess.run(login, input=password.encode(), check=True, capture_output=True, env=home)
+    pushed = subprocess.run(
+        [helm, "push", str(tmp_path / "web-0.1.0.tgz"), where, "--plain-http"], check=True, capture_output=True, text=True, env=home
+    )
+    digest = next(word for word in (pushed.stdout + pushed.stderr).split() if word.startswith("sha256:"))
+    place.write(chart=f"oci://ghcr/lab/charts-{place.name}/web", version=f"0.1.0@{digest}", chart_from=None, chart_secret="chart-login")
+    place.ran("flux.bootstrap")
+    place.ran("flux.init")
+    place.poke()
+    source = Ref("OCIRepository", place.system, "web")
+    state = place.until(lambda: (found := flux.read(place.kube, source)) and found.ready.status == "True" and found)
+    assert state.revision.endswith(digest)
+    release = "clusters/test/web/release.yaml"
+    lines = {("spec", "values", "image", "digest"): "sha256:" + "2" * 64, **unreleased.START}
+    place.edit(lambda text: yamledit.edit(text, yamledit.Selector("HelmRelease", "web", place.name), lines, release), release)
+    place.poke()
+    config = place.until(lambda: place.kube.get(path("v1", "configmaps", place.name, "web")))
+    assert config["data"]["digest"] == "sha256:" + "2" * 64
+
+
+def test_what_is_generated_is_what_the_cluster_takes(place: Place, tmp_path: Path) -> None:
+    """The schemas are the cluster's own, and the server itself says the same."""
+    known = schemas.of_cluster(place.kube)
+    assert known.versions("helm.toolkit.fluxcd.io", "HelmRelease")[0] == "v2"
+    from pipeline.gitops.place import of
+
+    blueprint = load(place.root / "config", "app")
+    where = of(blueprint.name, blueprint.app, blueprint.plan, blueprint.gitops)
+    folder = tmp_path / "files"
+    place.ran("flux.init", "--folder", str(folder))
+    files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert list(findings(files, where, known)) == []
+    place.kube.create(path("v1", "namespaces"), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": place.name}})
+    release = yaml.safe_load(files["clusters/test/web/release.yaml"])
+    taken = place.kube.apply(place.helm.path, release, trial=True)
+    assert taken["spec"]["upgrade"]["remediation"] == {"retries": 0, "remediateLastFailure": False}
