@@ -18,6 +18,7 @@ DRIVERS = {
     ("build", "tagged"): "pipeline.build.tagged",
     ("push", "skopeo"): "pipeline.push.skopeo",
     ("deploy", "helm"): "pipeline.deploy.helm",
+    ("deploy", "flux"): "pipeline.deploy.flux",
     ("deploy", "kubecfg"): "pipeline.deploy.kubecfg",
     ("deploy", "kubectl"): "pipeline.deploy.kubectl",
     ("verify", "checks"): "pipeline.verify.checks",

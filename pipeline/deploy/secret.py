@@ -16,11 +16,17 @@ def keep(kube: Kube, namespace: str, name: str, data: Mapping[str, str]) -> tupl
     where = path("v1", "secrets", namespace, name)
     found = kube.get(where)
     before: Before = None if found is None else dict(found.get("data") or {})
-    packed = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    packed = _packed(data)
     if before is not None and packed.items() <= before.items():
         return False, before
     kube.apply(where, _secret(name, packed))
     return True, before
+
+
+def holds(kube: Kube, namespace: str, name: str, data: Mapping[str, str]) -> bool:
+    """Whether the Secret holds `data` already."""
+    found = kube.get(path("v1", "secrets", namespace, name)) or {}
+    return _packed(data).items() <= dict(found.get("data") or {}).items()
 
 
 def put_back(kube: Kube, namespace: str, name: str, keys: Mapping[str, str], before: Before) -> None:
@@ -30,6 +36,10 @@ def put_back(kube: Kube, namespace: str, name: str, keys: Mapping[str, str], bef
         kube.delete(where)
     else:
         kube.merge(where, {"data": {key: before.get(key) for key in keys}})
+
+
+def _packed(data: Mapping[str, str]) -> dict[str, str]:
+    return {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
 
 
 def _secret(name: str, data: Mapping[str, str]) -> dict[str, Any]:

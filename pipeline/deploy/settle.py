@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.artifacts import Images, Release
 from pipeline.deploy import author, capture, history, rollback, secret
 from pipeline.deploy.compare import other_images, release_of
-from pipeline.deploy.diagnosis import cause
+from pipeline.deploy.diagnosis import Cause, cause
 from pipeline.deploy.history import Revision
 from pipeline.deploy.rollout import View
 from pipeline.deploy.spec import Engined
@@ -40,12 +40,17 @@ def settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
 
 def explained(work: Held, view: View, why: str) -> NotRolledBack:
     """The evidence, kept and judged before anything is taken back."""
-    spec, site, kube = work.spec, work.site, work.kube
-    evidence = capture.capture(kube, spec.namespace, spec.release, view.new_pods, view.workloads)
-    found = cause(evidence)
+    found, log = judged(work, view)
     sentence = found.sentence if found.rank < 90 else f"{found.sentence}; {why}"
-    log = capture.write(site.root, spec.release, found, evidence, site.clock, site.secrets.mask)
-    return NotRolledBack(f"{spec.release} did not come up", cause=sentence, mend=found.mend, log=log)
+    return NotRolledBack(f"{work.spec.release} did not come up", cause=sentence, mend=found.mend, log=log)
+
+
+def judged(work: Held, view: View) -> tuple[Cause, str]:
+    """The deepest cause that the pods show, and the file that holds all they show."""
+    spec, site = work.spec, work.site
+    evidence = capture.capture(work.kube, spec.namespace, spec.release, view.new_pods, view.workloads)
+    found = cause(evidence)
+    return found, capture.write(site.root, spec.release, found, evidence, site.clock, site.secrets.mask)
 
 
 def adopted(newest: Revision, want: Wanted, images: Images, deployments: list[dict[str, Any]]) -> bool:

@@ -1,0 +1,53 @@
+"""Looks at a release's pods while helm-controller waits for them: it waits until its time is over, pods show much sooner that they fail."""
+
+from __future__ import annotations
+
+from pipeline.artifacts import Images
+from pipeline.deploy.flux_follow import Failure
+from pipeline.deploy.rollout import View, judge
+from pipeline.deploy.work import Held
+from pipeline.tools.kube import path
+from pipeline.tools.kube_objects import SETS, name, selector, template_images
+
+PAUSE = 1.0  # seconds between two looks
+
+
+class Watched:
+    """The pods of the release that is to run `images`; `view` is what was seen last."""
+
+    def __init__(self, work: Held, images: Images) -> None:
+        self.work = work
+        self.wanted = {image.reference for image in images.images}
+        self.view = View()
+        self._last = float("-inf")
+
+    def __call__(self) -> Failure | None:
+        """Why the rollout will fail, as far as the pods show it already."""
+        now = self.work.site.clock.monotonic()
+        if now - self._last < PAUSE:
+            return None
+        self._last = now
+        self.look()
+        if not any(image in self.wanted for each in self.view.workloads for _, image in template_images(each)):
+            return None  # what runs is still the release before
+        found = judge(self.view, self.work.spec.restarts, now)
+        return None if found is None else Failure("rollout", found.why, touched=True)
+
+    def look(self) -> View:
+        """The workloads and pods as they are now; signs that may pass are counted from when they were first seen."""
+        kube, spec = self.work.kube, self.work.spec
+        labels = selector(spec.release)
+
+        def listed(version: str, plural: str, *, metadata: bool = False) -> list[dict[str, object]]:
+            return list(kube.list(path(version, plural, spec.namespace), labels, metadata=metadata)["items"])
+
+        self.view = View(
+            deployments={name(each): each for each in listed("apps/v1", "deployments")},
+            pods={name(each): each for each in listed("v1", "pods")},
+            sets=listed("apps/v1", "replicasets", metadata=True),
+            since=self.view.since,
+            sets_of={
+                f"{plural}/{name(each)}": {**each, "kind": kind} for plural, kind in SETS.items() for each in listed("apps/v1", plural)
+            },
+        )
+        return self.view
