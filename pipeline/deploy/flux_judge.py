@@ -13,6 +13,7 @@ from pipeline.tools.unreleased import waits
 GRACE = {"suspended": 4.0, "fetch": 2.0, "apply": 4.0, "back": 6.0, "release": 2.0, "absent": 4.0, "silent": 10.0, "values": 3.0}  # seconds
 ROUNDS = 2  # answers of source-controller without the commit: the first may be of a fetch that had begun before the push
 ACTION = re.compile(r"Running '(?P<action>[\w-]+)' action with timeout of (?P<limit>\S+)")
+BACK = ("rollback", "uninstall")  # what helm-controller runs after a failure
 LASTING = ("values", "chart", "apply", "install", "upgrade")  # what helm's next try will not mend
 
 
@@ -25,7 +26,8 @@ def judge(seen: Seen, now: float) -> Failure | Settled | str:
             if isinstance(said, Failure):
                 return said
             lines.append(said)
-    seen.since = {sign: since for sign, since in seen.since.items() if sign in seen.signs}
+    kept = seen.signs | {sign for sign in seen.since if sign.startswith("release ")}  # between two tries of Helm's nothing is wrong
+    seen.since = {sign: since for sign, since in seen.since.items() if sign in kept}
     state, applied = seen.state(seen.target.helm), seen.state(seen.target.applier)
     if lines or state is None or applied is None:
         return lines[-1] if rolling(seen, now) else lines[0]
@@ -144,9 +146,9 @@ def _ready(seen: Seen, state: State, now: float) -> Failure | str:
     if why and ours and why.passing:
         return why.what
     if why and ours:
-        if action and not stalled:
+        if action and action["action"] in BACK and not stalled:
             return f"{why.what}; helm-controller runs {action['action']}"
-        if (not more or why.kind in LASTING) and seen.lasts(f"release {why.kind}", now, GRACE["release"]):
+        if (not more or why.kind in LASTING) and seen.lasts(f"release {state.generation} {why.kind}", now, GRACE["release"]):
             return _failure(seen, why)
         return f"{why.what}: {_line(why.cause)}" + ("; helm-controller tries again" if more else "")
     if state.settled:

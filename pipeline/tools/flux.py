@@ -204,7 +204,8 @@ def _sign(value: Object, kind: str) -> Sign:
 
 
 def _about(ref: Ref, spec: Object, status: Object) -> dict[str, Any]:
-    chart = (spec.get("chart") or {}).get("spec") or spec.get("chartRef") or {}
+    template = spec.get("chart") if isinstance(spec.get("chart"), Mapping) else {"spec": {"chart": spec.get("chart")}}
+    chart = spec.get("chartRef") or (template or {}).get("spec") or {}
     source = spec.get("sourceRef") or chart.get("sourceRef") or {}
     depends = (f"{each.get('namespace') or ref.namespace}/{each.get('name')}" for each in spec.get("dependsOn") or [])
     return {
@@ -213,7 +214,7 @@ def _about(ref: Ref, spec: Object, status: Object) -> dict[str, Any]:
         "secret": (spec.get("secretRef") or {}).get("name"),
         "path": spec.get("path"),
         "source": source and f"{source.get('kind')} {source.get('namespace') or ref.namespace}/{source.get('name')}",
-        "chart": chart.get("chart") or chart.get("name") or (spec.get("chart") if isinstance(spec.get("chart"), str) else ""),
+        "chart": chart.get("chart") or chart.get("name"),
         "strategy": chart.get("reconcileStrategy") or spec.get("reconcileStrategy"),
         "built": status.get("helmChart"),
         "depends": ", ".join(depends),
