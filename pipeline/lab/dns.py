@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 
 HEALTH = 8091
 
-# ttl: a pod that came back has another address, and whoever asks again is told; other names are refused at once
+# ttl: a pod that came back has another address, and whoever asks again is told; what is not of the cluster does not exist
 CONFIG = """.:53 {{
     errors
     ready {address}:{health}
     kubernetes cluster.local in-addr.arpa {{
         kubeconfig {state}/pki/admin.kubeconfig lab
         ttl 1
+    }}
+    template ANY ANY {{
+        rcode NXDOMAIN
     }}
 }}
 """

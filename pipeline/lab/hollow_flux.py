@@ -222,7 +222,7 @@ OF_FLUX = (
     (KUSTOMIZE, "internal/decryptor/decryptor.go", NO_SOPS),
     (KUSTOMIZE, "internal/decryptor/options.go", "package decryptor\n"),
 )
-PLUGINS = ("errors", "health", "ready", "cache", "kubernetes")  # in the order in which a question passes them
+PLUGINS = ("errors", "ready", "kubernetes", "template")  # in the order in which a question passes them
 OF_COREDNS = (
     (
         COREDNS,

@@ -7,9 +7,13 @@ import tarfile
 from io import BytesIO
 from pathlib import Path
 
-from pipeline.lab import ALL, ON_REQUEST, base, engine, hub, layout
+import pytest
+import yaml
+
+from pipeline.lab import ALL, ON_REQUEST, base, dns, engine, flux, hub, layout, node, start
+from pipeline.lab.machine import machines
 from pipeline.lab.site import site
-from pipeline.lab.start import PROGRAMS
+from pipeline.lab.start import BUILT_FIRST, PROGRAMS
 from pipeline.lab.tasks import collection
 
 LAB = layout.Lab("0123abcd", "/srv/app", "10.211.7.8/30", 2201, 30022, 32166, 5432, 5001, 5002, 5003)
@@ -42,6 +46,41 @@ def test_docker_is_a_builder_a_docker_and_the_program_to_build_with() -> None:
 
 def test_every_part_says_what_it_is_built_of() -> None:
     assert set(PROGRAMS) == ALL | ON_REQUEST
+    assert {part for part, names in PROGRAMS.items() if names} == set(BUILT_FIRST)
+
+
+def test_flux_runs_beside_the_cluster_on_ports_of_its_own_and_hands_out_what_it_fetched() -> None:
+    found = {service.name: service for service in flux.services(LAB, machines(LAB)[2])}
+    assert set(found) == set(flux.HEALTH)
+    assert len({*flux.HEALTH.values(), flux.ARTIFACTS, dns.HEALTH, layout.NODE_SSH, layout.API, layout.INGRESS, layout.INGRESS_PING}) == 10
+    for service in found.values():
+        assert "--enable-leader-election=false" in service.argv
+        assert service.env["RUNTIME_NAMESPACE"] == "flux-system"
+        assert service.env["KUBECONFIG"] == "/var/lib/pipeline-lab/0123abcd/pki/admin.kubeconfig"
+    assert "--storage-adv-addr=10.211.7.10:9790" in found["source-controller"].argv
+    assert flux.crds(LAB) == Path("/var/lib/pipeline-lab/0123abcd/flux/crds")
+
+
+def test_pods_ask_the_node_for_names_whether_somebody_answers_or_not() -> None:
+    settings = yaml.safe_load(node.KUBELET.format(home="/h", state="/s", address=LAB.address))
+    assert (settings["clusterDNS"], settings["clusterDomain"]) == (["10.211.7.10"], "cluster.local")
+    assert "cluster.local" in dns.CONFIG.format(address=LAB.address, health=dns.HEALTH, state=LAB.state)
+
+
+def test_a_gitops_repository_lies_beside_its_applications_own() -> None:
+    remotes = site(LAB, frozenset({"registry"}))["remotes"]
+    assert remotes["gitops"] == {**remotes["coulombcore"], "url": "ssh://git@10.211.7.9:30022/coulomb/{app}-gitops.git"}
+
+
+def test_a_folder_of_programs_is_put_beside_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "HOME", tmp_path / "labs")
+    (LAB.state / "bin").mkdir(parents=True)
+    (tmp_path / "flux").mkdir()
+    for name in ("helm-controller", "source-controller"):
+        (tmp_path / "flux" / name).write_text(name)
+    start.install(LAB, tmp_path / "flux", "flux")
+    assert Path(LAB.bin("helm-controller")).samefile(tmp_path / "flux" / "helm-controller")
+    assert not Path(LAB.bin("flux")).exists()
 
 
 def test_a_lab_from_before_these_parts_is_still_read(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -89,6 +90,27 @@ def test_old_builds_are_forgotten(tmp_path: Path) -> None:
     (tmp_path / f"helm3-{0:016x}").mkdir()
     programs._prune("helm", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"helm-{age:016x}" for age in (2, 3, 4)] + [f"helm3-{0:016x}"]
+
+
+def test_several_modules_are_built_with_one_set_of_versions() -> None:
+    recipe = Recipe(
+        "b", 1, "a.example/b", "v2.0.0", beside=(("a.example/c", "v3.0.0"),), pins=(("x.example/y", "v1.0.0"), ("x.example/z", "v1.1.0")),
+        hollow=(("x.example/z", "one.go", "small"),),
+    )  # fmt: skip
+    own = building.own_go_mod("module a.example/b\n\nrequire x.example/y v1.4.0\n", recipe).splitlines()
+    assert {"require a.example/b v2.0.0", "require a.example/c v3.0.0", "replace x.example/y => x.example/y v1.0.0"} <= set(own)
+    assert not any("x.example/z" in line for line in own), "a module that is hollow is replaced by a folder"
+
+
+def test_the_controllers_and_the_name_server_stand_on_the_clusters_own_client() -> None:
+    """Equal versions are compiled once: kubelab's, Flux's and CoreDNS's."""
+    replaced = dict(re.findall(r"(?m)^\s*(\S+) => \S+ (v\S+)$", (programs.HERE / "kubelab" / "go.mod").read_text()))
+    for name in ("flux", "coredns"):
+        pins = dict(RECIPES[name].pins)
+        assert {module: pins[module] for module in pins.keys() & replaced.keys()} == {
+            module: replaced[module] for module in pins.keys() & replaced.keys()
+        }
+        assert "k8s.io/client-go" in pins.keys() & replaced.keys()
 
 
 def test_a_build_that_is_stopped_ends_at_once(tmp_path: Path) -> None:

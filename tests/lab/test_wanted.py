@@ -21,3 +21,8 @@ def test_each_blueprint_gets_its_parts(blueprint: str, parts: set[str]) -> None:
     found = wanted.parts(load(CONFIG, blueprint, "lab").plan)
     assert found == parts
     assert found <= lab.ON_REQUEST
+
+
+def test_a_release_by_flux_needs_flux() -> None:
+    assert wanted.DRIVERS["flux"] == "flux"
+    assert set(wanted.DRIVERS.values()) <= lab.ON_REQUEST
