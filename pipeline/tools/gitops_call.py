@@ -52,7 +52,16 @@ BROKEN = (
 OF_THE_SERVER = ("Could not read from remote repository", "could not read Username", "Could not resolve host")
 READ_ONLY = ("marked as read only", "is not authorized to write", "Deploy Key", "Write access to repository not granted", "denied to")
 MISSING = ("Cannot find repository", "Repository not found", "repository not exist", "does not exist", "does not appear to be")
-REFUSED = ("hook declined", "rotected branch", "rule violations", "denyCurrentBranch", "Not allowed to push", "deny updating", "prohibited")
+REFUSED = (
+    "hook declined",
+    "rotected branch",
+    "rule violations",
+    "denyCurrentBranch",
+    "Not allowed to push",
+    "deny updating",
+    "prohibited",
+    "is archived",
+)
 RACED = ("fetch first", "non-fast-forward", "cannot lock ref", "failed to update ref", "incorrect old value", "reference already exists")
 BUSY = ("Internal Server", "Server Error", "Bad Gateway", "Service Unavailable", "try again", "returned error: 429", "exceeded")
 
@@ -127,6 +136,8 @@ def server_error(errors: str, where: str, *, writing: bool = False) -> PipelineE
     cause = _end(errors)
     if "Permission denied (" not in errors and any(text in errors for text in READ_ONLY):
         return AuthError(f"the key may not write to {where}", cause=cause, mend="give the deploy key write access there, or name another")
+    if "is not authorized to read" in errors:
+        return AuthError(f"the key may not read {where}", cause=cause, mend="make it a deploy key of that repository, or name another")
     if any(text in errors for text in MISSING):
         return ConfigError(
             f"{where} does not exist, or the key may not see it", cause=cause, mend="make the repository there, or mend the remote's url"
@@ -167,4 +178,6 @@ def signing_error(errors: str, kind: str) -> ConfigError:
 
 
 def _end(errors: str) -> str:
-    return "\n".join(line for line in errors.strip().splitlines() if line.strip(" \t#=-"))[-1200:]
+    lines = (line.rstrip() for line in errors.splitlines())
+    told = [line for line in lines if line.removeprefix("remote:").strip(" \t#=-") not in ("", "error:")]
+    return "\n".join(told)[-1200:]
