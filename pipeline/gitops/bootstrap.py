@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.errors import AuthError, ConfigError, Expired, PipelineError
 from pipeline.events import What
-from pipeline.gitops import components, forge, keys, manifests, schemas, validate
+from pipeline.gitops import components, forge, keys, login, manifests, schemas, validate
 from pipeline.gitops.components import Components
 from pipeline.gitops.place import SECRET, STAGE, Place
 from pipeline.host import Host
@@ -59,6 +59,7 @@ def bootstrap(place: Place, site: Site, given: Components | None) -> Done:
     if found and not _followed(kube, place):
         components.install(found, place, site, kube, host)
     public = _key(place, site, kube, hosts, keeper) if ssh else ""
+    _chart_login(place, site, kube)
     head = repository.look()
     _synced(place, site, kube, head, url)
     return Done(commits, public, _reconciled(place, site, kube, head.commit, public, asked=keeper is not None))
@@ -130,6 +131,17 @@ def _key(place: Place, site: Site, kube: Kube, hosts: str, keeper: forge.Forge |
     if keeper and (done := forge.registered(keeper, title, key.public, read_only=place.gitops.automation is None)):
         site.tell(What.MADE, STAGE, f"deploy key: {done}")
     return key.public
+
+
+def _chart_login(place: Place, site: Site, kube: Kube) -> None:
+    """The login of a private chart's registry, as the site has it; a Secret that is there stays as it is."""
+    target = path("v1", "secrets", place.flux.system, place.gitops.chart_secret)
+    if not place.gitops.chart_secret or kube.get(target) is not None:
+        return
+    secret = login.secret(place, site)
+    _namespace(kube, place)
+    kube.apply(target, secret)
+    site.tell(What.MADE, STAGE, f"Secret {place.gitops.chart_secret}: the login that the chart is pulled with")
 
 
 def _synced(place: Place, site: Site, kube: Kube, head: Head, url: str) -> None:

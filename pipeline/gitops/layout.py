@@ -91,15 +91,21 @@ def chart_files(root: Path, place: Place) -> dict[str, bytes]:
 def chart_url(place: Place, registries: Mapping[str, Registry]) -> tuple[str, bool]:
     """The address of a chart in a registry as Flux reaches it, and whether it is asked by plain http. A registry is named as in the site,
     or by its host. Raises ConfigError for one that is neither."""
-    name, _, repository = place.chart.removeprefix(OCI).partition("/")
-    known = registries.get(name) or next((each for each in registries.values() if each.address == name), None)
-    if known is None and "." not in name and ":" not in name:
-        raise ConfigError(
-            f"the site has no registry {name!r}", mend=f"name one of: {', '.join(sorted(registries)) or 'none'}; or write its host"
-        )
+    host, _, repository = place.chart.removeprefix(OCI).partition("/")
+    name = chart_registry(place, registries)
+    if not name and "." not in host and ":" not in host:
+        known = ", ".join(sorted(registries)) or "none"
+        raise ConfigError(f"the site has no registry {host!r}", mend=f"name one of: {known}; or write its host")
     if not repository:
         raise ConfigError(f"{place.chart} names no chart", mend="write chart: oci://REGISTRY/PATH")
-    return f"{OCI}{endpoint(known.address if known else name)}/{repository}", known is not None and known.scheme == "http"
+    spec = registries[name] if name else None
+    return f"{OCI}{endpoint(spec.address if spec else host)}/{repository}", spec is not None and spec.scheme == "http"
+
+
+def chart_registry(place: Place, registries: Mapping[str, Registry]) -> str:
+    """The site's name of the registry that the chart lies in, "" where it has none."""
+    host = place.chart.removeprefix(OCI).partition("/")[0]
+    return host if host in registries else next((name for name, each in registries.items() if each.address == host), "")
 
 
 def lines(values: Mapping[str, Any], above: tuple[str, ...] = VALUES) -> Iterator[tuple[str, ...]]:

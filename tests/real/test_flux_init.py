@@ -18,7 +18,9 @@ import yaml
 
 from pipeline.gitops import schemas
 from pipeline.gitops.forge import Gitea, open_forge
+from pipeline.gitops.place import of
 from pipeline.gitops.spec import Forge
+from pipeline.gitops.status import Row, gather
 from pipeline.gitops.validate import findings
 from pipeline.plan import load
 from pipeline.stage import Site
@@ -90,13 +92,16 @@ class Place(WorkingCopy):
         assert isinstance(found, Gitea)
         return found
 
-    def rows(self) -> dict[str, dict[str, str]]:
-        return {f"{row['kind']} {row['name']}": row for row in self.ran("flux.status")["flux"]}
+    def rows(self) -> dict[str, Row]:
+        blueprint = load(self.root / "config", "app")
+        return {
+            f"{row.kind} {row.name}": row for row in gather(of(blueprint.name, blueprint.app, blueprint.plan, blueprint.gitops), self.kube)
+        }
 
     def until(self, held: Callable[[], Any], seconds: float = 30.0) -> Any:
         end = time.monotonic() + seconds
         while not (found := held()):
-            assert time.monotonic() < end, self.ran("flux.status")
+            assert time.monotonic() < end, self.rows()
             time.sleep(0.25)
         return found
 
@@ -169,12 +174,12 @@ def test_from_nothing_to_a_repository_that_flux_follows_and_a_first_release(plac
     made = place.ran("flux.init")
     assert {each["state"] for each in made["files"]} == {"new"}
     place.poke()
-    rows = place.until(lambda: (rows := place.rows()) and rows["Kustomization infrastructure"]["state"] == "ready" and rows)
-    assert {name: row["state"] for name, row in rows.items()} == {
+    rows = place.until(lambda: (rows := place.rows()) and rows["Kustomization infrastructure"].state == "ready" and rows)
+    assert {name: row.state for name, row in rows.items()} == {
         "GitRepository flux-system": "ready", "Kustomization flux-system": "ready", "Kustomization infrastructure": "ready",
         "HelmRelease web": "waiting",
     }  # fmt: skip
-    assert rows["HelmRelease web"]["mend"] == "inv release"
+    assert [row["mend"] for row in place.ran("flux.status")["flux"]] == ["", "", "", "inv release"]
     assert place.kube.get(path("v1", "configmaps", place.name, "web")) is None
     policies = place.kube.list(path("networking.k8s.io/v1", "networkpolicies", place.name))["items"]
     assert {each["metadata"]["name"] for each in policies} == {"closed", "inside-and-ingress"}
@@ -289,8 +294,6 @@ def test_what_is_generated_is_what_the_cluster_takes(place: Place, tmp_path: Pat
     """The schemas are the cluster's own, and the server itself says the same."""
     known = schemas.of_cluster(place.kube)
     assert known.versions("helm.toolkit.fluxcd.io", "HelmRelease")[0] == "v2"
-    from pipeline.gitops.place import of
-
     blueprint = load(place.root / "config", "app")
     where = of(blueprint.name, blueprint.app, blueprint.plan, blueprint.gitops)
     folder = tmp_path / "files"
