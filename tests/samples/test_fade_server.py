@@ -16,8 +16,8 @@ from pipeline.lab.samples.fade.dial import Target, Unreachable
 from pipeline.lab.samples.fade.settings import Wrong
 from pipeline.lab.samples.fade.web import Answer, Refused, Request
 from pipeline.testing.proxy import FaultProxy
-from tests.samples.conftest import Program, Start, ended, free_port
-from tests.samples.fade import Cluster, soon
+from tests.samples.conftest import Program, Start, ended
+from tests.samples.fade import Cluster, quiet_port, soon
 
 Page = dict[str, Any]
 
@@ -31,7 +31,7 @@ def cluster(start: Start) -> Cluster:
 
 def serve(start: Start, nodes: list[int], **environment: str) -> Program:
     usual = {
-        "FADE_HOST": "127.0.0.1", "FADE_PORT": str(free_port()), "FADE_DRAIN_SECONDS": "0", "FADE_PROBE_SECONDS": "0.1",
+        "FADE_HOST": "127.0.0.1", "FADE_PORT": str(quiet_port()), "FADE_DRAIN_SECONDS": "0", "FADE_PROBE_SECONDS": "0.1",
         "REPRAM_NODES": ",".join(f"http://127.0.0.1:{port}" for port in nodes), "FADE_COMMIT": "abc", "FADE_VERSION": "main-1",
     }  # fmt: skip
     env = usual | environment
@@ -168,7 +168,7 @@ def test_too_few_nodes_keep_no_message_and_say_so(fade: Program, cluster: Cluste
 
 
 def test_no_node_at_all_is_told_clearly(start: Start) -> None:
-    fade = serve(start, [free_port()])
+    fade = serve(start, [quiet_port()])
     code, page = write(fade, "x")
     assert (code, page["error"]) == (503, "no node could keep the message: send it again")
     assert list(page["nodes"].values()) == ["down"]

@@ -69,8 +69,8 @@ securityContext:
 
 {{/* What was released goes to both programs as it is. */}}
 {{- define "fade.released" -}}
-- {name: FADE_COMMIT, value: {{ .Values.commit | quote }}}
-- {name: FADE_VERSION, value: {{ .Values.version | quote }}}
+- {name: FADE_COMMIT, value: {{ .Values.commit | default "unknown" | quote }}}
+- {name: FADE_VERSION, value: {{ .Values.version | default "unknown" | quote }}}
 {{- end -}}
 
 {{/* Takes the path that says whether it can serve. That it runs is another question: what waits for others is not to be restarted. */}}
