@@ -99,13 +99,14 @@ class Kube:
         """Write `value` over the object at `target`; its resourceVersion, if it has one, must still hold, else Conflict."""
         return read_json(self._must("update", target, {}, value, "application/json"))
 
-    def apply(self, target: str, value: Object, *, manager: str = MANAGER, force: bool = True, trial: bool = False) -> Object:
+    def apply(self, target: str, value: Object, *, manager: str = MANAGER, force: bool = True, trial: bool = False, strict: bool = True
+    ) -> Object:  # fmt: skip
         """Server-side apply: what `value` names becomes so, the rest stays. Without `force` a field of another manager's is a Conflict.
 
-        A `trial` writes nothing, gives what would be, and refuses what the API would only warn of.
+        A `trial` writes nothing, gives what would be, and where it is `strict` refuses what the API would only warn of.
         """
         query = {"fieldManager": manager, "force": "true" if force else "",
-                 **({"dryRun": "All", "fieldValidation": "Strict"} if trial else {})}  # fmt: skip
+                 **({"dryRun": "All", "fieldValidation": "Strict" if strict else "Warn"} if trial else {})}  # fmt: skip
         return read_json(self._must("patch", target, query, value, APPLY))
 
     def merge(self, target: str, value: Object, manager: str = MANAGER) -> Object:

@@ -27,6 +27,7 @@ KINDS = OneOf(
         "run": "pipeline.verify.run:Run",
         "drain": "pipeline.verify.drain:Drain",
         "replicated": "pipeline.verify.replicated:Replicated",
+        "drift": "pipeline.verify.drift:Drift",
         "survives": "pipeline.verify.survives:Survives",
     }
 )  # what no check of a blueprint is of is never loaded

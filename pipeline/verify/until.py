@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from pipeline.verify.checks import Checks
 
 FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.05, 1.0, 1.5  # seconds between two looks, growing: what is late by 0.4 s is seen a moment later
-ASKED = {"Page": "page", "Git": "git", "Tcp": "tcp", "Log": "log", "Objects": "objects"}  # kind -> module with its `question`
+ASKED = {
+    "Page": "page",
+    "Git": "git",
+    "Tcp": "tcp",
+    "Log": "log",
+    "Objects": "objects",
+    "Drift": "drift",
+}  # kind -> module with its `question`
 DONE = {
     "Drain": "drain",
     "Replicated": "replicated",

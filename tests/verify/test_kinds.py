@@ -101,7 +101,7 @@ def test_the_schema_for_editors_takes_what_is_read() -> None:
         ("{pth: /health}", 4, "'pth' is no kind of it; did you mean 'path'"),
         ("{status: 200}", 4, "does not say its kind"),
         ("path: /|tcp: 10.0.0.5:80", 5, "is of two kinds, path and tcp"),
-        ("/health", 4, "takes a mapping with one of path, git, tcp, log, objects, run, drain, replicated, survives, not '/health'"),
+        ("/health", 4, "takes a mapping with one of path, git, tcp, log, objects, run, drain, replicated, drift, survives, not '/health'"),
         ("path: /|statuss: 200", 5, "checks.0.statuss is not known; did you mean 'status'"),
         ("path: /|status: '200'", 5, "checks.0.status takes a whole number, not '200'"),
         ("path: /|method: PUT", 5, "is 'PUT', not one of: GET, HEAD"),

@@ -1,0 +1,184 @@
+"""The objects of a release are as they were released: what somebody changed is named, field by field, with who did; Flux puts it back."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pipeline.artifacts import Check
+from pipeline.errors import VerifyError
+from pipeline.events import What
+from pipeline.schema import keyed
+from pipeline.tools import flux
+from pipeline.tools.flux import Ref
+from pipeline.tools.kube_fields import NOTHING, Difference
+from pipeline.verify import kept
+from pipeline.verify.kept import Drifted, Keeper
+from pipeline.verify.question import Question, World
+from pipeline.verify.through import NAME
+from pipeline.verify.view import View
+
+RELEASE = "release"
+FLUX = re.compile(rf"HelmRelease/({NAME})")
+SHOWN = 6  # fields that are named one by one
+LONGEST = 60  # characters of a value that are shown
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Nothing of the release was changed behind its keeper's back.
+
+    `drift` is `release` (as Helm keeps it), or HelmRelease/NAME (as Flux does, in `namespace`, by default that of the release). Every field
+    that the newest revision names is held against the cluster's, as the server itself would write it; what an autoscaler sets, and what the
+    HelmRelease says to ignore, is left alone. With `mend` Flux is asked to look now, and has to put it back `within` so many seconds.
+    Raises ValueError where something is none of that.
+    """
+
+    in_cluster: ClassVar[bool] = True
+
+    drift: str
+    namespace: str = ""
+    mend: bool = False
+    within: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.drift != RELEASE and not FLUX.fullmatch(self.drift):
+            raise ValueError(f"{self.drift!r} is nothing that keeps objects: write release, or HelmRelease/NAME")
+        with keyed("namespace"):
+            if self.namespace and (self.drift == RELEASE or not re.fullmatch(NAME, self.namespace)):
+                raise ValueError(f"namespace {self.namespace!r} is none, or not that of a HelmRelease")
+        with keyed("mend"):
+            if self.mend and self.drift == RELEASE:
+                raise ValueError("nobody puts back what Helm keeps: mend stands with HelmRelease/NAME")
+        with keyed("within"):
+            if not 1 <= self.within <= 600:
+                raise ValueError(f"{self.within:g} s are not between 1 and 600")
+
+    @property
+    def name(self) -> str:
+        return f"drift {self.drift}"
+
+
+@dataclass
+class Story:
+    """What was seen in the looks so far: what had `drifted` first (in words), when that was seen and Flux was asked (monotonic)."""
+
+    drifted: str = ""
+    asked: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one look saw."""
+
+    keeper: Keeper
+    drifted: Sequence[Drifted]
+
+
+def question(check: Drift, world: World) -> Question:
+    """One question, whose looks know of one another where Flux is to mend."""
+    story = Story()
+    return Question(
+        check.name,
+        ("drift", check),
+        lambda view, seconds: _look(check, world, view, seconds, story),
+        lambda seen: _judge(check, seen, story, world),
+        mend=_remedy(check, world),
+    )
+
+
+def _look(check: Drift, world: World, view: View, seconds: float, story: Story) -> Seen:
+    """Raises VerifyError where Flux does not put it back, as soon as that is known; Transient where nothing can be said yet."""
+    found = FLUX.fullmatch(check.drift)
+    ref = Ref("HelmRelease", check.namespace or world.release.namespace, found[1]) if found else None
+    keeper = kept.of_flux(ref, view) if ref else kept.of_helm(world.release.name, view)
+    drifted = kept.drifted(keeper, view, seconds)
+    if drifted and check.mend and ref:
+        with story.lock:
+            _mended(check, world, view, (ref, keeper), drifted, story)
+    return Seen(keeper, drifted)
+
+
+def _mended(check: Drift, world: World, view: View, of: tuple[Ref, Keeper], drifted: Sequence[Drifted], story: Story) -> None:
+    """Ask Flux to look now, once. Raises VerifyError where it would do nothing, or has done nothing in time."""
+    (ref, keeper), clock, said = of, world.site.clock, told(drifted)
+    if not story.drifted:
+        if why := _idle(ref, keeper, drifted):
+            raise VerifyError(f"{check.name}: {ref} has drifted, and Flux does not put it back: {why[0]}", cause=said, mend=why[1])
+        story.drifted, story.asked = said, clock.monotonic()
+        world.site.tell(What.WARN, "verify", f"{check.name}: {said}; Flux is asked to put it back")
+        flux.poke(view.client(), ref, datetime.datetime.fromtimestamp(clock.now(), datetime.UTC).isoformat())
+    elif clock.monotonic() - story.asked > check.within:
+        ready = flux.state(ref, keeper.value or {}).ready
+        raise VerifyError(
+            f"{check.name}: Flux did not put it back within {check.within:g} s",
+            cause=f"{said}\n{ref} says: {ready.reason} {ready.message}".rstrip(),
+            mend=f"kubectl describe {ref.kubectl}; kubectl logs of helm-controller says what it tried",
+        )
+
+
+def _idle(ref: Ref, keeper: Keeper, drifted: Sequence[Drifted]) -> tuple[str, str] | None:
+    """Why Flux will leave it as it is, and what helps."""
+    spec = (keeper.value or {}).get("spec") or {}
+    mode = str((spec.get("driftDetection") or {}).get("mode") or "disabled")
+    if spec.get("suspend"):
+        return "it is suspended", f"flux resume {ref.flux}"
+    if mode != "enabled":
+        return f"its drift detection is {mode}", "write `driftDetection: {mode: enabled}` below spec of the HelmRelease, and commit it"
+    if all(each.added for each in drifted):
+        return "the chart says nothing of these fields, so it does not see them", "take them out by hand: kubectl edit"
+    return None
+
+
+def _judge(check: Drift, seen: Seen, story: Story, world: World) -> Check:
+    keeper = seen.keeper
+    if seen.drifted:
+        waiting = f"; Flux was asked {world.site.clock.monotonic() - story.asked:.1f} s ago" if story.drifted else ""
+        return Check(check.name, False, told(seen.drifted) + waiting)
+    which = f"revision {keeper.number} of {keeper.name}"
+    if story.drifted:
+        took = world.site.clock.monotonic() - story.asked
+        return Check(check.name, True, f"{story.drifted}: put back by Flux {took:.1f} s after it was asked, as {which} says")
+    return Check(check.name, True, f"every object is as {which} says")
+
+
+def _remedy(check: Drift, world: World) -> str:
+    if check.drift == RELEASE:
+        return "what is to stay belongs into the chart or its values; `inv deploy` puts back what it released"
+    where = check.namespace or world.release.namespace
+    return (
+        "what is to stay belongs into the GitOps repository; the rest is put back by Flux where the HelmRelease has "
+        f"driftDetection.mode enabled: flux reconcile helmrelease {check.drift.partition('/')[2]} -n {where}, or `mend: true` here"
+    )
+
+
+def told(drifted: Sequence[Drifted]) -> str:
+    """Which field of which object is what, what it should be, and who wrote it."""
+    said = [f"{each.what} {each.why}" for each in drifted if each.why]
+    for each in drifted:
+        said += [f"{each.what}: {_field(one, each)}" for one in each.fields]
+    return "; ".join(said[:SHOWN]) + (f" and {len(said) - SHOWN} more" if len(said) > SHOWN else "")
+
+
+def _field(one: Difference, of: Drifted) -> str:
+    by = (of.by or {}).get(one.path, "")
+    who = f" (by {by})" if by else " (by somebody, who left no trace)" if one.live is NOTHING else ""
+    if of.secret:
+        return f"{one.path} is another{who}"
+    if of.added:
+        return f"{one.path} was added, which the chart says nothing of{who}"
+    return f"{one.path} is {_shown(one.live)}, {_shown(one.wanted)} is wanted{who}"
+
+
+def _shown(value: Any) -> str:
+    """A value that anybody may have written, on one line."""
+    if value is NOTHING:
+        return "not there"
+    text = json.dumps(value, ensure_ascii=True, default=repr)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

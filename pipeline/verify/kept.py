@@ -1,0 +1,185 @@
+"""What keeps a release's objects, and what it wants them to be: the newest revision that Helm stored, by itself or for Flux."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pipeline.errors import AuthError, ConfigError, Transient
+from pipeline.tools import helm_stored, kube_objects
+from pipeline.tools.flux import Ref
+from pipeline.tools.kube import Kube, path
+from pipeline.tools.kube_fields import Difference, added, differences, writer
+from pipeline.tools.kube_kinds import kinds
+from pipeline.verify.parallel import at_once
+from pipeline.verify.view import View
+
+Object = Mapping[str, Any]
+MANAGER = "pipeline-verify"  # of a trial that writes nothing
+LEFT_ALONE = "helm.toolkit.fluxcd.io/driftDetection"  # an annotation: disabled takes an object out of Flux's detection
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """A release as its keeper has it: Helm's `name` of it in `storage`, revision `number`, its objects by default in `namespace`; of one
+    that Flux keeps, `ref` leads to the HelmRelease and `value` is that."""
+
+    name: str
+    storage: str
+    number: int
+    namespace: str
+    ref: Ref | None = None
+    value: Object | None = None
+
+    @property
+    def ignored(self) -> Sequence[Object]:
+        """The fields that Flux is told to leave as they are."""
+        found = ((self.value or {}).get("spec") or {}).get("driftDetection") or {}
+        return found.get("ignore") or []
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """One object that is not as it should be: which `fields`, or `why` at once. `by` says of each path who wrote it last. Of a `secret`
+    no value is ever shown. Where it is `added`, no apply takes it away again."""
+
+    what: str
+    fields: tuple[Difference, ...] = ()
+    by: Mapping[str, str] | None = None
+    why: str = ""
+    secret: bool = False
+    added: bool = False
+
+
+def of_flux(ref: Ref, view: View) -> Keeper:
+    """The release of a HelmRelease. Raises Transient where there is none, or nothing was released yet."""
+    value = view.once(("get", ref.path), lambda: view.client().get(ref.path))
+    if value is None:
+        raise Transient(f"there is no {ref}")
+    status = value.get("status") or {}
+    history = status.get("history") or []
+    if not history:
+        raise Transient(f"{ref} has released nothing yet")
+    last = history[0]
+    storage = str(status.get("storageNamespace") or ref.namespace)
+    return Keeper(str(last.get("name")), storage, int(last.get("version") or 0), str(last.get("namespace") or ref.namespace), ref, value)
+
+
+def of_helm(name: str, view: View) -> Keeper:
+    """The release of that name that Helm keeps. Raises Transient where none is deployed."""
+    number = view.once(("newest", name), lambda: helm_stored.newest(view.client(), view.namespace, name))
+    if not number:
+        raise Transient(f"Helm keeps no release {name} that is deployed in namespace {view.namespace}")
+    return Keeper(name, view.namespace, number, view.namespace)
+
+
+def drifted(keeper: Keeper, view: View, seconds: float) -> list[Drifted]:
+    """Every object that is not as its newest revision says, all asked at once: what an apply of it would change, tried without writing.
+
+    Raises Transient where the revision is gone, Unreachable where the cluster does not answer, AuthError where the trial is not allowed.
+    """
+    which = (keeper.storage, keeper.name, keeper.number)
+    wanted: list[Object] = view.once(("stored", *which), lambda: helm_stored.objects(view.client(), *which))
+    if not wanted:
+        raise Transient(f"revision {keeper.number} of {keeper.name} is not among Helm's Secrets in namespace {keeper.storage}")
+    found: list[Drifted] = view.once(("drifted", *which), lambda: _drifted(view.client(), keeper, wanted, seconds))
+    return found
+
+
+def _drifted(kube: Kube, keeper: Keeper, wanted: Sequence[Object], seconds: float) -> list[Drifted]:
+    versions = list(dict.fromkeys(str(each.get("apiVersion")) for each in wanted))
+    known = dict(zip(versions, _all(at_once([partial(kinds, kube, each) for each in versions], seconds)), strict=True))
+    asks = [partial(_one, kube, keeper, each, _place(each, known, keeper.namespace)) for each in wanted]
+    found = [each for several in _all(at_once(asks, seconds)) for each in several]
+    return [each for each in found if each.why or each.fields]
+
+
+def _one(kube: Kube, keeper: Keeper, wanted: Object, where: str) -> list[Drifted]:
+    what = f"{wanted.get('kind')} {kube_objects.name(wanted)}"
+    if not where:
+        return [Drifted(what, why=f"is of a kind that the cluster does not know any more ({wanted.get('apiVersion')})")]
+    live = kube.get(where)
+    if live is None:
+        return [Drifted(what, why="is not there")]
+    if kube_objects.notes(live).get(LEFT_ALONE) == "disabled":
+        return []
+    try:
+        after = kube.apply(where, dict(wanted), manager=MANAGER, trial=True, strict=False)
+    except ConfigError as error:  # a field that cannot change was changed by making the object anew
+        return [Drifted(what, why=f"could not be made as it should be: {error.cause or error.what}")]
+    ours = [each for each in differences(live, after) if not _left(each, live, keeper)]
+    if any(each.pointer == "/spec/replicas" for each in ours) and _scaled(kube, live):
+        ours = [each for each in ours if each.pointer != "/spec/replicas"]
+    theirs = [each for each in added(live, wanted) if not _left(each, live, keeper)]
+    secret = wanted.get("kind") == "Secret"
+    return [
+        Drifted(what, tuple(fields), {each.path: writer(live, each.steps) for each in fields}, secret=secret, added=fields is theirs)
+        for fields in (ours, theirs)
+    ]
+
+
+def _left(difference: Difference, live: Object, keeper: Keeper) -> bool:
+    """Whether Flux is told to leave that field of that object as it is."""
+    for rule in keeper.ignored:
+        inside = any(difference.pointer == each or difference.pointer.startswith(f"{each}/") for each in rule.get("paths") or [])
+        if inside and _meant(rule.get("target") or {}, live):
+            return True
+    return False
+
+
+def _meant(target: Object, live: Object) -> bool:
+    """Whether a rule's target is this object. Names are regular expressions there, matched whole.
+
+    Source: https://fluxcd.io/flux/components/helm/helmreleases/#ignore-rules
+    """
+    group, _, version = str(live.get("apiVersion", "")).rpartition("/")
+    meta = live.get("metadata") or {}
+    own = {"group": group, "version": version, "kind": str(live.get("kind", "")), "namespace": str(meta.get("namespace", ""))}
+    own["name"] = str(meta.get("name", ""))
+    if any(target.get(key) and not _fits(str(target[key]), value) for key, value in own.items()):
+        return False
+    selectors = ((target.get("labelSelector"), meta.get("labels")), (target.get("annotationSelector"), meta.get("annotations")))
+    return all(_selected(str(selector), values or {}) for selector, values in selectors if selector)
+
+
+def _fits(pattern: str, value: str) -> bool:
+    try:
+        return re.fullmatch(pattern, value) is not None
+    except re.error:
+        return pattern == value
+
+
+def _selected(selector: str, values: Mapping[str, str]) -> bool:
+    pairs = [part.partition("=") for part in selector.replace("==", "=").split(",") if part]
+    return all(values.get(key.strip()) == value.strip() if equal else key.strip() in values for key, equal, value in pairs)
+
+
+def _scaled(kube: Kube, live: Object) -> bool:
+    """Whether an autoscaler sets its replicas."""
+    meta = live.get("metadata") or {}
+    try:
+        scalers = kube.list(path("autoscaling/v2", "horizontalpodautoscalers", str(meta.get("namespace", ""))))["items"]
+    except AuthError:
+        return False
+    targets = [(each.get("spec") or {}).get("scaleTargetRef") or {} for each in scalers]
+    return any((each.get("kind"), each.get("name")) == (live.get("kind"), meta.get("name")) for each in targets)
+
+
+def _place(value: Object, known: Mapping[str, Mapping[str, tuple[str, bool]]], namespace: str) -> str:
+    version, kind = str(value.get("apiVersion")), str(value.get("kind"))
+    if kind not in known[version]:
+        return ""
+    plural, namespaced = known[version][kind]
+    own = str((value.get("metadata") or {}).get("namespace") or namespace)
+    return path(version, plural, own if namespaced else "", kube_objects.name(value))
+
+
+def _all(answers: Sequence[Any]) -> list[Any]:
+    """The answers; the first that is an error is raised."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return list(answers)

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import base64
+import copy
+import gzip
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.errors import AuthError, Transient, VerifyError
+from pipeline.events import Event, What
+from pipeline.testing import FakeClock
+from pipeline.tools.kube import path
+from pipeline.verify.drift import Drift, question
+from pipeline.verify.question import Question
+from pipeline.verify.web import Unreachable
+from tests.verify.worlds import NAME, SPACE, Shop
+
+FLUX = f"HelmRelease/{NAME}"
+HELM_RELEASE = path("helm.toolkit.fluxcd.io/v2", "helmreleases", SPACE, NAME)
+DEPLOYMENT = path("apps/v1", "deployments", SPACE, "web")
+PASSWORD = path("v1", "secrets", SPACE, "password")
+KINDS = {
+    "/api/v1": [("secrets", "Secret"), ("configmaps", "ConfigMap")],
+    "/apis/apps/v1": [("deployments", "Deployment")],
+}
+OBJECTS: list[dict[str, Any]] = [
+    {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 1, "paused": False}},
+    {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password"}, "data": {"word": "YmxhY2tiaXJk"}},
+]
+
+
+def keep(at: Shop, version: int = 3, **spec: Any) -> None:
+    """A release as Helm stores it, the HelmRelease that Flux keeps of it, and its objects as they were released."""
+    manifest = yaml.safe_dump_all(OBJECTS)
+    packed = base64.b64encode(gzip.compress(json.dumps({"manifest": manifest}).encode()))
+    labels = {"owner": "helm", "name": NAME, "status": "deployed", "version": str(version)}
+    name = f"sh.helm.release.v1.{NAME}.v{version}"
+    stored = {"metadata": {"name": name, "labels": labels}, "data": {"release": base64.b64encode(packed).decode()}}
+    at.fake.put(path("v1", "secrets", SPACE, name), stored)
+    history = [{"name": NAME, "namespace": SPACE, "version": version, "status": "deployed"}]
+    status = {
+        "storageNamespace": SPACE,
+        "history": history,
+        "conditions": [{"type": "Ready", "status": "True", "reason": "UpgradeSucceeded"}],
+    }
+    meta = {"name": NAME, "namespace": SPACE}
+    at.fake.put(HELM_RELEASE, {"metadata": meta, "spec": {"driftDetection": {"mode": "enabled"}, **spec}, "status": status})
+    for target, kinds in KINDS.items():
+        listed = [{"name": plural, "kind": kind, "namespaced": True} for plural, kind in kinds]
+        at.fake.objects[target] = {"kind": "APIResourceList", "resources": listed}
+    for target, value in ((DEPLOYMENT, OBJECTS[0]), (PASSWORD, OBJECTS[1])):
+        value = copy.deepcopy(value)
+        value["metadata"]["namespace"] = SPACE
+        at.fake.put(target, value)
+
+
+def edit(at: Shop, target: str = DEPLOYMENT, by: str = "kubectl-edit", **fields: Any) -> None:
+    """Change fields of the spec (of a Secret, its data), as somebody would."""
+    value = at.fake.objects[target]
+    key = "spec" if "spec" in value else "data"
+    value[key] |= fields
+    entry = {"manager": by, "time": "2026-01-02T03:04:05Z", "fieldsV1": {f"f:{key}": {f"f:{name}": {} for name in fields}}}
+    value["metadata"].setdefault("managedFields", []).append(entry)
+
+
+def asked(one: Question, at: Shop) -> tuple[bool, str]:
+    found = one.judge(one.ask(at.look(), 5))
+    return found.passed, found.evidence
+
+
+@pytest.mark.parametrize("drift", [FLUX, "release"])
+def test_a_release_that_nobody_touched_passes(at: Shop, drift: str) -> None:
+    keep(at)
+    assert asked(question(Drift(drift), at.world), at) == (True, "every object is as revision 3 of probe says")
+    writes = [(method, target) for method, target in at.fake.asked if method != "GET"]
+    assert [method for method, _ in writes] == ["PATCH", "PATCH"]
+    assert all("dryRun=All" in target for _, target in writes)
+
+
+@pytest.mark.parametrize("drift", [FLUX, "release"])
+def test_what_was_edited_is_named_with_who_did_it(at: Shop, drift: str) -> None:
+    keep(at)
+    edit(at, replicas=5)
+    one = question(Drift(drift), at.world)
+    said = "Deployment web: spec.replicas is 5, 1 is wanted (by kubectl-edit at 2026-01-02T03:04:05Z)"
+    assert asked(one, at) == (False, said)
+    assert ("inv deploy" if drift == "release" else "flux reconcile helmrelease probe -n coulomb") in one.mend
+
+
+def test_what_is_gone_is_named(at: Shop) -> None:
+    keep(at)
+    at.fake.drop(DEPLOYMENT)
+    assert asked(question(Drift(FLUX), at.world), at) == (False, "Deployment web is not there")
+
+
+def test_of_a_secret_no_value_is_shown(at: Shop) -> None:
+    keep(at)
+    edit(at, PASSWORD, word="c2VjcmV0")
+    passed, said = asked(question(Drift(FLUX), at.world), at)
+    assert (passed, said) == (False, "Secret password: data.word is another (by kubectl-edit at 2026-01-02T03:04:05Z)")
+
+
+def test_what_was_added_beside_the_chart_is_named_as_that(at: Shop) -> None:
+    keep(at)
+    edit(at, hostNetwork=True)
+    passed, said = asked(question(Drift(FLUX), at.world), at)
+    assert not passed
+    assert said.startswith("Deployment web: spec.hostNetwork was added, which the chart says nothing of (by kubectl-edit")
+    edit(at, by="some-operator", other=1)
+    assert "other" not in asked(question(Drift(FLUX), at.world), at)[1]
+
+
+def test_what_an_autoscaler_sets_is_no_drift(at: Shop) -> None:
+    keep(at)
+    edit(at, replicas=5)
+    target = {"kind": "Deployment", "name": "web"}
+    where = path("autoscaling/v2", "horizontalpodautoscalers", SPACE, "web")
+    at.fake.put(where, {"metadata": {"name": "web"}, "spec": {"scaleTargetRef": target}})
+    assert asked(question(Drift(FLUX), at.world), at)[0]
+    edit(at, paused=True)
+    assert "spec.paused is true, false is wanted" in asked(question(Drift(FLUX), at.world), at)[1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "left"),
+    [
+        ({"paths": ["/spec/replicas"]}, True),
+        ({"paths": ["/spec"], "target": {"kind": "Deployment", "name": "we.*"}}, True),
+        ({"paths": ["/spec/replicas"], "target": {"kind": "StatefulSet"}}, False),
+        ({"paths": ["/spec/replica"]}, False),
+        ({"paths": ["/spec/replicas"], "target": {"labelSelector": "team=blue"}}, True),
+        ({"paths": ["/spec/replicas"], "target": {"labelSelector": "team=red"}}, False),
+    ],
+)
+def test_what_flux_is_told_to_ignore_is_left_alone(at: Shop, rule: dict[str, Any], left: bool) -> None:
+    keep(at, driftDetection={"mode": "enabled", "ignore": [rule]})
+    at.fake.objects[DEPLOYMENT]["metadata"]["labels"] = {"team": "blue"}
+    edit(at, replicas=5)
+    value = at.fake.objects[DEPLOYMENT]
+    value |= {"apiVersion": "apps/v1", "kind": "Deployment"}
+    assert asked(question(Drift(FLUX), at.world), at)[0] is left
+
+
+def test_an_object_that_is_taken_out_of_detection_is_left_alone(at: Shop) -> None:
+    keep(at)
+    edit(at, replicas=5)
+    at.fake.objects[DEPLOYMENT]["metadata"]["annotations"] = {"helm.toolkit.fluxcd.io/driftDetection": "disabled"}
+    assert asked(question(Drift(FLUX), at.world), at)[0]
+
+
+def test_flux_is_asked_once_and_what_it_put_back_is_told_with_when(at: Shop) -> None:
+    keep(at)
+    edit(at, replicas=5)
+    clock, events = FakeClock(), list[Event]()
+    world = at.world.__class__(**{**vars(at.world), "site": _site(at, clock, events)})
+    one = question(Drift(FLUX, mend=True), world)
+    assert not asked(one, at)[0]
+    clock.sleep(1.5)
+    passed, said = asked(one, at)
+    assert not passed
+    assert said.endswith("; Flux was asked 1.5 s ago")
+    pokes = [target for method, target in at.fake.asked if method == "PATCH" and target.partition("?")[0] == HELM_RELEASE]
+    assert len(pokes) == 1
+    assert "reconcile.fluxcd.io/requestedAt" in at.fake.objects[HELM_RELEASE]["metadata"]["annotations"]
+    assert [event.text for event in events if event.what == What.WARN and "Flux is asked to put it back" in event.text]
+    at.fake.objects[DEPLOYMENT]["spec"]["replicas"] = 1
+    passed, said = asked(one, at)
+    assert passed
+    assert "spec.replicas is 5, 1 is wanted" in said
+    assert "put back by Flux 1.5 s after it was asked" in said
+
+
+def test_what_flux_does_not_put_back_fails_in_its_time(at: Shop) -> None:
+    keep(at)
+    edit(at, replicas=5)
+    clock = FakeClock()
+    world = at.world.__class__(**{**vars(at.world), "site": _site(at, clock, [])})
+    one = question(Drift(FLUX, mend=True, within=20), world)
+    assert not asked(one, at)[0]
+    clock.sleep(21)
+    with pytest.raises(VerifyError, match="Flux did not put it back within 20 s") as caught:
+        asked(one, at)
+    assert "spec.replicas is 5" in caught.value.cause
+    assert "says: UpgradeSucceeded" in caught.value.cause
+
+
+@pytest.mark.parametrize(
+    ("spec", "why", "mend"),
+    [
+        ({"suspend": True}, "it is suspended", "flux resume helmrelease probe -n coulomb"),
+        ({"driftDetection": {}}, "its drift detection is disabled", "mode: enabled"),
+        ({"driftDetection": {"mode": "warn"}}, "its drift detection is warn", "mode: enabled"),
+    ],
+)
+def test_f03_where_flux_would_do_nothing_that_is_said_at_once(at: Shop, spec: dict[str, Any], why: str, mend: str) -> None:
+    keep(at, **spec)
+    edit(at, replicas=5)
+    with pytest.raises(VerifyError, match=f"Flux does not put it back: {why}") as caught:
+        asked(question(Drift(FLUX, mend=True), at.world), at)
+    assert mend in caught.value.mend
+    assert "spec.replicas is 5, 1 is wanted (by kubectl-edit" in caught.value.cause
+    assert "annotations" not in at.fake.objects[HELM_RELEASE]["metadata"]
+
+
+def test_what_flux_does_not_see_is_said_at_once(at: Shop) -> None:
+    keep(at)
+    edit(at, hostNetwork=True)
+    with pytest.raises(VerifyError, match="the chart says nothing of these fields") as caught:
+        asked(question(Drift(FLUX, mend=True), at.world), at)
+    assert "kubectl edit" in caught.value.mend
+
+
+def test_a_release_that_is_not_there_yet_is_waited_for(at: Shop) -> None:
+    with pytest.raises(Transient, match="there is no HelmRelease coulomb/probe"):
+        asked(question(Drift(FLUX), at.world), at)
+    with pytest.raises(Transient, match="Helm keeps no release probe"):
+        asked(question(Drift("release"), at.world), at)
+    keep(at)
+    at.fake.objects[HELM_RELEASE]["status"] = {}
+    with pytest.raises(Transient, match="has released nothing yet"):
+        asked(question(Drift(FLUX), at.world), at)
+    keep(at)
+    at.fake.drop(path("v1", "secrets", SPACE, f"sh.helm.release.v1.{NAME}.v3"))
+    with pytest.raises(Transient, match="revision 3 of probe is not among Helm's Secrets"):
+        asked(question(Drift(FLUX), at.world), at)
+
+
+def test_a_kind_that_is_gone_is_named(at: Shop) -> None:
+    keep(at)
+    at.fake.drop("/apis/apps/v1")
+    assert "Deployment web is of a kind that the cluster does not know any more (apps/v1)" in asked(question(Drift(FLUX), at.world), at)[1]
+
+
+def test_who_may_not_try_an_apply_is_told_so(at: Shop) -> None:
+    keep(at)
+    at.fake.fault = lambda method, _target: (403, {"kind": "Status", "message": "no"}, {}) if method == "PATCH" else None
+    with pytest.raises(AuthError, match="patch"):
+        asked(question(Drift(FLUX), at.world), at)
+
+
+def test_a_cluster_that_does_not_answer_says_nothing(at: Shop) -> None:
+    at.fake.stop()
+    with pytest.raises(Unreachable):
+        asked(question(Drift(FLUX), at.world), at)
+    with pytest.raises(Unreachable):
+        asked(question(Drift("release"), at.world), at)
+    at.fake.start()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"drift": "Deployment/web"}, "is nothing that keeps objects"),
+        ({"drift": "HelmRelease/--all"}, "is nothing that keeps objects"),
+        ({"drift": "release", "mend": True}, "nobody puts back what Helm keeps"),
+        ({"drift": "release", "namespace": "a"}, "not that of a HelmRelease"),
+        ({"drift": FLUX, "namespace": "A b"}, "is none"),
+        ({"drift": FLUX, "within": 0.0}, "are not between"),
+    ],
+)
+def test_i01_what_no_check_can_mean_is_refused(wrong: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        Drift(**wrong)
+
+
+def _site(at: Shop, clock: FakeClock, events: list[Event]) -> Any:
+    import dataclasses
+
+    return dataclasses.replace(at.site, clock=clock, sink=events.append)
