@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import re
+import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.deploy.flux_spec import Flux
 from pipeline.doctor.verdict import LIMIT, Verdict, fail, ok, unknown, warn
-from pipeline.errors import ConfigError, PipelineError, Transient
-from pipeline.gitops.automation import Place
+from pipeline.errors import AuthError, ConfigError, PipelineError, Transient
+from pipeline.gitops import forge, keys, schemas, validate
+from pipeline.gitops.place import SECRET, Place
 from pipeline.gitops.spec import Gitops
 from pipeline.stage import Site
 from pipeline.tools import git, gitops_call, markers, yamledit_tree
-from pipeline.tools.flux import KINDS
 from pipeline.tools.gitops import Head, Repository
 from pipeline.tools.gitops_clone import ensure
-from pipeline.tools.kube import connect
+from pipeline.tools.kube import connect, path
 
-OF_FLUX = re.compile(r"^apiVersion:[ \t]*[\"']?([a-z.]*toolkit\.fluxcd\.io/(v\w+))[\"']?[ \t]*(?:#.*)?$", re.MULTILINE)
-KIND = re.compile(r"^kind:[ \t]*[\"']?(\w+)", re.MULTILINE)
 YAML = (".yaml", ".yml")
+LATER = "goes away with a later Flux"  # what `validate` says of a version that is still served
 MOST = 3  # findings of one sort that are told
 
 
@@ -45,12 +44,12 @@ def look(spec: Flux, gitops: Gitops, site: Site) -> Iterator[Verdict]:
     head = repository.look()
     yield ok(where, "branch", f"{repository.url} answers, {spec.branch} is at {head.commit[:7]}")
     yield _writes(where, repository, head)
-    manifests = {
-        path: (head.read(path) or b"").decode(errors="replace")
-        for path in head.names()
-        if path.endswith(YAML) and "/templates/" not in path
-    }
-    yield from _kinds(where, spec, manifests, site)
+    place = Place(site.app, "", spec, gitops)
+    yield from _flux_key(where, place, site, repository.url)
+    names = head.names()
+    files = {each: (head.read(each) or b"") if each.endswith(YAML) and "/templates/" not in each else b"" for each in names}
+    yield from _manifests(where, place, files, site)
+    manifests = {each: body.decode(errors="replace") for each, body in files.items() if body}
     text = manifests.get(spec.written)
     if text is None:
         yield fail(where, "release", f"there is no {spec.written} on {spec.branch}", "inv flux.init writes it; or correct `path` or `file`")
@@ -73,28 +72,45 @@ def _writes(where: str, repository: Repository, head: Head) -> Verdict:
     return fail(where, "key", "\n".join(filter(None, (error.what, error.cause))), error.mend, type(error))
 
 
-def _kinds(where: str, spec: Flux, manifests: Mapping[str, str], site: Site) -> Iterator[Verdict]:
-    """Versions of Flux's kinds that the repository has and the cluster does not."""
-    current = {version for version, _ in KINDS.values()}
-    used: dict[str, list[str]] = {}
-    for path, text in manifests.items():
-        for found in OF_FLUX.finditer(text):
-            used.setdefault(found[1], []).append(f"{path}:{text.count(chr(10), 0, found.start()) + 1}")
-    old = {version: places for version, places in used.items() if version not in current and version.partition("/")[0] in _groups(current)}
-    if not old:
-        yield ok(where, "kinds", f"{len(used)} of Flux's, none of an old version")
+def _flux_key(where: str, place: Place, site: Site, url: str) -> Iterator[Verdict]:
+    """Whether the repository knows the key in Flux's Secret, with the right that it needs and no more; nothing where no forge is named."""
+    if place.gitops.forge is None:
         return
     try:
-        kube = connect(site, spec.cluster)
-        gone = {version for version in old if kube.get(f"/apis/{version}") is None}
-    except PipelineError:
-        gone = set()
-    for version, places in sorted(old.items()):
-        said = f"{', '.join(places[:MOST])}{' …' if len(places) > MOST else ''}: {version}"
-        if version in gone:
-            yield fail(where, "kinds", f"{said} is not served by the cluster: Flux cannot apply that file", "inv flux.migrate")
-        else:
-            yield warn(where, "kinds", f"{said} is an old version, which a newer Flux does not know", "inv flux.migrate")
+        found = connect(site, place.flux.cluster).get(path("v1", "secrets", place.flux.system, SECRET))
+        public = base64.b64decode(((found or {}).get("data") or {}).get(keys.PUBLIC) or "").decode(errors="replace")
+        known = forge.open_forge(place.gitops.forge, url, site).known()
+    except PipelineError as error:
+        yield unknown(where, "flux's key", "\n".join(filter(None, (error.what, error.cause))), error.mend)
+        return
+    mine = next((each for each in known if public and keys.body(each.key) == keys.body(public)), None)
+    mend = "inv flux.bootstrap registers it with the right that it needs"
+    if not public:
+        yield fail(where, "flux's key", f"Secret {place.flux.system}/{SECRET} holds no key", "inv flux.bootstrap makes one")
+    elif mine is None:
+        yield fail(where, "flux's key", f"the repository does not know the key in Secret {place.flux.system}/{SECRET}", mend, AuthError)
+    elif mine.read_only and place.gitops.automation:
+        yield fail(where, "flux's key", f"{mine.title} may only read, and gitops.automation has to write", mend, AuthError)
+    elif not mine.read_only and not place.gitops.automation:
+        yield warn(where, "flux's key", f"{mine.title} may write, and nothing of Flux's has to", mend)
+    else:
+        yield ok(where, "flux's key", f"{mine.title} may {'only read' if mine.read_only else 'read and write'}, as it has to")
+
+
+def _manifests(where: str, place: Place, files: Mapping[str, bytes], site: Site) -> Iterator[Verdict]:
+    """What the cluster's own schemas say of the manifests there, and files and folders that they name and that are not there."""
+    try:
+        known = schemas.of_cluster(connect(site, place.flux.cluster))
+    except PipelineError as error:
+        yield unknown(where, "manifests", f"they were not compared with the cluster's schemas: {error.what}")
+        known = schemas.Schemas({})
+    found = list(validate.findings(files, place, known))
+    if found:
+        more = f"\nand {len(found) - MOST} more" if len(found) > MOST else ""
+        tell = warn if all(LATER in each.what for each in found) else fail
+        yield tell(where, "manifests", "\n".join(map(str, found[:MOST])) + more, found[0].mend)
+    elif known:
+        yield ok(where, "manifests", f"{sum(map(bool, files.values()))} files; Flux's own kinds are as the cluster has them")
 
 
 def _lines(where: str, spec: Flux, gitops: Gitops, text: str, manifests: Mapping[str, str]) -> Iterator[Verdict]:
@@ -113,7 +129,7 @@ def _lines(where: str, spec: Flux, gitops: Gitops, text: str, manifests: Mapping
             f"{spec.written}:{each.line}: a marker that Flux passes over: {each.why}",
             "write it behind the value, or take it out",
         )
-    others = strangers(manifests, Place("", spec.release, spec.written, spec.branch, spec.system, spec.source))
+    others = strangers(manifests, spec)
     by = ", ".join(f"ImageUpdateAutomation {each.name} ({each.place})" for each in others)
     ours = dict.fromkeys(_paths(spec.values, ("spec", "values")))
     if gitops.automation is None:
@@ -126,7 +142,7 @@ def _lines(where: str, spec: Flux, gitops: Gitops, text: str, manifests: Mapping
         return
     if others:
         yield warn(where, "lines", f"{by} writes below the same folder as gitops.automation", "keep one of them")
-    bare = [".".join(path) for path in ours if path not in marked]
+    bare = [".".join(line) for line in ours if line not in marked]
     if bare:
         yield fail(
             where, "lines", f"{spec.written}: {', '.join(bare[:MOST])} has no marker: nobody writes it", "inv flux.init puts the markers on"
@@ -135,14 +151,14 @@ def _lines(where: str, spec: Flux, gitops: Gitops, text: str, manifests: Mapping
         yield ok(where, "lines", f"{len(marked)} are Flux's, by gitops.automation: inv deploy leaves them alone")
 
 
-def strangers(manifests: Mapping[str, str], place: Place) -> list[Stranger]:
+def strangers(manifests: Mapping[str, str], spec: Flux) -> list[Stranger]:
     """The ImageUpdateAutomations among the files that write where the release's file stands, but our own."""
     found = []
-    for path, text in manifests.items():
+    for file, text in manifests.items():
         if "ImageUpdateAutomation" not in text:
             continue
         try:
-            tree = yamledit_tree.parse(text, path)
+            tree = yamledit_tree.parse(text, file)
         except ConfigError:
             continue  # Flux cannot read it either
         for document in tree.documents:
@@ -150,9 +166,9 @@ def strangers(manifests: Mapping[str, str], place: Place) -> list[Stranger]:
                 key: _at(document, *key) for key in (("kind",), ("metadata", "name"), ("metadata", "namespace"), ("spec", "update", "path"))
             }
             kind, called, namespace, below = said.values()
-            ours = (called, namespace) == (place.release, place.system)
+            ours = (called, namespace) == (spec.release, spec.system)
             folder = below.removeprefix(".").strip("/")
-            if kind == "ImageUpdateAutomation" and not ours and (not folder or f"{place.file}/".startswith(f"{folder}/")):
+            if kind == "ImageUpdateAutomation" and not ours and (not folder or f"{spec.written}/".startswith(f"{folder}/")):
                 found.append(Stranger(tree.place(document), f"{namespace}/{called}".lstrip("/"), below))
     return found
 
@@ -169,7 +185,3 @@ def _paths(values: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[
             yield from _paths(value, (*above, str(key)))
         elif isinstance(value, str) and "{" in value:
             yield (*above, str(key))
-
-
-def _groups(versions: set[str]) -> set[str]:
-    return {version.partition("/")[0] for version in versions}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from pipeline.deploy.flux_spec import Flux
 from pipeline.doctor import gitops
 from pipeline.doctor.verdict import Check, Verdict, ask_all
-from pipeline.gitops.automation import Place
-from pipeline.gitops.spec import Automation, Gitops
+from pipeline.errors import AuthError
+from pipeline.gitops import forge
+from pipeline.gitops.forge import Known
+from pipeline.gitops.spec import Automation, Forge, Gitops
 from pipeline.stage import Cluster, Remote
 from pipeline.testing.kube import FakeKube
 from tests.tools.gitserver import Server, server
@@ -55,16 +58,17 @@ def fake(tmp_path: Path) -> Iterator[FakeKube]:
 def look(server: Server, tmp_path: Path, fake: FakeKube) -> Look:
     kubeconfig = fake.kubeconfig()
 
-    def asked(spec: Flux = SPEC, automation: Automation | None = None) -> dict[str, Verdict]:
+    def asked(spec: Flux = SPEC, automation: Automation | None = None, keeper: Forge | None = None) -> dict[str, Verdict]:
         remotes = {"gitops": Remote(f"ssh://git@server.test{server.path}")}
         with site(tmp_path, remotes=remotes, clusters={"k3s": Cluster(str(kubeconfig))}) as here:
-            section = Gitops(automation=automation)
+            section = Gitops(chart="oci://hub/fade", version="1.0.0", automation=automation, forge=keeper)
             return by_name(ask_all([Check(gitops.name(spec), "branch", lambda: gitops.look(spec, section, here))]))
 
     return asked
 
 
-def test_all_is_well_and_nothing_is_written(server: Server, look: Look) -> None:
+def test_all_is_well_and_nothing_is_written(server: Server, look: Look, fake: FakeKube) -> None:
+    definition(fake, "v2")
     commit = server.person({FILE: RELEASE})
     found = look()
     assert {verdict.status for verdict in found.values()} == {"ok"}, found
@@ -96,16 +100,86 @@ def test_a_key_that_may_only_read_is_told_before_a_release_needs_it(
     assert "write access" in verdict.mend
 
 
+def definition(fake: FakeKube, *versions: str) -> None:
+    """The CRD of HelmRelease, with `spec.values` alone."""
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    spec = {"type": "object", "properties": {"values": anything}}
+    texts = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
+    shape = {"type": "object", "properties": {**texts, "spec": spec}}
+    served = [{"name": each, "served": True, "schema": {"openAPIV3Schema": shape}} for each in versions]
+    name = "helmreleases.helm.toolkit.fluxcd.io"
+    value = {"group": "helm.toolkit.fluxcd.io", "names": {"kind": "HelmRelease"}, "versions": served}
+    fake.put(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}", {"metadata": {"name": name}, "spec": value})
+
+
 def test_an_old_version_is_named_with_its_line_and_whether_the_cluster_still_has_it(server: Server, look: Look, fake: FakeKube) -> None:
-    old = {"helm/fade/templates/x.yaml": "apiVersion: helm.toolkit.fluxcd.io/v2beta2\n", "a.yml": "apiVersion: other.example/v1beta1\n"}
-    server.person({FILE: RELEASE.replace("/v2\n", "/v2beta2\n"), **old})
-    verdict = look()["kinds"]
+    definition(fake, "v2")
+    server.person({FILE: RELEASE.replace("/v2\n", "/v2beta2\n"), "helm/fade/templates/x.yaml": "{{ no: yaml"})
+    verdict = look()["manifests"]
     assert (verdict.status, verdict.mend) == ("fail", "inv flux.migrate")
-    assert verdict.evidence == f"{FILE}:1: helm.toolkit.fluxcd.io/v2beta2 is not served by the cluster: Flux cannot apply that file"
-    fake.objects["/apis/helm.toolkit.fluxcd.io/v2beta2"] = {"resources": []}
-    assert look()["kinds"].status == "warn"
+    assert verdict.evidence.startswith(f"{FILE}:1: helm.toolkit.fluxcd.io/v2beta2 is not served by this Flux")
+    definition(fake, "v2", "v2beta2")
+    assert look()["manifests"].status == "warn"
     fake.close()
-    assert look()["kinds"].status == "warn"
+    assert look()["manifests"].status == "unknown"
+
+
+def test_a_field_that_flux_does_not_have_is_named_with_its_line(server: Server, look: Look, fake: FakeKube) -> None:
+    definition(fake, "v2")
+    server.person({FILE: RELEASE.replace("  values:", "  valeus: {}\n  values:")})
+    verdict = look()["manifests"]
+    assert verdict.status == "fail"
+    assert verdict.evidence.startswith(f"{FILE}:5: spec.valeus")
+
+
+READS, WRITES = (Known(1, "flux", "ssh-ed25519 AAAA a title", right) for right in (True, False))
+
+
+@pytest.mark.parametrize(
+    ("known", "automated", "status", "said"),
+    [
+        ([READS], False, "ok", "flux may only read, as it has to"),
+        ([WRITES], True, "ok", "flux may read and write, as it has to"),
+        ([READS], True, "fail", "flux may only read, and gitops.automation has to write"),
+        ([WRITES], False, "warn", "flux may write, and nothing of Flux's has to"),
+        ([Known(1, "other", "ssh-ed25519 BBBB", True)], False, "fail", "does not know the key in Secret flux-system/flux-system"),
+        (AuthError("the forge refuses"), False, "unknown", "the forge refuses"),
+    ],
+)
+def test_flux_s_key_has_the_right_that_it_needs_and_no_more(
+    server: Server,
+    look: Look,
+    fake: FakeKube,
+    monkeypatch: pytest.MonkeyPatch,
+    known: list[Known] | Exception,
+    automated: bool,
+    status: str,
+    said: str,
+) -> None:
+    keeper(monkeypatch, known)
+    data = {"identity.pub": base64.b64encode(b"ssh-ed25519 AAAA flux\n").decode()}
+    fake.put("/api/v1/namespaces/flux-system/secrets/flux-system", {"metadata": {"name": "flux-system"}, "data": data})
+    server.person({FILE: RELEASE})
+    verdict = look(SPEC, AUTOMATED if automated else None, Forge("github"))["flux's key"]
+    assert (verdict.status, said in verdict.evidence) == (status, True), verdict
+
+
+def test_a_secret_without_a_key(server: Server, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper(monkeypatch, [])
+    server.person({FILE: RELEASE})
+    assert look(SPEC, None, Forge("github"))["flux's key"].evidence == "Secret flux-system/flux-system holds no key"
+
+
+def keeper(monkeypatch: pytest.MonkeyPatch, found: list[Known] | Exception) -> None:
+    """A forge that knows these keys."""
+
+    class Keeper:
+        def known(self) -> list[Known]:
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    monkeypatch.setattr(forge, "open_forge", lambda *_: Keeper())
 
 
 def test_a_line_with_a_marker_that_the_blueprint_knows_nothing_of_has_two_writers(server: Server, look: Look) -> None:
@@ -149,7 +223,6 @@ def test_a_marker_that_flux_passes_over_is_told(server: Server, look: Look) -> N
 )
 def test_who_else_writes_below_our_folder(change: tuple[str, ...], count: int) -> None:
     text = UPDATE.replace(*change) if change else UPDATE  # type: ignore[arg-type]  # two texts
-    place = Place("fade", "fade", FILE, "main")
-    found = gitops.strangers({"x.yaml": text, FILE: RELEASE}, place)
+    found = gitops.strangers({"x.yaml": text, FILE: RELEASE}, SPEC)
     assert len(found) == count
     assert all(each.name == "flux-system/everything" for each in found)
