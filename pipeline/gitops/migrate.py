@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError
 from pipeline.gitops.place import Place
-from pipeline.gitops.schemas import GROUPS, Schemas
+from pipeline.gitops.schemas import GROUPS, VERSION, Schemas
 from pipeline.gitops.validate import COMPONENTS
 from pipeline.stage import Site
 from pipeline.tools.gitops import Changes, Head
@@ -26,7 +26,6 @@ NOW = {
     "helm.toolkit.fluxcd.io": "v2", "source.toolkit.fluxcd.io": "v1", "kustomize.toolkit.fluxcd.io": "v1", "image.toolkit.fluxcd.io": "v1",
 }  # fmt: skip
 NOTIFICATION = {"Receiver": "v1", "Alert": "v1beta3", "Provider": "v1beta3"}
-VERSION = re.compile(r"v(?P<major>[0-9]+)(?:(?P<stage>alpha|beta)(?P<minor>[0-9]+))?")
 GONE = {  # fields that did nothing any more, by kind
     "Kustomization": (("spec", "validation"),),
     "GitRepository": (("spec", "gitImplementation"), ("spec", "accessFrom")),

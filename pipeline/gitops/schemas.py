@@ -6,6 +6,7 @@ Rules in CEL (x-kubernetes-validations) are the API server's to check.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.errors import ConfigError
 from pipeline.tools.kube import Kube, path
 from pipeline.yamlfile import keys_like
 
+VERSION = re.compile(r"v(?P<major>[0-9]+)(?:(?P<stage>alpha|beta)(?P<minor>[0-9]+))?")
 GROUPS = ".fluxcd.io"  # how the groups of Flux's kinds end
 OPEN = "x-kubernetes-preserve-unknown-fields"
 EITHER = "x-kubernetes-int-or-string"
@@ -101,10 +103,12 @@ def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _age(version: Mapping[str, Any]) -> tuple[int, str]:
-    """Stable versions before others, as Kubernetes orders them."""
-    name = str(version["name"])
-    return ("alpha" in name) * 2 + ("beta" in name), name
+def _age(version: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Stable versions before others, the newest of each first, as Kubernetes orders them."""
+    found = VERSION.fullmatch(str(version["name"]))
+    if found is None:
+        return 3, 0, 0
+    return ("", "beta", "alpha").index(found["stage"] or ""), -int(found["major"]), -int(found["minor"] or 0)
 
 
 def _bare(value: Any) -> Any:
