@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from pipeline.artifacts import Report, Source
+from pipeline.deploy.flux_spec import Flux
 from pipeline.errors import ConfigError
 from pipeline.lab.layout import Lab
 from pipeline.lab.site import site as lab_site
@@ -18,7 +19,7 @@ from pipeline.yamlfile import read
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config"
 EVERY = [(name, env) for name in blueprints(CONFIG) for env in environments(CONFIG, name)]
-PARTS = {"host", "registry", "cluster", "database", "docker", "hub", "kubecfg"}
+PARTS = {"host", "registry", "cluster", "database", "docker", "hub", "kubecfg", "flux"}
 KINDS = (("host", "hosts"), ("cluster", "clusters"), ("registry", "registries"), ("via", "remotes"))
 
 
@@ -31,10 +32,10 @@ def known(env: str) -> dict[str, set[str]]:
     return {kind: set(getattr(there, kind)) for kind in ("hosts", "clusters", "registries", "remotes", "builders")}
 
 
-def test_there_are_the_three_systems() -> None:
+def test_there_are_the_four_systems() -> None:
     assert set(EVERY) >= {
         ("ihp-railiance-probe", "lab"), ("ihp-railiance-probe", "production"), ("relay", "lab"), ("relay", "spot"),
-        ("tokenplace", "lab"), ("tokenplace", "staging"),
+        ("tokenplace", "lab"), ("tokenplace", "staging"), ("fade", "lab"), ("fade", "production"),
     }  # fmt: skip
 
 
@@ -62,7 +63,8 @@ def test_what_it_names_in_the_working_copy_is_there(name: str, env: str) -> None
 def named(spec: Any) -> list[str]:
     contexts = [image.context for image in getattr(spec, "images", {}).values()]
     chart = getattr(spec, "chart", "")
-    single = [getattr(spec, "manifests", ""), getattr(spec, "source", ""), "" if "://" in chart else chart]
+    source = "" if isinstance(spec, Flux) else getattr(spec, "source", "")  # Flux's is an object in the cluster
+    single = [getattr(spec, "manifests", ""), source, "" if "://" in chart else chart]
     return [path for path in (*contexts, *getattr(spec, "values_files", ()), *single) if path]
 
 

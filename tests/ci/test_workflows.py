@@ -57,7 +57,7 @@ def test_generate_writes_and_check_compares(config: Path) -> None:
 
 def test_the_workflows_of_this_repository_are_as_its_blueprints_say() -> None:
     files = wanted(ROOT / "config")
-    assert set(files) == {".github/workflows/docker-publish.yml", ".github/workflows/relay-oci.yml"}
+    assert set(files) == {f".github/workflows/{name}.yml" for name in ("docker-publish", "relay-oci", "fade")}
     assert [each.lines() for each in differences(ROOT, files)] == []
 
 
