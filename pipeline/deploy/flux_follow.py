@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.clock import Clock
-from pipeline.deploy.flux_judge import judge, late, rolling
+from pipeline.deploy.flux_diagnosis import late
+from pipeline.deploy.flux_judge import judge, rolling
 from pipeline.deploy.flux_seen import Failure, Seen, Settled, Target
 from pipeline.deploy.watching import Watched, drained, watching
 from pipeline.errors import PipelineError

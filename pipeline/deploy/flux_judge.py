@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pipeline.deploy.flux_diagnosis import absent, failure, first_line, not_there, short_of, silence, suspended, undone, went_back
 from pipeline.deploy.flux_seen import Failure, Seen, Settled
-from pipeline.tools.flux import Ref, State, commit_of
-from pipeline.tools.flux_words import Words, again, resume, words
+from pipeline.tools.flux import State
+from pipeline.tools.flux_words import words
 from pipeline.tools.unreleased import waits
 
-GRACE = {"suspended": 4.0, "fetch": 2.0, "apply": 4.0, "back": 6.0, "release": 2.0, "absent": 4.0, "silent": 10.0, "values": 3.0}  # seconds
+GRACE = {"suspended": 4.0, "fetch": 2.0, "apply": 4.0, "back": 6.0, "release": 2.0, "absent": 4.0, "values": 3.0}  # seconds
 ROUNDS = 2  # answers of source-controller without the commit: the first may be of a fetch that had begun before the push
 ACTION = re.compile(r"Running '(?P<action>[\w-]+)' action with timeout of (?P<limit>\S+)")
 BACK = ("rollback", "uninstall")  # what helm-controller runs after a failure
@@ -36,39 +37,31 @@ def judge(seen: Seen, now: float) -> Failure | Settled | str:
     return Settled(applied.commit, number, chart, dict(seen.reached))
 
 
-def late(seen: Seen, line: str, spent: float) -> Failure:
-    """What is to be said where the time is up: what was waited for, and the first complaint there is."""
-    complaints = (found for ref in seen.target.all if (state := seen.state(ref)) and (found := words(state)))
-    why = next(complaints, Words("waiting", "", mend="raise `deadline`, if it is only slow"))
-    cause = "\n".join(dict.fromkeys(filter(None, (why.what, why.cause))))
-    return _failure(seen, Words(why.kind, f"not done after {spent:.0f} s: {line}", cause, why.mend))
-
-
 def _source(seen: Seen, now: float) -> Iterator[Failure | str]:
     """The GitRepository has the commit, or a later one."""
     ref = seen.target.git
     state = seen.state(ref)
     if state is None:
-        yield _absent(seen, ref, "inv flux.bootstrap")
+        yield absent(seen, ref, "inv flux.bootstrap")
         return
     stands, short = seen.stands(state.revision, now), seen.commit[:7]
     if stands in ("same", "later"):
         return
     if "fetched" in seen.reached and stands != "unknown":
-        yield _went_back(seen, state)
-    elif said := _suspended(state):
+        yield went_back(seen, state)
+    elif said := suspended(state):
         yield said
     elif (why := words(state)) and (why.passing or state.ready.status == "False"):
         told = seen.answered(ref) or seen.asked.get(ref, ("", 0.0)) is None
         if not why.passing and told and seen.lasts("fetch", now, GRACE["fetch"]):
-            yield _failure(seen, why)
-        yield f"{why.what}; it tries again by itself" if why.passing else f"{why.what}: {_line(why.cause)}"
+            yield failure(seen, why)
+        yield f"{why.what}; it tries again by itself" if why.passing else f"{why.what}: {first_line(why.cause)}"
     elif why:
-        yield _failure(seen, why)
+        yield failure(seen, why)
     elif seen.rounds >= ROUNDS and stands in ("older", "other", "none"):
-        yield _not_there(seen, state)
+        yield not_there(seen, state)
     else:
-        yield _silence(seen, ref, now) or f"source-controller fetches {short} (has {_short(state.revision)})"
+        yield silence(seen, ref, now) or f"source-controller fetches {short} (has {short_of(state.revision)})"
 
 
 def _applied(seen: Seen, now: float) -> Iterator[Failure | str]:
@@ -76,7 +69,7 @@ def _applied(seen: Seen, now: float) -> Iterator[Failure | str]:
     ref, git = seen.target.applier, seen.target.git
     state, source = seen.state(ref), seen.state(git)
     if state is None:
-        yield _absent(seen, ref, "inv flux.bootstrap")
+        yield absent(seen, ref, "inv flux.bootstrap")
         return
     short = seen.commit[:7]
     if state.about.get("source") != str(git):
@@ -85,12 +78,12 @@ def _applied(seen: Seen, now: float) -> Iterator[Failure | str]:
     stands = seen.stands(state.revision, now)
     if stands in ("same", "later"):
         return
-    if said := _suspended(state):
+    if said := suspended(state):
         yield said
     if "applied" in seen.reached and stands != "unknown":
         if seen.lasts("back", now, GRACE["back"]):
-            yield _went_back(seen, state)
-        yield f"{ref} went back to {_short(state.revision)}: an older reconciliation came last; it is asked to look again"
+            yield went_back(seen, state)
+        yield f"{ref} went back to {short_of(state.revision)}: an older reconciliation came last; it is asked to look again"
         return
     if source is None or not seen.has(source.revision, now):
         yield f"{ref} applies {short} once it is fetched"
@@ -100,14 +93,14 @@ def _applied(seen: Seen, now: float) -> Iterator[Failure | str]:
     ours = ours or (state.ready.since == source.since and seen.answered(ref))  # whole seconds are all that is told
     if why and ours and why.kind != "health" and not why.passing:
         if why.kind in ("build", "stalled") or seen.lasts(f"apply {why.cause}", now, GRACE["apply"]):
-            yield _failure(seen, why)
-        yield f"{why.what}: {_line(why.cause)}"
+            yield failure(seen, why)
+        yield f"{why.what}: {first_line(why.cause)}"
     elif why and ours:
         if why.kind == "health" and _quiet(seen):
-            yield _failure(seen, why)
+            yield failure(seen, why)
         yield f"{short} is fetched; {why.what}" + ("" if why.kind == "waiting" else "; it tries again by itself")
     else:
-        yield _silence(seen, ref, now) or f"{short} is fetched; kustomize-controller applies it"
+        yield silence(seen, ref, now) or f"{short} is fetched; kustomize-controller applies it"
 
 
 def _released(seen: Seen, now: float) -> Iterator[Failure | str]:
@@ -123,15 +116,15 @@ def _released(seen: Seen, now: float) -> Iterator[Failure | str]:
         return
     missing = seen.differing()
     first = bool(missing) and waits(seen.objects[ref])  # suspended, but by nobody: the commit lifts that
-    if (said := _suspended(state)) and not first and (applied or not missing or seen.lasts("suspended", now, GRACE["suspended"])):
+    if (said := suspended(state)) and not first and (applied or not missing or seen.lasts("suspended", now, GRACE["suspended"])):
         yield said
     if missing:
         if applied and applier and seen.lasts("values", now, GRACE["values"]):
-            yield _undone(seen, applier, missing)
+            yield undone(seen, applier, missing)
         yield f"{ref} does not hold the new values yet"
         return
     if seen.chart and (failed := words(seen.chart)) and not failed.passing and applied and seen.lasts("chart", now, GRACE["release"]):
-        yield _failure(seen, failed)
+        yield failure(seen, failed)
     if behind := _chart_behind(seen, state, now):
         yield behind
         return
@@ -149,14 +142,14 @@ def _ready(seen: Seen, state: State, now: float) -> Failure | str:
         if action and action["action"] in BACK and not stalled:
             return f"{why.what}; helm-controller runs {action['action']}"
         if (not more or why.kind in LASTING) and seen.lasts(f"release {state.generation} {why.kind}", now, GRACE["release"]):
-            return _failure(seen, why)
-        return f"{why.what}: {_line(why.cause)}" + ("; helm-controller tries again" if more else "")
+            return failure(seen, why)
+        return f"{why.what}: {first_line(why.cause)}" + ("; helm-controller tries again" if more else "")
     if state.settled:
         return ""
     if action:
         limit = f"it gives up after {action['limit']}"
         return f"{seen.commit[:7]} is applied; helm-controller runs {action['action']} of {state.ref.name} ({limit})"
-    return _silence(seen, state.ref, now) or f"{seen.commit[:7]} is applied; helm-controller takes it up"
+    return silence(seen, state.ref, now) or f"{seen.commit[:7]} is applied; helm-controller takes it up"
 
 
 def _chart_behind(seen: Seen, state: State, now: float) -> str:
@@ -168,10 +161,10 @@ def _chart_behind(seen: Seen, state: State, now: float) -> str:
         return f"{state.ref} waits for its chart to be made"
     if not re.search(rf"\+{source.commit[:12]}(?:\.|$)", chart.revision):
         why = words(chart)
-        return why.what if why else f"the chart is made anew from {_short(source.revision)}"
+        return why.what if why else f"the chart is made anew from {short_of(source.revision)}"
     refused = state.ready.status == "False" and seen.lasts(f"attempt {chart.revision}", now, GRACE["absent"])
     if state.attempted != chart.revision and not refused:  # values that cannot be had are refused before the chart is tried
-        return f"helm-controller takes up the chart of {_short(source.revision)}"
+        return f"helm-controller takes up the chart of {short_of(source.revision)}"
     return ""
 
 
@@ -187,72 +180,3 @@ def _quiet(seen: Seen) -> bool:
     """Whether the HelmRelease says nothing that would explain a failed health check better."""
     state = seen.state(seen.target.helm)
     return state is None or (words(state) is None and state.settled)
-
-
-def _failure(seen: Seen, why: Words) -> Failure:
-    state = seen.state(seen.target.helm)
-    tried = state is not None and not seen.differing() and bool(state.config)
-    touched = state is not None and tried and any(each.config == state.config for each in state.history)
-    remediated = state is not None and state.remediated.status == "True" and state.remediated.generation >= state.generation
-    return Failure(why.kind, why.what, why.cause, why.mend, touched, touched and remediated)
-
-
-def _suspended(state: State) -> Failure | None:
-    return Failure("suspended", f"{state.ref} is suspended: Flux leaves it as it is", mend=resume(state.ref)) if state.suspended else None
-
-
-def _absent(seen: Seen, ref: Ref, mend: str) -> Failure | str:
-    return Failure("absent", f"the cluster has no {ref}", mend=mend) if ref in seen.listed else f"asking for {ref}"
-
-
-def _went_back(seen: Seen, state: State) -> Failure:
-    verb = "has applied" if state.ref.kind == "Kustomization" else "has"
-    return Failure(
-        "older",
-        f"{state.ref} went back: it {verb} {_short(state.revision)}, which does not hold {seen.commit[:7]}",
-        f"it had {seen.commit[:7]} before; now {state.revision}" + _by(seen, state),
-        "the branch was set back or rewritten: see what `git log` of it says, then release again, which commits anew",
-    )
-
-
-def _not_there(seen: Seen, state: State) -> Failure:
-    branch, url = state.about.get("branch") or "its branch", state.about.get("url") or "its repository"
-    return Failure(
-        "older",
-        f"{state.ref} looked at {branch} of {url} and found {_short(state.revision)}, which does not hold {seen.commit[:7]}",
-        f"it has {state.revision or 'nothing'}" + _by(seen, state),
-        f"either spec.url and spec.ref of {state.ref} are not the repository and the branch that the release is committed to,\n"
-        f"or the branch was set back: then release again, which commits anew; {again(state.ref)}",
-    )
-
-
-def _undone(seen: Seen, applier: State, missing: str) -> Failure:
-    if applier.commit == seen.commit:
-        return Failure("undone", f"{seen.target.helm} does not hold what was committed", missing,
-                       "is it another file that makes it, or does a patch of the Kustomization, or somebody by kubectl, set these values? "
-                       f"kubectl get {seen.target.helm.kubectl} -o yaml --show-managed-fields")  # fmt: skip
-    return Failure("undone", f"commit {seen.named(applier.revision)} took back what {seen.commit[:7]} had set", missing,
-                   "ask who made it; then release again, which commits anew")  # fmt: skip
-
-
-def _by(seen: Seen, state: State) -> str:
-    who = seen.author(commit_of(state.revision)) if state.commit else ""
-    return f", by {who}" if who else ""
-
-
-def _silence(seen: Seen, ref: Ref, now: float) -> str:
-    """That a controller was asked long ago and has said nothing."""
-    asked = seen.asked.get(ref)
-    if not asked or seen.answered(ref) or now - asked[1] < GRACE["silent"]:
-        return ""
-    controller = {"GitRepository": "source-controller", "Kustomization": "kustomize-controller"}.get(ref.kind, "helm-controller")
-    return f"{controller} has not looked at {ref} for {now - asked[1]:.0f} s: is it running? kubectl get pods -n {seen.target.system}"
-
-
-def _short(revision: str) -> str:
-    return commit_of(revision)[:7] or revision or "nothing"
-
-
-def _line(text: str) -> str:
-    first = text.strip().splitlines()[0] if text.strip() else ""
-    return first if len(first) <= 200 else first[:199] + "…"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.deploy.flux_judge import GRACE, judge, late, rolling
+from pipeline.deploy.flux_diagnosis import late
+from pipeline.deploy.flux_judge import GRACE, judge, rolling
 from pipeline.deploy.flux_seen import Failure, Seen, Settled, differing
 from pipeline.tools.flux import Ref, State
 from tests.deploy.flux_objects import (
