@@ -113,6 +113,18 @@ def test_what_is_under_way_is_answered_before_the_end() -> None:
     assert codes == [200]
 
 
+def test_who_was_connected_before_the_end_is_answered() -> None:
+    listener = Listener("127.0.0.1", 0, said)
+    with ExitStack() as stack:
+        stack.callback(listener.server_close)
+        peers = [stack.enter_context(socket.create_connection(listener.server_address[:2], timeout=5)) for _ in range(3)]
+        for each in peers:
+            each.sendall(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+        listener.answer_waiting()
+        listener.server_close()
+        assert [each.recv(12) for each in peers] == [b"HTTP/1.1 200"] * 3
+
+
 @contextmanager
 def stranger(*sent: bytes, pause: float = 0.0) -> Iterator[Target]:
     """A peer that takes one connection and sends this."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import select
 import signal
 import socket
 import sys
@@ -112,7 +113,13 @@ class Listener(http.server.ThreadingHTTPServer):
     def end(self) -> None:
         """Take nothing new, and return when what is under way is answered."""
         self.shutdown()
+        self.answer_waiting()
         self.server_close()
+
+    def answer_waiting(self) -> None:
+        """Answer who is connected already and was not heard yet."""
+        while select.select([self.socket], [], [], 0)[0]:
+            self.handle_request()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
