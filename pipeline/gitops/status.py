@@ -12,7 +12,7 @@ from pipeline.tools.flux import Ref, State, state
 from pipeline.tools.flux_words import words
 from pipeline.tools.kube import Kube
 
-HEADS = ("kind", "name", "revision", "state", "since", "message")
+HEADS = ("KIND", "NAME", "REVISION", "STATE", "SINCE", "MESSAGE")
 WIDEST = 100  # letters of a message in the table
 
 
