@@ -74,7 +74,7 @@ def silence(seen: Seen, ref: Ref, now: float) -> str:
     if not asked or seen.answered(ref) or now - asked[1] < SILENT:
         return ""
     controller = {"GitRepository": "source-controller", "Kustomization": "kustomize-controller"}.get(ref.kind, "helm-controller")
-    return f"{controller} has not looked at {ref} for {now - asked[1]:.0f} s: is it running? kubectl get pods -n {seen.target.system}"
+    return f"{controller} has not looked at {ref} for more than {SILENT:.0f} s: is it running? kubectl get pods -n {seen.target.system}"
 
 
 def short_of(revision: str) -> str:
