@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.clock import Clock
+from pipeline.deploy import stored
 from pipeline.deploy.flux_diagnosis import late
 from pipeline.deploy.flux_judge import judge, rolling
-from pipeline.deploy.flux_seen import Failure, Seen, Settled, Target
+from pipeline.deploy.flux_seen import Failure, Seen, Settled, Target, differing
 from pipeline.deploy.watching import Watched, drained, watching
-from pipeline.errors import PipelineError
+from pipeline.errors import AuthError, PipelineError
 from pipeline.tools import flux
 from pipeline.tools.flux import Ref
 from pipeline.tools.flux_words import words
@@ -60,7 +61,9 @@ def follow(
             _reach(kube, clock, seen, now - started)
             found = judge(seen, now)
             if isinstance(found, Settled):
-                return found
+                if _holds(kube, seen, found.number):
+                    return found
+                found = f"helm-controller released what was there before, and takes up {commit[:7]}"
             if isinstance(found, str) and rolling(seen, now):
                 found = pods() or found
             if isinstance(found, Failure):
@@ -153,9 +156,30 @@ def _built(release: flux.State) -> Ref | None:
     return None
 
 
+def _holds(kube: Kube, seen: Seen, number: int) -> bool:
+    """Whether Helm's revision was made from the commit's values: only what Helm itself stored says so for certain.
+
+    A reconciliation that had begun before the commit ends with a status that claims to be of it. Where the revision may not be read, that
+    status has to do.
+    """
+    release = seen.state(seen.target.helm)
+    if not seen.values or release is None or not release.history:
+        return True
+    namespace, called = release.about.get("storage") or seen.target.namespace, release.history[0].name or seen.target.release
+    try:
+        kept = stored.read(kube, namespace, called, number)
+    except AuthError:
+        return True
+    return not kept or not differing(seen.values, kept.get("config") or {})
+
+
 def _ask_again(kube: Kube, clock: Clock, seen: Seen) -> None:
     """Ask once more where the answer was not the commit, or a failure that may pass: Flux itself waits longer each time."""
     now = clock.monotonic()
+    for ref, first in seen.doubts.items():
+        asked = seen.asked.get(ref, ("", 0.0))
+        if asked and asked[1] <= first:
+            ask(kube, clock, seen, ref)
     for ref in seen.target.all:
         asked, found = seen.asked.get(ref), seen.state(ref)
         if not asked or found is None or not seen.answered(ref) or seen.has(found.revision, now):

@@ -22,6 +22,7 @@ def judge(seen: Seen, now: float) -> Failure | Settled | str:
     """What is to be said of it at `now` (monotonic seconds); text is what is waited for, in one line."""
     lines: list[str] = []
     seen.signs.clear()
+    seen.doubts.clear()
     for judged in (_source(seen, now), _applied(seen, now), _released(seen, now)):
         for said in judged:
             if isinstance(said, Failure):
@@ -141,7 +142,7 @@ def _ready(seen: Seen, state: State, now: float) -> Failure | str:
     if why and ours:
         if action and action["action"] in BACK and not stalled:
             return f"{why.what}; helm-controller runs {action['action']}"
-        if (not more or why.kind in LASTING) and seen.lasts(f"release {state.generation} {why.kind}", now, GRACE["release"]):
+        if (not more or why.kind in LASTING) and seen.confirmed(state.ref, f"release {state.generation} {why.cause}", now):
             return failure(seen, why)
         return f"{why.what}: {first_line(why.cause)}" + ("; helm-controller tries again" if more else "")
     if state.settled:

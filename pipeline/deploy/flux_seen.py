@@ -10,6 +10,7 @@ from pipeline.tools.flux import Ref, State, commit_of, state
 
 Object = Mapping[str, Any]
 Stands = Literal["same", "later", "older", "other", "unknown", "none"]
+PATIENCE = 6.0  # seconds after which a complaint is believed though nobody could be asked to look again
 AGAIN = 2.0  # seconds before a commit that nobody knew is asked about again
 
 
@@ -89,6 +90,7 @@ class Seen:
     reached: dict[str, float] = field(default_factory=dict)
     asked: dict[Ref, tuple[str, float] | None] = field(default_factory=dict)
     rounds: int = 0  # requests that the source has answered without having the commit
+    doubts: dict[Ref, float] = field(default_factory=dict)  # whose complaint has to be heard again, and when it was heard first
     _known: dict[str, Stands] = field(default_factory=dict)
     _unknown: dict[str, float] = field(default_factory=dict)
 
@@ -125,6 +127,21 @@ class Seen:
         """Whether a sign has been there for longer than `grace` seconds; the first time it has not."""
         self.signs.add(sign)
         return now - self.since.setdefault(sign, now) > grace
+
+    def confirmed(self, ref: Ref, sign: str, now: float) -> bool:
+        """Whether a complaint still stands after its controller was asked to look again.
+
+        A reconciliation that had begun with the spec before ends with a status that claims to be of the spec as it is.
+        """
+        first = self.since.setdefault(sign, now)
+        self.signs.add(sign)
+        asked = self.asked.get(ref, ("", 0.0))
+        if asked is None or now - first > PATIENCE:
+            return now - first > PATIENCE
+        if self.answered(ref) and asked[1] > first:
+            return True
+        self.doubts[ref] = first
+        return False
 
     def named(self, revision: str) -> str:
         """A revision as people know it: the short commit, and who made it where that is known."""

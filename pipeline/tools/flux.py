@@ -83,12 +83,13 @@ class Sign:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One entry of a HelmRelease's history: Helm's revision number, and what was released by it."""
+    """One entry of a HelmRelease's history: Helm's revision number, what was released by it, and what Helm calls the release."""
 
     number: int
     status: str
     chart: str
     config: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ class State:
     `revision` is what it has: a source's artifact ("main@sha1:<40>", a chart's version), the revision a Kustomization applied, the chart
     version a HelmRelease released. `attempted` is what was tried last, `handled` the last request to look now that was followed,
     `since` when the artifact was stored. `config` is the digest of the values that were tried last, `failures` how often the spec as it
-    is has failed. `about` is what its spec names, where it does: url, branch, secret, path, source, chart, strategy, depends, and built
-    (namespace/name of a HelmRelease's HelmChart).
+    is has failed. `about` is what its spec names, where it does: url, branch, secret, path, source, chart, strategy, depends; and of
+    a HelmRelease built (namespace/name of its HelmChart) and storage (the namespace where Helm keeps its revisions).
     """
 
     ref: Ref
@@ -217,6 +218,7 @@ def _about(ref: Ref, spec: Object, status: Object) -> dict[str, Any]:
         "chart": chart.get("chart") or chart.get("name"),
         "strategy": chart.get("reconcileStrategy") or spec.get("reconcileStrategy"),
         "built": status.get("helmChart"),
+        "storage": status.get("storageNamespace"),
         "depends": ", ".join(depends),
     }
 
@@ -224,5 +226,5 @@ def _about(ref: Ref, spec: Object, status: Object) -> dict[str, Any]:
 def _snapshot(entry: Object) -> Snapshot:
     return Snapshot(
         int(entry.get("version") or 0), str(entry.get("status") or ""), str(entry.get("chartVersion") or ""),
-        str(entry.get("configDigest") or ""),
+        str(entry.get("configDigest") or ""), str(entry.get("name") or ""),
     )  # fmt: skip
