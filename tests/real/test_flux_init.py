@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,11 @@ class Place(WorkingCopy):
         for name in ("flux-system", "infrastructure"):
             ref = Ref("Kustomization", self.system, name)
             flux.poke(self.kube, ref, f"{time.time():.6f}")
-            self.until(lambda ref=ref: (found := flux.read(self.kube, ref)) is not None and found.settled and found.commit == head.commit)
+            self.until(partial(self._applied, ref, head.commit))
+
+    def _applied(self, ref: Ref, commit: str) -> bool:
+        found = flux.read(self.kube, ref)
+        return found is not None and found.settled and found.commit == commit
 
 
 @pytest.fixture
@@ -187,7 +192,7 @@ def test_from_nothing_to_a_repository_that_flux_follows_and_a_first_release(plac
     nothing = place.ran("flux.init")
     assert (nothing["commit"], {each["state"] for each in nothing["files"]}) == ("", {"same"})
 
-    lines = {("spec", "values", "image", "digest"): "sha256:" + "1" * 64, **unreleased.START}
+    lines: dict[tuple[str, ...], yamledit.Scalar] = {("spec", "values", "image", "digest"): "sha256:" + "1" * 64, **unreleased.START}
     release = "clusters/test/web/release.yaml"
     place.edit(lambda text: yamledit.edit(text, yamledit.Selector("HelmRelease", "web", place.name), lines, release), release)
     place.poke()
@@ -283,7 +288,7 @@ def test_a_chart_from_a_registry(place: Place, tmp_path: Path) -> None:
     state = place.until(lambda: (found := flux.read(place.kube, source)) and found.ready.status == "True" and found)
     assert state.revision.endswith(digest)
     release = "clusters/test/web/release.yaml"
-    lines = {("spec", "values", "image", "digest"): "sha256:" + "2" * 64, **unreleased.START}
+    lines: dict[tuple[str, ...], yamledit.Scalar] = {("spec", "values", "image", "digest"): "sha256:" + "2" * 64, **unreleased.START}
     place.edit(lambda text: yamledit.edit(text, yamledit.Selector("HelmRelease", "web", place.name), lines, release), release)
     place.poke()
     config = place.until(lambda: place.kube.get(path("v1", "configmaps", place.name, "web")))
