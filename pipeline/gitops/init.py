@@ -19,6 +19,7 @@ from pipeline.tools.gitops import Changes, Head, Repository
 from pipeline.tools.gitops_message import Message, Trailers
 
 MARK = "Layout"  # Pipeline-Layout: the trailer of a commit that was generated
+NEXT = "the images' workflow, for the application's own repository: inv ci.generate; then, once, inv flux.bootstrap; then inv release"
 EVERY = 100_000  # commits: a file's last generated text may lie far back
 
 Check = Callable[[Mapping[str, bytes]], None]
@@ -56,6 +57,7 @@ def publish(place: Place, site: Site, check: Check) -> Outcome:
     published = place.repository(site).publish(change, _message(place), first=True)
     if published.made:
         site.tell(What.MADE, STAGE, f"{place.repository(site).where}: {published.commit[:7]} holds the layout")
+        site.tell(What.LOG, STAGE, f"{NEXT} --blueprint {place.name}")
     return Outcome(found[-1], published.commit if published.made else "")
 
 
