@@ -41,7 +41,7 @@ def words(state: State) -> Words | None:
     if state.stalled.status == "True":
         return _stalled(state)
     if state.ready.status == "False":
-        return _failed(state, state.ready)
+        return _failed(state, _first(state))
     return None
 
 
@@ -64,12 +64,6 @@ def once_more(ref: Ref) -> str:
     return f"flux reconcile {ref.flux} --force --reset\nwithout flux: {_annotate(ref, REQUESTED, FORCED, RESET)}"
 
 
-def own_words(state: State) -> str:
-    """What helm-controller says of the last release that failed, before what it did about it hid that."""
-    found = state.released if state.released.status == "False" else state.ready
-    return tidy(found.message)
-
-
 def tidy(message: str) -> str:
     """A controller's message without its own temporary folders, cut to what a person reads."""
     text = FOLDER.sub("", message.strip())
@@ -84,23 +78,30 @@ def _annotate(ref: Ref, *keys: str) -> str:
 def _stalled(state: State) -> Words:
     ref, stalled = state.ref, state.stalled
     if stalled.reason in ("RetriesExceeded", "MissingRollbackTarget"):
-        inner = _failed(state, state.released if state.released.status == "False" else state.ready)
+        inner = _failed(state, _first(state))
         tries = stalled.message[:1].lower() + stalled.message[1:]
-        cause = "\n".join(dict.fromkeys(filter(None, (inner.cause, _remedied(state)))))
         mend = f"{inner.mend}\na release with other values is tried anew; as it is, once more by: {once_more(ref)}"
-        return Words("retries", f"{ref} gave up ({tries}): {inner.what}", cause, mend)
+        return Words("retries", f"{ref} gave up ({tries}): {inner.what}", inner.cause, mend)
     inner = _failed(state, stalled)
     mend = inner.mend or f"correct what the cause names in its spec, and commit; then: {again(ref)}"
     return Words("stalled", f"{ref} has stalled ({stalled.reason}): {inner.what}", inner.cause, mend)
 
 
+def _first(state: State) -> Sign:
+    """The failure itself, where the newest word is what helm-controller did about it."""
+    told = state.ready.reason.startswith(("Rollback", "Uninstall")) or state.stalled.status == "True"
+    return state.released if told and state.released.status == "False" else state.ready
+
+
 def _remedied(state: State) -> str:
-    return tidy(state.remediated.message) if state.remediated.status else ""
+    """What helm-controller did about a failure, in its own words."""
+    now = state.remediated.status and state.remediated.generation >= state.generation
+    return tidy(state.remediated.message) if now else ""
 
 
 def _failed(state: State, sign: Sign) -> Words:
     ref, message = state.ref, sign.message
-    cause = tidy(PREFIX.sub("", message))
+    cause = "\n".join(filter(None, (tidy(PREFIX.sub("", message)), _remedied(state))))
     if sign.reason in WAITS and not (ref.kind == "HelmRelease" and meaning(CHART + SOURCE, message)):
         return Words("waiting", f"{ref} waits: {cause}", cause, _filled(LATER, state, {}), passing=True)
     if sign.reason == "HealthCheckFailed":
