@@ -175,6 +175,7 @@ class Repository:
                     self.site.tell(What.WAIT, self.stage, f"{error}: the change is made again on what is there now")
                     self.site.clock.sleep(random.uniform(0.05, 0.2) * 2**attempt)  # noqa: S311 - two who met shall not meet again
                 else:
+                    gitops_clone.tidy(gitops_clone.ensure(self.folder, self._program))
                     return Published(made, True)
         raise Transient(f"somebody else pushed to {self.where} each of {TRIES} times", mend="run it again when they are done")
 

@@ -8,9 +8,10 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.errors import AuthError, ConfigError, PipelineError, Transient
-from pipeline.source.repository import Repository, environment
+from pipeline.source.repository import Repository, environment, refusal
 from pipeline.tools import git
 
 # texts are git 2.39's, of a clone whose files were cut, emptied or taken away, or whose git was killed in the middle
@@ -48,6 +49,8 @@ BROKEN = (
     "did not send all necessary objects",
     "packfile ",
 )
+# this machine's, and no clone made anew would change them
+OF_THE_MACHINE = ("No space left", "quota exceeded", "Permission denied", "insufficient permission", "dubious ownership", "Read-only file")
 # ssh and Gitea or GitHub say "Could not read from remote repository." whatever it is
 OF_THE_SERVER = ("Could not read from remote repository", "could not read Username", "Could not resolve host")
 READ_ONLY = ("marked as read only", "is not authorized to write", "Deploy Key", "Write access to repository not granted", "denied to")
@@ -119,7 +122,13 @@ def run(repository: Repository, *words: str, stdin: bytes = b"", env: Mapping[st
 
 def is_broken(errors: str) -> bool:
     """Whether a complaint of git is about the clone here."""
-    return any(text in errors for text in BROKEN) and not any(text in errors for text in OF_THE_SERVER)
+    return any(text in errors for text in BROKEN) and not any(text in errors for text in (*OF_THE_SERVER, *OF_THE_MACHINE))
+
+
+def machine_error(errors: str, clone: Path) -> PipelineError | None:
+    """What a complaint means that is about this machine's disk or its rights in the clone's folder; None where it is about neither."""
+    here = any(text in errors for text in OF_THE_MACHINE) and not any(text in errors for text in (*OF_THE_SERVER, "remote: "))
+    return refusal(errors, clone) if here else None
 
 
 def damaged(repository: Repository, errors: str) -> Damaged:

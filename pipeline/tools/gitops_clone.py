@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.clock import Clock
-from pipeline.errors import Locked
-from pipeline.source.repository import Repository
+from pipeline.errors import Locked, PipelineError
+from pipeline.source.repository import Repository, refusal
 from pipeline.tools.gitops_call import run
 
+LOOSE = 2000  # objects, each a file
 PATIENCE = 120.0  # seconds another process on this machine is waited for
 
 
@@ -44,8 +45,9 @@ class Gate:
                     os.close(self._file)
 
     def _take(self, waiting: Callable[[str], None]) -> int:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _told(self._path.parent):
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         end = self._clock.monotonic() + PATIENCE
         told = False
         try:
@@ -59,8 +61,9 @@ class Gate:
                     waiting(holder)
                     told = True
                 self._clock.sleep(0.1)
-            os.ftruncate(file, 0)
-            os.pwrite(file, f"process {os.getpid()} of {getpass.getuser()}\n".encode(), 0)
+            with _told(self._path.parent):
+                os.ftruncate(file, 0)
+                os.pwrite(file, f"process {os.getpid()} of {getpass.getuser()}\n".encode(), 0)
         except BaseException:
             os.close(file)
             raise
@@ -71,13 +74,15 @@ def ensure(folder: Path, program: str) -> Repository:
     """The clone in `folder`, made empty where there is none. Raises ConfigError without git, ResourceError for a full disk."""
     made = Repository(folder, program)
     if not (folder / "HEAD").is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _told(folder.parent):
+            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = folder.with_suffix(".new")
         for old in (new, folder):
             shutil.rmtree(old, ignore_errors=True)
         # no template: a user's own could bring hooks
         Repository(folder.parent, program).run("init", "--quiet", "--bare", "--template=", "--initial-branch=main", "--", new.name)
-        new.rename(folder)
+        with _told(folder.parent):
+            new.rename(folder)
     return made
 
 
@@ -85,7 +90,7 @@ def set_aside(folder: Path) -> Path:
     """Move a damaged clone away, in place of an older one. Where it lies now."""
     aside = folder.with_suffix(".damaged")
     shutil.rmtree(aside, ignore_errors=True)
-    with contextlib.suppress(FileNotFoundError):
+    with _told(folder.parent), contextlib.suppress(FileNotFoundError):
         folder.rename(aside)
     return aside
 
@@ -101,6 +106,22 @@ def contains(clone: Repository, older: str, newer: str) -> bool | None:
     process = clone.start("merge-base", "--is-ancestor", older, newer)
     process.communicate()
     return {0: True, 1: False}.get(process.returncode)
+
+
+def tidy(clone: Repository) -> None:
+    """Pack what years of releases have left as files of their own; nothing is thrown away. A failure waits for the next time."""
+    words = ("-c", f"gc.auto={LOOSE}", "-c", "gc.autoDetach=false", "-c", "gc.pruneExpire=never", "gc", "--auto", "--quiet")
+    with contextlib.suppress(PipelineError):
+        run(clone, *words)
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """What the file system refuses, as an error of this project."""
+    try:
+        yield
+    except OSError as error:
+        raise refusal(str(error), folder) from error
 
 
 def _locked(file: int) -> bool:

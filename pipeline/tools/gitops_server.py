@@ -41,7 +41,7 @@ class Server:
             return False
         if call.is_broken(done.errors):
             raise call.damaged(self.clone, done.errors)
-        raise call.server_error(done.errors, self.where)
+        raise call.machine_error(done.errors, self.clone.path) or call.server_error(done.errors, self.where)
 
     def gone(self, before: str) -> ConfigError:
         """Why the branch is not there; `before` is where it was when it was seen last ("" never). One connection."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import secrets
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ from pipeline.tools.gitops import Changes, Head, Message, Repository, Trailers, 
 
 pytestmark = pytest.mark.real
 
+ROOT = Path(__file__).parents[2]
 FILE = "clusters/production/fade/release.yaml"
 FADE = yamledit.Selector("HelmRelease", "fade", "fade")
 SERVER: yamledit.Path = ("spec", "values", "server", "image", "digest")
@@ -143,32 +144,46 @@ def test_a_release_is_one_commit_that_changes_its_lines(place: Place) -> None:
     assert repository.history(FILE)[0].trailers == Trailers("fade", "aaa", by="grace@desk")
 
 
-def _race(site: Site, root: Path, remote: Remote, names: list[str], start: multiprocessing.synchronize.Barrier) -> None:
-    repository = of(site, root, remote)
-    repository.look()
-    for number, name in enumerate(names):
-        start.wait(30)
-        path = f"apps/{root.name}-{number}.txt"
-        repository.publish(lambda head, path=path, name=name: {path: name.encode()}, Message(name))  # type: ignore[misc]
+RACER = """
+import json, sys
+from pathlib import Path
+from pipeline.records import Records
+from pipeline.stage import Remote, Site
+from pipeline.tools.gitops import Message, Repository
+root, remote, names = json.loads(sys.argv[1])
+site = Site("app", Path(root), {}, {"gitops": Remote(**remote)}, {}, {}, {}, {}, Records(Path(root) / "records.db"))
+repository = Repository(site, "gitops")
+repository.look()
+for name in names:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    repository.publish(lambda head: {f"apps/{name}.txt": name.encode()}, Message(name))
+"""
 
 
 def test_two_processes_that_push_at_one_moment_both_get_in_f01(place: Place) -> None:
-    context = multiprocessing.get_context("fork")
-    start = context.Barrier(2)
-    bare = Site("app", place.folder, {}, place.site.remotes, {}, {}, {}, {}, Records(place.folder / "r.db"))
-    names = [[f"{who}-{number}" for number in range(2)] for who in ("one", "two")]
-    processes = [
-        context.Process(target=_race, args=(bare, place.folder / who, place.remote, own, start))
-        for who, own in zip(("one", "two"), names, strict=True)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert sorted(place.commits()) == sorted([*names[0], *names[1], "begin"])
-    head = place.repository("looks").look()
-    assert {head.need(f"apps/{who}-{number}.txt").decode() for who in ("one", "two") for number in range(2)} == {*names[0], *names[1]}
+    rounds = 2
+    racers = []
+    for who in ("one", "two"):
+        (place.folder / who).mkdir()
+        said = json.dumps([str(place.folder / who), asdict(place.remote), [f"{who}-{number}" for number in range(rounds)]])
+        argv = [sys.executable, "-c", RACER, said]
+        racers.append(subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+    for _ in range(rounds):
+        for racer in racers:
+            assert racer.stdout is not None
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            assert racer.stdin is not None
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+    for racer in racers:
+        racer.communicate(timeout=60)
+    assert [racer.returncode for racer in racers] == [0, 0]
+    assert sorted(place.commits()) == ["begin", "one-0", "one-1", "two-0", "two-1"]
+    assert place.repository("looks").look().names("apps") == tuple(
+        f"apps/{who}-{number}.txt" for who in ("one", "two") for number in (0, 1)
+    )
 
 
 def test_a_person_who_changes_another_line_meanwhile_keeps_it_f01(place: Place) -> None:
