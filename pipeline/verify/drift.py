@@ -22,6 +22,7 @@ from pipeline.verify.kept import Drifted, Keeper
 from pipeline.verify.question import Question, World
 from pipeline.verify.through import NAME
 from pipeline.verify.view import View
+from pipeline.verify.web import Unreachable
 
 RELEASE = "release"
 FLUX = re.compile(rf"HelmRelease/({NAME})")
@@ -64,21 +65,23 @@ class Drift:
         return f"drift {self.drift}"
 
 
-@dataclass
-class Story:
-    """What was seen in the looks so far: what had `drifted` first (in words), when that was seen and Flux was asked (monotonic)."""
-
-    drifted: str = ""
-    asked: float = 0.0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
 @dataclass(frozen=True)
 class Seen:
     """What one look saw."""
 
     keeper: Keeper
     drifted: Sequence[Drifted]
+
+
+@dataclass
+class Story:
+    """What was seen in the looks so far: what had `drifted` first (in words), when that was seen and Flux was asked (monotonic), and the
+    `last` look that saw everything."""
+
+    drifted: str = ""
+    asked: float = 0.0
+    last: Seen | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def question(check: Drift, world: World) -> Question:
@@ -98,19 +101,25 @@ def _look(check: Drift, world: World, view: View, seconds: float, story: Story) 
     found = FLUX.fullmatch(check.drift)
     ref = Ref("HelmRelease", check.namespace or world.release.namespace, found[1]) if found else None
     keeper = kept.of_flux(ref, view) if ref else kept.of_helm(world.release.name, view)
-    drifted = kept.drifted(keeper, view, seconds)
+    try:
+        drifted = kept.drifted(keeper, view, seconds)
+    except Unreachable:
+        if story.last and story.last.drifted:
+            return story.last  # a look that came too late to see anything does not hide what the one before saw
+        raise
+    story.last = Seen(keeper, drifted)
     if drifted and check.mend and ref:
         with story.lock:
             _mended(check, world, view, (ref, keeper), drifted, story)
-    return Seen(keeper, drifted)
+    return story.last
 
 
 def _mended(check: Drift, world: World, view: View, of: tuple[Ref, Keeper], drifted: Sequence[Drifted], story: Story) -> None:
     """Ask Flux to look now, once. Raises VerifyError where it would do nothing, or has done nothing in time."""
     (ref, keeper), clock, said = of, world.site.clock, told(drifted)
+    if why := _idle(ref, keeper, drifted):
+        raise VerifyError(f"{check.name}: {ref} has drifted, and Flux does not put it back: {why[0]}", cause=said, mend=why[1])
     if not story.drifted:
-        if why := _idle(ref, keeper, drifted):
-            raise VerifyError(f"{check.name}: {ref} has drifted, and Flux does not put it back: {why[0]}", cause=said, mend=why[1])
         story.drifted, story.asked = said, clock.monotonic()
         world.site.tell(What.WARN, "verify", f"{check.name}: {said}; Flux is asked to put it back")
         flux.poke(view.client(), ref, datetime.datetime.fromtimestamp(clock.now(), datetime.UTC).isoformat())

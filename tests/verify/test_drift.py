@@ -241,6 +241,28 @@ def test_who_may_not_try_an_apply_is_told_so(at: Shop) -> None:
         asked(question(Drift(FLUX), at.world), at)
 
 
+def test_a_look_that_comes_too_late_does_not_hide_what_the_one_before_saw(at: Shop) -> None:
+    keep(at)
+    edit(at, replicas=5)
+    one = question(Drift(FLUX), at.world)
+    first = asked(one, at)
+    view = at.look()
+
+    at.fake.fault = lambda _method, target: "drop" if "/deployments/" in target else None
+    seen = one.judge(one.ask(view, 5))
+    assert (seen.passed, seen.evidence) == first
+
+
+def test_what_flux_put_back_beside_what_it_does_not_see_is_told_at_once(at: Shop) -> None:
+    keep(at)
+    edit(at, replicas=5, hostNetwork=True)
+    one = question(Drift(FLUX, mend=True), at.world)
+    assert not asked(one, at)[0]
+    at.fake.objects[DEPLOYMENT]["spec"]["replicas"] = 1
+    with pytest.raises(VerifyError, match="the chart says nothing of these fields"):
+        asked(one, at)
+
+
 def test_a_cluster_that_does_not_answer_says_nothing(at: Shop) -> None:
     at.fake.stop()
     with pytest.raises(Unreachable):
