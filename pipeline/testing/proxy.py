@@ -35,7 +35,7 @@ class FaultProxy:
         self.bytes_down = 0
         self._resets: dict[Direction, list[int]] = {"up": [], "down": []}
         self._open: dict[asyncio.Task[None], _Pair] = {}
-        self._accepting: asyncio.Task[None] | None = None
+        self._accepting = False
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -99,20 +99,21 @@ class FaultProxy:
         asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
 
     def _refuse(self) -> None:
-        if self._accepting is not None and self._listener is not None:
-            self._accepting.cancel()
+        if self._accepting and self._listener is not None:
             self._loop.remove_reader(self._listener)
             self._listener.close()
-            self._accepting = self._listener = None
+            self._accepting, self._listener = False, None
 
     def _accept_again(self) -> None:
-        if self._accepting is None:
+        if not self._accepting:
             self._listener = self._listener or _listen(self.address.host, self.address.port)
-            self._accepting = self._loop.create_task(self._accept(self._listener))
+            self._loop.add_reader(self._listener, self._accept, self._listener)
+            self._accepting = True
 
-    async def _accept(self, listener: socket.socket) -> None:
-        while True:
-            client, _ = await self._loop.sock_accept(listener)
+    def _accept(self, listener: socket.socket) -> None:
+        """Take one connection. No task waits for it: one that was cancelled at that moment would lose what it had just taken."""
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            client, _ = listener.accept()
             self.connections += 1
             pair = _Pair(client)
             task = self._loop.create_task(self._serve(pair))

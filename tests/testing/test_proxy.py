@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 import time
@@ -117,6 +118,33 @@ def test_refuse_and_accept_again_on_the_same_port(echo: Address) -> None:
         proxy.accept()
         with connect(proxy) as end:
             assert ask(end) == b"hello"
+
+
+@pytest.mark.filterwarnings("error")
+def test_who_connects_while_it_begins_to_refuse_is_taken_or_refused_and_never_lost(echo: Address) -> None:
+    over = threading.Event()
+
+    def come(proxy: FaultProxy) -> None:
+        while not over.is_set():
+            try:
+                with connect(proxy):
+                    pass
+            except OSError:
+                time.sleep(0.001)
+
+    with FaultProxy(echo) as proxy:
+        threads = [threading.Thread(target=come, args=(proxy,)) for _ in range(3)]
+        for each in threads:
+            each.start()
+        for _ in range(60):
+            proxy.refuse()
+            proxy.accept()
+            time.sleep(0.003)
+        over.set()
+        for each in threads:
+            each.join()
+    gc.collect()
+    assert proxy.connections > 0
 
 
 def test_half_close_ends_one_direction(echo: Address) -> None:
