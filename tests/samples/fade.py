@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.samples.conftest import Program, Start
 
+START = 60.0  # seconds: on a machine that has much else to do, too
 QUICK = {"REPRAM_HOST": "127.0.0.1", "REPRAM_SYNC_SECONDS": "0.1", "REPRAM_WRITE_SECONDS": "1", "REPRAM_DRAIN_SECONDS": "0"}
 
 
@@ -38,9 +39,9 @@ class Cluster:
             own = {"REPRAM_NAME": f"n{number}", "REPRAM_PORT": str(self.ports[number]), "REPRAM_GOSSIP_PORT": str(self.gossip[number])}
             self.nodes[number] = self.start("fade.node", self.ports[number], **{**QUICK, **own, "REPRAM_PEERS": peers, **environment})
         for number in numbers:
-            self.nodes[number].until(self.nodes[number].listens)
+            self.nodes[number].until(self.nodes[number].listens, START)
             if ready:
-                self.nodes[number].until(lambda number=number: self.health(number)[0] == 200)  # type: ignore[misc]
+                self.nodes[number].until(lambda number=number: self.health(number)[0] == 200, START)  # type: ignore[misc]
 
     def kill(self, number: int) -> None:
         self.nodes[number].process.kill()
@@ -84,7 +85,7 @@ def ask(port: int, method: str, path: str, body: bytes | None = None, headers: d
         connection.close()
 
 
-def soon(holds: Callable[[], bool], seconds: float = 10) -> None:
+def soon(holds: Callable[[], bool], seconds: float = 20) -> None:
     """Wait for what has to become true."""
     deadline = time.monotonic() + seconds
     while not holds():

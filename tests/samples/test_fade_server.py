@@ -17,7 +17,7 @@ from pipeline.lab.samples.fade.settings import Wrong
 from pipeline.lab.samples.fade.web import Answer, Refused, Request
 from pipeline.testing.proxy import FaultProxy
 from tests.samples.conftest import Program, Start, ended
-from tests.samples.fade import Cluster, quiet_port, soon
+from tests.samples.fade import START, Cluster, quiet_port, soon
 
 Page = dict[str, Any]
 
@@ -36,14 +36,14 @@ def serve(start: Start, nodes: list[int], **environment: str) -> Program:
     }  # fmt: skip
     env = usual | environment
     program = start("fade.server", int(env["FADE_PORT"]), **env)
-    program.until(program.listens)
+    program.until(program.listens, START)
     return program
 
 
 @pytest.fixture
 def fade(start: Start, cluster: Cluster) -> Program:
     program = serve(start, cluster.ports)
-    program.until(lambda: states(program) == ["up", "up", "up"])
+    program.until(lambda: states(program) == ["up", "up", "up"], START)
     return program
 
 
@@ -53,7 +53,7 @@ def small(start: Start) -> Program:
     one = Cluster(start, size=1)
     one.up()
     program = serve(start, one.ports)
-    program.until(lambda: states(program) == ["up"])
+    program.until(lambda: states(program) == ["up"], START)
     return program
 
 

@@ -117,7 +117,7 @@ def test_who_was_connected_before_the_end_is_answered() -> None:
     listener = Listener("127.0.0.1", 0, said)
     with ExitStack() as stack:
         stack.callback(listener.server_close)
-        peers = [stack.enter_context(socket.create_connection(listener.server_address[:2], timeout=5)) for _ in range(3)]
+        peers = [stack.enter_context(socket.create_connection(("127.0.0.1", listener.server_address[1]), timeout=5)) for _ in range(3)]
         for each in peers:
             each.sendall(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
         listener.answer_waiting()
