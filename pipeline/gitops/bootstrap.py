@@ -62,7 +62,10 @@ def bootstrap(place: Place, site: Site, given: Components | None) -> Done:
     _chart_login(place, site, kube)
     head = repository.look()
     _synced(place, site, kube, head, url)
-    return Done(commits, public, _reconciled(place, site, kube, head.commit, public, asked=keeper is not None))
+    revision = _reconciled(place, site, kube, head.commit, public, asked=keeper is not None)
+    if found:
+        components.wait(found, site, kube)  # those of a new commit come by Flux itself
+    return Done(commits, public, revision)
 
 
 def _components(place: Place, site: Site, head: Head, given: Components | None, host: Host, *, installed: bool) -> Components | None:
@@ -125,8 +128,12 @@ def _key(place: Place, site: Site, kube: Kube, hosts: str, keeper: forge.Forge |
     if key is None or keys.hosts_of(there) != hosts:
         made = key is None
         key = key or keys.made(title)
+        secret = keys.secret(SECRET, place.flux.system, key, hosts)
         _namespace(kube, place)
-        kube.apply(target, keys.secret(SECRET, place.flux.system, key, hosts))
+        if there is None:
+            kube.create(path("v1", "secrets", place.flux.system), secret)  # a Conflict where another run was quicker: its key counts
+        else:
+            kube.apply(target, secret)
         site.tell(What.MADE, STAGE, f"Secret {SECRET}: {'a key of its own' if made else 'the host keys as the site has them'}")
     if keeper and (done := forge.registered(keeper, title, key.public, read_only=place.gitops.automation is None)):
         site.tell(What.MADE, STAGE, f"deploy key: {done}")

@@ -205,6 +205,52 @@ def test_from_nothing_to_a_repository_that_flux_follows_and_a_first_release(plac
     assert {each["state"] for each in place.ran("flux.init")["files"]} == {"same"}
 
 
+def test_killed_anywhere_the_same_command_goes_on(place: Place) -> None:
+    """The repository, the commit, the Secret, the deploy key, the two objects: each is there once in the end."""
+    for _ in range(9):
+        done = place.inv("flux.bootstrap", env={"FAILPOINT": "gitops.made:1:kill"})
+        if done.returncode != -9:
+            break
+    assert done.returncode == 0, done.stderr
+    place.repository.look()
+    assert [entry.subject for entry in place.repository.history("", 10)] == ["Add Flux sync manifests"]
+    [key] = place.forge().known()
+    assert key.key in done.stdout
+    assert place.rows()["Kustomization flux-system"].state == "ready"
+
+
+def test_a_forge_that_refuses_first_and_the_components_of_a_file(place: Place, tmp_path: Path) -> None:
+    place.write(forge={"kind": "gitea", "api": f"http://{place.site.registries['coulombcore'].address}", "token": "env:NOBODY"})
+    refused = place.inv("flux.bootstrap", env={"NOBODY": "not-a-token-of-anybody"})
+    assert refused.returncode == 11, refused.stderr
+    assert "not-a-token" not in refused.stderr
+    place.write()
+    group = f"{place.name}.example.org"
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": f"things.{group}"},
+        "spec": {
+            "group": group, "scope": "Namespaced", "names": {"kind": "Thing", "plural": "things"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}],
+        },
+    }  # fmt: skip
+    labels = {"app.kubernetes.io/version": "v2.7.3"}
+    own = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": place.system, "labels": labels}}
+    install = tmp_path / "install.yaml"
+    install.write_text(yaml.safe_dump_all([own, definition]))
+    try:
+        done = place.ran("flux.bootstrap", "--components", str(install))["bootstrap"]
+        place.repository.look()
+        subjects = [entry.subject for entry in place.repository.history("", 10)]
+        assert subjects == ["Add Flux sync manifests", "Add Flux v2.7.3 component manifests"]
+        assert done["commits"][::-1] == [entry.commit for entry in place.repository.history("", 10)]
+        kept = place.kube.get(path("apiextensions.k8s.io/v1", "customresourcedefinitions", name=f"things.{group}"))
+        assert kept is not None
+        assert kept["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/name"] == "flux-system"  # Flux keeps itself from here on
+        assert place.ran("flux.bootstrap")["bootstrap"]["commits"] == []
+    finally:
+        place.kube.delete(path("apiextensions.k8s.io/v1", "customresourcedefinitions", name=f"things.{group}"))
+
+
 def test_what_people_changed_is_kept_and_the_chart_follows_the_working_copy(place: Place) -> None:
     place.forge().create()
     place.ran("flux.init")
