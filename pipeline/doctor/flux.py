@@ -151,7 +151,7 @@ def _follows(where: str, spec: Flux, states: Mapping[Ref, State]) -> Iterator[Ve
     if source and (branch := source.about.get("branch", "")) != spec.branch:
         said = f"{source.ref} follows {f'branch {branch}' if branch else 'no branch'}, and a release is committed to {spec.branch}"
         yield fail(
-            where, "branch", said, "correct `branch` in the deploy stage, or spec.ref.branch of the GitRepository (inv flux.bootstrap)"
+            where, "follows", said, "correct `branch` in the deploy stage, or spec.ref.branch of the GitRepository (inv flux.bootstrap)"
         )
     if applier:
         folder = applier.about.get("path", "").removeprefix(".").strip("/")

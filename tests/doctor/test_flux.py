@@ -180,8 +180,8 @@ def test_what_may_pass_is_no_failure(there: World, look: Look) -> None:
 @pytest.mark.parametrize(
     ("ref", "spec", "name", "said"),
     [
-        (SOURCE, {"ref": {"branch": "trunk"}}, "branch", "follows branch trunk, and a release is committed to main"),
-        (SOURCE, {"ref": {"tag": "v1"}}, "branch", "follows no branch"),
+        (SOURCE, {"ref": {"branch": "trunk"}}, "follows", "follows branch trunk, and a release is committed to main"),
+        (SOURCE, {"ref": {"tag": "v1"}}, "follows", "follows no branch"),
         (APPLIER, {"path": "./clusters/staging"}, "path",
          "applies clusters/staging, and clusters/production/fade/release.yaml is not in it"),
         (RELEASE, {"chart": {"spec": {"reconcileStrategy": "ChartVersion", "sourceRef": {"kind": "GitRepository", "name": "a"}}}},
