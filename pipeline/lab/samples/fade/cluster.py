@@ -178,10 +178,10 @@ class Cluster:
             while len(batch) < 16 and not peer.waiting.empty():  # 16 of the largest values are one message
                 batch.append(peer.waiting.get())
             try:
-                entries, _ = packed((each.entry for each in batch), self.store.now())
+                entries, taken = packed((each.entry for each in batch), self.store.now())
                 there = self._ask(peer, "push", {"entries": entries})
                 refused = set(keys(there.get("refused")))
-                kept = [each.entry.key not in refused for each in batch]
+                kept = [number < taken and each.entry.key not in refused for number, each in enumerate(batch)]
             except (Unreachable, Malformed) as error:
                 self._seen(peer, False, str(error))
                 kept = [False] * len(batch)

@@ -3,6 +3,7 @@
 const list = document.getElementById("messages"), note = document.getElementById("note"), form = document.querySelector("form")
 const faintest = 0.45 // what is nearly gone can still be read
 const items = new Map()
+let sending = null // the message that was sent and not acknowledged: sent again it has the same id, and why it was not is left to be read
 
 function show(item) {
   const left = Math.max(0, (item.gone - Date.now()) / 1000)
@@ -32,17 +33,15 @@ function made({ text, author, ttl, left }) {
 async function look() {
   try {
     const answer = await fetch("/api/messages"), found = await answer.json()
-    note.textContent = !answer.ok ? found.error : found.complete ? "" : "Some nodes do not answer: messages may be missing."
+    if (!sending) note.textContent = !answer.ok ? found.error : found.complete ? "" : "Some nodes do not answer: messages may be missing."
     for (const each of (found.messages || []).reverse()) {
       if (items.has(each.id)) continue
       const node = made(each)
       list.prepend(node)
       keep(each.id, each.ttl, each.left, node)
     }
-  } catch { note.textContent = "The server does not answer. It is asked again." }
+  } catch { if (!sending) note.textContent = "The server does not answer. It is asked again." }
 }
-
-let sending = null // the message that was sent and not acknowledged: sent again it has the same id
 
 form.addEventListener("submit", async event => {
   event.preventDefault()

@@ -72,7 +72,7 @@ def node(env: Mapping[str, str], machine: str) -> Node:
         _whole(env, "REPRAM_USUAL_TTL", min(3600, longest), 1, longest), longest,
         _seconds(env, "REPRAM_SYNC_SECONDS", 1, 0.02), _seconds(env, "REPRAM_WRITE_SECONDS", 2, 0.1),
         _seconds(env, "REPRAM_JOIN_SECONDS", 30),
-        _whole(env, "REPRAM_ENTRIES", 10_000, 1, 1_000_000), _whole(env, "REPRAM_SPACE", 32 << 20, 1 << 16, 1 << 34),
+        _whole(env, "REPRAM_ENTRIES", 10_000, 1, 200_000), _whole(env, "REPRAM_SPACE", 32 << 20, 1 << 16, 1 << 34),
     )  # fmt: skip
 
 
