@@ -228,16 +228,24 @@ class _Tasks:
         def demo(c: Context, blueprint: str = "") -> None:
             """The main job, end to end, on the lab: start, release this working copy, verify. Prints the URL and the chain of custody.
 
-            Of another blueprint the same: the lab gets the parts that it needs, and its chart is published first where it has one.
+            Of another blueprint the same: the lab gets the parts that it needs, and first its chart is published where it has one, or Flux
+            made to follow its repository.
             """
             from pipeline import lab
             from pipeline.lab import wanted
 
-            plan = self.load("lab", blueprint).plan  # what is wrong with it is told before anything is installed
+            found = self.load("lab", blueprint)  # what is wrong with it is told before anything is installed
             with _story() as say:
-                lab.up(self.home(), parts=lab.ALL | wanted.parts(plan), say=say)
-            if any(getattr(stage.spec, "source", "") for stage in plan):
-                chart_tasks(cli, self.site, _print_json, HELP)["push"].body(c, env="lab", blueprint=blueprint)
+                lab.up(self.home(), parts=lab.ALL | wanted.parts(found.plan), say=say)
+            if found.gitops:
+                tasks: Any = flux_tasks(cli, self.site, _print_json, HELP)
+                first: tuple[str, ...] = ("bootstrap", "init")
+            else:
+                published = any(getattr(stage.spec, "source", "") for stage in found.plan)
+                tasks = chart_tasks(cli, self.site, _print_json, HELP)
+                first = ("push",) if published else ()
+            for name in first:
+                tasks[name].body(c, env="lab", blueprint=blueprint)
             self.stage(RELEASE, "", 0).body(c, env="lab", blueprint=blueprint)
 
         return task(demo, help={"blueprint": HELP["blueprint"]})
