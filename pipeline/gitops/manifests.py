@@ -12,6 +12,27 @@ from pipeline.gitops.place import INFRASTRUCTURE, SECRET, Place
 from pipeline.tools import unreleased
 
 HELM_CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"  # the layer of a chart, as Helm pushes it
+KEPT = """patches:
+  # With the definition of a kind go all its objects, of everybody in this cluster. Whoever deletes the Kustomization does not mean that.
+  - target:
+      kind: CustomResourceDefinition
+    patch: |
+      apiVersion: apiextensions.k8s.io/v1
+      kind: CustomResourceDefinition
+      metadata:
+        name: each
+        annotations:
+          kustomize.toolkit.fluxcd.io/prune: disabled
+  - target:
+      kind: Namespace
+    patch: |
+      apiVersion: v1
+      kind: Namespace
+      metadata:
+        name: each
+        annotations:
+          kustomize.toolkit.fluxcd.io/prune: disabled
+"""
 WATCH = "reconcile.fluxcd.io/watch: Enabled"  # helm-controller looks at once when an object with this label changes
 
 
@@ -187,10 +208,11 @@ spec:
 
 
 def system(*, components: bool) -> str:
-    """The kustomization of Flux's own folder."""
+    """The kustomization of Flux's own folder. Where it holds the components, what would take everything along is never deleted with it."""
     names = ["gotk-components.yaml"] * components + ["gotk-sync.yaml"]
     lines = "".join(f"  - {name}\n" for name in names)
-    return f"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n{lines}"
+    text = f"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n{lines}"
+    return text + KEPT if components else text
 
 
 def block(value: Mapping[str, Any], indent: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from pipeline.errors import AuthError, ConfigError
 from pipeline.gitops import bootstrap, manifests, schemas, validate
@@ -44,6 +45,13 @@ def test_one_that_needs_no_login_has_none() -> None:
 def test_the_kustomization_lists_the_components_where_they_are_ours() -> None:
     assert "gotk-components.yaml" in manifests.system(components=True)
     assert "gotk-components.yaml" not in manifests.system(components=False)
+
+
+def test_who_deletes_the_kustomization_deletes_no_kinds() -> None:
+    found = yaml.safe_load(manifests.system(components=True))
+    kept = {each["target"]["kind"]: yaml.safe_load(each["patch"])["metadata"]["annotations"] for each in found["patches"]}
+    assert kept == dict.fromkeys(("CustomResourceDefinition", "Namespace"), {"kustomize.toolkit.fluxcd.io/prune": "disabled"})
+    assert "patches" not in yaml.safe_load(manifests.system(components=False))
 
 
 def test_a_file_of_the_flux_command_is_taken_as_it_is() -> None:

@@ -247,6 +247,17 @@ def test_a_forge_that_refuses_first_and_the_components_of_a_file(place: Place, t
         assert kept is not None
         assert kept["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/name"] == "flux-system"  # Flux keeps itself from here on
         assert place.ran("flux.bootstrap")["bootstrap"]["commits"] == []
+        applier = Ref("Kustomization", place.system, "flux-system")
+        place.kube.delete(applier.path)  # with all that it made: but a definition would take everybody's objects along
+        place.until(lambda: place.kube.get(applier.path) is None)
+        assert place.kube.get(Ref("GitRepository", place.system, "flux-system").path) is None
+        for where in (
+            path("apiextensions.k8s.io/v1", "customresourcedefinitions", name=f"things.{group}"),
+            path("v1", "namespaces", name=place.system),
+        ):
+            there = place.kube.get(where)
+            assert there is not None
+            assert "deletionTimestamp" not in there["metadata"]
     finally:
         place.kube.delete(path("apiextensions.k8s.io/v1", "customresourcedefinitions", name=f"things.{group}"))
 
