@@ -19,6 +19,8 @@ REPOSITORY = (
          "the registry refuses Flux's login", LOGIN),
     Rule(r"NAME_UNKNOWN|repository name not known|404 Not Found", "absent", "the registry has no such repository, or shows it to nobody",
          "publish an image: inv push; or correct it in gitops.automation.images"),
+    Rule(r"should not include", "address", "{object} names no repository",
+         "correct it in gitops.automation.images (HOST/PATH), then inv flux.init"),
     Rule(r"gave HTTP response to HTTPS client", "http", "the registry speaks plain http, and Flux asked by https",
          "say scheme: http of that registry in the site file, then inv flux.init"),
     Rule(r"x509:", "tls", "Flux does not trust the registry's certificate", "name a Secret with its CA in spec.certSecretRef of {object}"),
