@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import gzip
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from pipeline.errors import Locked, Transient
 from pipeline.testing.kube import FakeKube
 from pipeline.testing.kube_rules import status
 from pipeline.tools.flux import FORCED, REQUESTED, RESET, Ref
-from pipeline.tools.kube import Kube
+from pipeline.tools.kube import Kube, path
 from pipeline.tools.kubeconfig import load
 from tests.deploy.flux_objects import COMMIT, OLD, TARGET, VALUES, author, git, is_ancestor, kustomization, ready, release
 
@@ -86,6 +89,52 @@ def test_no_webhook_is_needed_each_controller_is_asked_in_turn(kube: Kube, fake:
     assert (said.commit, said.number) == (COMMIT, 4)
     assert list(said.seconds) == ["fetched", "applied", "released"]
     assert list(said.seconds.values()) == sorted(said.seconds.values())
+
+
+def stored(number: int, values: dict[str, Any]) -> dict[str, Any]:
+    """Helm's own record of a revision."""
+    packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps({"config": values, "manifest": ""}).encode()))).decode()
+    labels = {"owner": "helm", "name": "web", "version": str(number), "status": "deployed"}
+    return {"metadata": {"name": f"sh.helm.release.v1.web.v{number}", "labels": labels}, "data": {"release": packed}}
+
+
+def test_a_status_that_claims_more_than_helm_has_stored_is_not_believed(kube: Kube, fake: FakeKube) -> None:
+    """helm-controller was at work on the values before when the commit was applied: it ends, and says so of the newest generation."""
+    where = path("v1", "secrets", "shop", "sh.helm.release.v1.web.v")
+    put(fake, git(), kustomization(), release(number=4))
+    fake.put(f"{where}4", stored(4, {"image": {"digest": "sha256:a1"}}))
+    told: list[str] = []
+
+    def check() -> None:
+        if told:
+            fake.put(f"{where}5", stored(5, {**VALUES, "more": "is fine"}))
+            put(fake, release(number=5))
+
+    said = followed(kube, told, check=check)
+    assert isinstance(said, Settled)
+    assert said.number == 5
+    assert told == ["helm-controller released what was there before, and takes up 1111111"]
+
+
+def test_who_may_not_read_what_helm_stored_believes_the_status(kube: Kube, fake: FakeKube) -> None:
+    put(fake, git(), kustomization(), release())
+    fake.fault = lambda _method, where: (403, status(403, "Forbidden"), {}) if "/secrets/" in where else None
+    assert isinstance(followed(kube, []), Settled)
+
+
+def test_a_complaint_is_heard_again_before_it_is_told(kube: Kube, fake: FakeKube) -> None:
+    failing = ready("False", "UpgradeFailed", "Helm upgrade failed for release shop/web with chart web@0.1.0: execution error at (x)", 2)
+    put(fake, git(), kustomization(), release(failing, observed=1))
+
+    def changed(_kind: str, where: str, value: dict[str, Any]) -> None:
+        if where == PATHS["HelmRelease"] and value["status"]["lastHandledReconcileAt"] != asked(value):
+            put(fake, release(failing, observed=1, handled=asked(value)))
+
+    fake.changed = changed
+    said = followed(kube, [])
+    assert isinstance(said, Failure)
+    assert said.kind == "chart"
+    assert len([path for method, path in fake.asked if method == "PATCH" and "helmreleases" in path]) == 1
 
 
 def test_what_is_live_already_is_settled_at_once_and_nothing_but_the_source_is_asked(kube: Kube, fake: FakeKube) -> None:

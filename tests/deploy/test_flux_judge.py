@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.deploy.flux_diagnosis import late
+from pipeline.deploy.flux_diagnosis import SILENT, late
 from pipeline.deploy.flux_judge import GRACE, judge, rolling
-from pipeline.deploy.flux_seen import Failure, Seen, Settled, differing
+from pipeline.deploy.flux_seen import PATIENCE, Failure, Seen, Settled, differing
 from pipeline.tools.flux import Ref, State
 from tests.deploy.flux_objects import (
     COMMIT,
@@ -271,3 +271,39 @@ def test_what_is_not_wanted_may_be_anything() -> None:
     assert differing({"a": {"b": 1}}, {"a": {"b": 1, "c": 2}, "d": 3}) == ""
     assert differing({"a": {"b": [1]}}, {"a": {"b": [1, 2]}}) == "a.b is [1, 2], [1] was committed"
     assert differing({"a": {"b": 1}}, {"a": "x"}) == "a is no mapping"
+
+
+def test_a_complaint_is_believed_once_its_controller_was_asked_again() -> None:
+    """A reconciliation of the spec before may end with a status that claims to be of the spec as it is."""
+    failing = ready("False", "UpgradeFailed", "values don't meet the specifications of the schema(s)", 2)
+    found = seen(git(), kustomization(), release(failing, observed=1, handled="t2"))
+    assert "the chart refuses the values" in str(judge(found, 10.0))
+    assert found.doubts == {TARGET.helm: 10.0}
+    found.asked[TARGET.helm] = ("t1", 11.0)
+    assert isinstance(judge(found, 12.0), str), "it has not answered"
+    found.asked[TARGET.helm] = ("t2", 11.0)
+    assert isinstance(judge(found, 12.5), Failure)
+
+
+def test_a_complaint_that_goes_away_when_asked_again_was_of_before() -> None:
+    failing = ready("False", "UpgradeFailed", "values don't meet the specifications of the schema(s)", 2)
+    found = seen(git(), kustomization(), release(failing, observed=1))
+    judge(found, 10.0)
+    found.asked[TARGET.helm] = ("t1", 11.0)
+    found.objects[TARGET.helm] = release(handled="t1")
+    assert isinstance(judge(found, 12.0), Settled)
+    assert found.doubts == {}
+
+
+def test_who_may_not_ask_believes_a_complaint_that_stays() -> None:
+    failing = ready("False", "UpgradeFailed", "values don't meet the specifications of the schema(s)", 2)
+    found = seen(git(), kustomization(), release(failing, observed=1))
+    found.asked[TARGET.helm] = None
+    assert isinstance(judge(found, 0.0), str)
+    assert isinstance(judge(found, PATIENCE - 0.1), str)
+    assert isinstance(judge(found, PATIENCE + 0.1), Failure)
+    assert found.doubts == {}
+
+
+def test_f03_nothing_that_will_not_pass_is_waited_for_longer_than_ten_seconds() -> None:
+    assert max(*GRACE.values(), PATIENCE, SILENT) <= 10
