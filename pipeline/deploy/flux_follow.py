@@ -150,10 +150,9 @@ def _reach(kube: Kube, clock: Clock, seen: Seen, spent: float) -> None:
 
 def _built(release: flux.State) -> Ref | None:
     """The HelmChart or OCIRepository that the release is made from."""
-    if where := release.about.get("built", ""):
-        namespace, _, called = where.partition("/")
-        return Ref("HelmChart", namespace, called)
-    return None
+    kind, _, where = release.about.get("built", "").partition(" ")
+    namespace, _, called = where.partition("/")
+    return Ref(kind, namespace, called) if kind in flux.KINDS else None
 
 
 def _holds(kube: Kube, seen: Seen, number: int) -> bool:

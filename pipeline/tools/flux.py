@@ -100,7 +100,7 @@ class State:
     version a HelmRelease released. `attempted` is what was tried last, `handled` the last request to look now that was followed,
     `since` when the artifact was stored. `config` is the digest of the values that were tried last, `failures` how often the spec as it
     is has failed. `about` is what its spec names, where it does: url, branch, secret, path, source, chart, strategy, depends; and of
-    a HelmRelease built (namespace/name of its HelmChart) and storage (the namespace where Helm keeps its revisions).
+    a HelmRelease built (the HelmChart or OCIRepository that it is made from) and storage (the namespace where Helm keeps its revisions).
     """
 
     ref: Ref
@@ -204,6 +204,11 @@ def _sign(value: Object, kind: str) -> Sign:
     )  # fmt: skip
 
 
+def _named(value: Object, ref: Ref) -> str:
+    """An object that `ref` names in its spec, as its Ref is written."""
+    return f"{value.get('kind')} {value.get('namespace') or ref.namespace}/{value.get('name')}" if value else ""
+
+
 def _about(ref: Ref, spec: Object, status: Object) -> dict[str, Any]:
     template = spec.get("chart") if isinstance(spec.get("chart"), Mapping) else {"spec": {"chart": spec.get("chart")}}
     chart = spec.get("chartRef") or (template or {}).get("spec") or {}
@@ -214,10 +219,10 @@ def _about(ref: Ref, spec: Object, status: Object) -> dict[str, Any]:
         "branch": (spec.get("ref") or {}).get("branch"),
         "secret": (spec.get("secretRef") or {}).get("name"),
         "path": spec.get("path"),
-        "source": source and f"{source.get('kind')} {source.get('namespace') or ref.namespace}/{source.get('name')}",
+        "source": _named(source, ref),
         "chart": chart.get("chart") or chart.get("name"),
         "strategy": chart.get("reconcileStrategy") or spec.get("reconcileStrategy"),
-        "built": status.get("helmChart"),
+        "built": f"HelmChart {status['helmChart']}" if status.get("helmChart") else _named(spec.get("chartRef") or {}, ref),
         "storage": status.get("storageNamespace"),
         "depends": ", ".join(depends),
     }
