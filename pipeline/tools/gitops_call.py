@@ -121,8 +121,9 @@ def run(repository: Repository, *words: str, stdin: bytes = b"", env: Mapping[st
 
 
 def is_broken(errors: str) -> bool:
-    """Whether a complaint of git is about the clone here."""
-    return any(text in errors for text in BROKEN) and not any(text in errors for text in (*OF_THE_SERVER, *OF_THE_MACHINE))
+    """Whether a complaint of git is about the clone here, and not about the one over there."""
+    here = "\n".join(line for line in errors.splitlines() if not line.startswith("remote:"))
+    return any(text in here for text in BROKEN) and not any(text in errors for text in (*OF_THE_SERVER, *OF_THE_MACHINE))
 
 
 def machine_error(errors: str, clone: Path) -> PipelineError | None:
@@ -143,9 +144,10 @@ def server_error(errors: str, where: str, *, writing: bool = False) -> PipelineE
     """What a failed push, fetch or ls-remote means: `git.remote_error`, and what Git servers say through it. Texts are Gitea 1.26's and
     those of GitHub's documentation."""
     cause = _end(errors)
-    if "Permission denied (" not in errors and any(text in errors for text in READ_ONLY):
+    refused = any(text in errors for text in READ_ONLY) or (writing and "returned error: 403" in errors)
+    if refused and "Permission denied (" not in errors:
         return AuthError(f"the key may not write to {where}", cause=cause, mend="give the deploy key write access there, or name another")
-    if "is not authorized to read" in errors:
+    if "is not authorized to read" in errors or "returned error: 403" in errors:
         return AuthError(f"the key may not read {where}", cause=cause, mend="make it a deploy key of that repository, or name another")
     if any(text in errors for text in MISSING):
         return ConfigError(

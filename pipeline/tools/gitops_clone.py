@@ -8,7 +8,9 @@ import getpass
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.clock import Clock
@@ -16,6 +18,7 @@ from pipeline.errors import Locked, PipelineError
 from pipeline.source.repository import Repository, refusal
 from pipeline.tools.gitops_call import run
 
+KEPT = 24 * 3600.0  # seconds
 LOOSE = 2000  # objects, each a file
 PATIENCE = 120.0  # seconds another process on this machine is waited for
 
@@ -70,9 +73,17 @@ class Gate:
         return file
 
 
+@dataclass(frozen=True)
+class Bare(Repository):
+    """The clone itself. A user's git may refuse every repository without a work tree (safe.bareRepository); this one is our own."""
+
+    def argv(self, *words: str) -> list[str]:
+        return super().argv("-c", "safe.bareRepository=all", *words)
+
+
 def ensure(folder: Path, program: str) -> Repository:
     """The clone in `folder`, made empty where there is none. Raises ConfigError without git, ResourceError for a full disk."""
-    made = Repository(folder, program)
+    made = Bare(folder, program)
     if not (folder / "HEAD").is_file():
         with _told(folder.parent):
             folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -109,7 +120,12 @@ def contains(clone: Repository, older: str, newer: str) -> bool | None:
 
 
 def tidy(clone: Repository) -> None:
-    """Pack what years of releases have left as files of their own; nothing is thrown away. A failure waits for the next time."""
+    """Pack what years of releases have left as files of their own; nothing is thrown away but what killed runs left, after a day. A failure
+    waits for the next time."""
+    for left in clone.path.glob("index-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > KEPT:
+                shutil.rmtree(left)
     words = ("-c", f"gc.auto={LOOSE}", "-c", "gc.autoDetach=false", "-c", "gc.pruneExpire=never", "gc", "--auto", "--quiet")
     with contextlib.suppress(PipelineError):
         run(clone, *words)

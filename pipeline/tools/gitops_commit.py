@@ -101,14 +101,15 @@ def tree(clone: Repository, parent: str, changes: Changes) -> str:
 
 def commit(clone: Repository, tree: str, parent: str, text: str, who: Author, *, sign: bool = False) -> str:
     """A commit of `tree` on `parent` with the message `text`, signed where asked for. Raises ConfigError where it cannot be signed."""
-    words = ("commit-tree", *(("-p", parent) if parent else ()), "-F", "-", tree)
+    words = (*(("-p", parent) if parent else ()), "-F", "-", tree)
+    encoding = ("-c", "i18n.commitEncoding=UTF-8")
     if not sign:
         # commit.gpgSign does not hold for commit-tree, and no setting is asked to sign what was not asked for
-        return call.run(clone, *words, stdin=text.encode(), env=who.variables).decode().strip()
+        return call.run(clone, *encoding, "commit-tree", *words, stdin=text.encode(), env=who.variables).decode().strip()
     settings = ("-c", f"gpg.format={who.kind}", *(("-c", f"user.signingkey={who.key}") if who.key else ()))
     env = {**who.variables, "SSH_ASKPASS_REQUIRE": "never", **{name: os.environ[name] for name in PROGRAMS if name in os.environ}}
     try:
-        done = call.call(clone, *settings, "commit-tree", "-S", *words[1:], stdin=text.encode(), env=env, timeout=SIGN_TIMEOUT)
+        done = call.call(clone, *encoding, *settings, "commit-tree", "-S", *words, stdin=text.encode(), env=env, timeout=SIGN_TIMEOUT)
     except Transient as error:
         raise call.signing_error(f"Timeout: no answer in {SIGN_TIMEOUT:.0f} s", who.kind) from error
     if done.code:

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +17,7 @@ from tests.tools.gitserver import Server, server
 
 __all__ = ["server"]
 
+ROOT = Path(__file__).parents[2]
 FILE = "clusters/production/fade/release.yaml"
 RELEASE = Message("fade: 1a2b3c4 to production", "fade-server sha256:aa", Trailers("fade", "1a2b3c4", "0011", "grace@desk"))
 
@@ -349,3 +355,32 @@ def test_names_are_checked_without_contact(there: Server) -> None:
     with pytest.raises(ConfigError, match="no remote"):
         Repository(there.repository().site, "elsewhere").check()
     assert there.connections == []
+
+
+KILLED = """
+import json, sys
+from pathlib import Path
+from pipeline.records import Records
+from pipeline.stage import Remote, Site
+from pipeline.tools.gitops import Message, Repository
+root, url = Path(sys.argv[1]), sys.argv[2]
+site = Site("app", root, {}, {"gitops": Remote(url)}, {}, {}, {}, {}, Records(root / "records.db"))
+print("ready", flush=True)
+Repository(site, "gitops").publish(lambda head: {"x": b"released"}, Message("the release"))
+"""
+
+
+def test_killed_at_any_moment_the_next_run_releases_once_f02(there: Server) -> None:
+    repository = there.repository("killed")
+    argv = [sys.executable, "-c", KILLED, str(repository.site.root), repository.url]
+    for pause in (0.0, 0.02, 0.05, 0.08, 0.12, 0.2, 0.4):
+        process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(pause)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    repository.publish(lambda _head: {"x": b"released"}, Message("the release"))
+    assert there.git("log", "--format=%s", "main").splitlines() == ["the release", "a person's change"]
+    assert there.git("fsck", "--connectivity-only") == ""
+    assert repository.look().need("x") == b"released"

@@ -47,6 +47,7 @@ def test_what_gitea_says_by_ssh(case: str, kind: type[PipelineError], says: str,
         ("ERROR: Permission to ada/fade.git denied to grace", AuthError, "may not write"),
         ("remote: error: GH006: Protected branch update failed for refs/heads/main.", ConfigError, "refuses the commit"),
         ("remote: error: GH013: Repository rule violations found for refs/heads/main.", ConfigError, "refuses the commit"),
+        ("error: RPC failed; HTTP 403 curl 22 The requested URL returned error: 403", AuthError, "may not write"),
         ("error: RPC failed; HTTP 503 Service Unavailable", Transient, "error of its own"),
         ("error: unable to write file: No space left on device", ResourceError, "no space"),
         ("fatal: the remote end hung up unexpectedly", Transient, "went away"),
@@ -80,6 +81,14 @@ def test_a_race_is_told_from_a_refusal_f01(summary: str, lost: bool) -> None:
 def test_the_recorded_race_and_the_recorded_refusal_f01() -> None:
     assert raced(read_push((CASES / "push-behind.txt").read_bytes()))
     assert not raced(read_push((CASES / "push-declined.txt").read_bytes()))
+
+
+def test_what_is_broken_over_there_is_not_broken_here() -> None:
+    assert is_broken("fatal: bad object 0123")
+    assert not is_broken("remote: fatal: bad object 0123\nremote: aborting due to possible repository corruption on the remote side.")
+    read = server_error("fatal: unable to access 'https://x/': The requested URL returned error: 403", WHERE)
+    assert isinstance(read, AuthError)
+    assert "may not read" in read.what
 
 
 def test_git_that_is_not_there_and_git_that_hangs(tmp_path: Path) -> None:

@@ -131,6 +131,18 @@ def test_a_commit_is_signed_with_an_ssh_key_where_it_is_asked_for(server: Server
     assert "gpgsig" not in server.git("cat-file", "commit", first(server.repository(), x=b"y"))
 
 
+def test_settings_of_the_users_change_nothing_of_a_commit(server: Server) -> None:
+    more = "[commit]\n\tgpgSign = true\n[core]\n\tautocrlf = true\n[safe]\n\tbareRepository = explicit\n[i18n]\n\tcommitEncoding = latin1\n"
+    config(server, f"[user]\n\tname = Gr\u00fcn\n\temail = g@example.org\n\tuseConfigOnly = true\n{more}")
+    made = first(server.repository(), x=b"a\r\nb\n")
+    assert server.repository().look().need("x") == b"a\r\nb\n"
+    config(server, "")
+    raw = server.git("cat-file", "commit", made)
+    assert "encoding" not in raw
+    assert "gpgsig" not in raw
+    assert "Gr\u00fcn <g@example.org>" in raw
+
+
 def test_no_key_no_program_and_a_passphrase_are_told_apart(server: Server, key: Path) -> None:
     repository = server.repository(sign=True)
     who = "[user]\n\tname = Grace\n\temail = grace@example.org\n"

@@ -81,7 +81,9 @@ def test_settings_of_the_users_change_nothing(server: Server) -> None:
         file.write(
             "[log]\n\tshowSignature = true\n\tfollow = true\n\tdate = relative\n[color]\n\tui = always\n[format]\n\tpretty = fuller\n"
         )
-        file.write("[core]\n\tquotePath = true\n[diff]\n\trenames = copies\n[i18n]\n\tlogOutputEncoding = latin1\n")
+        file.write(
+            "[core]\n\tquotePath = true\n[diff]\n\trenames = copies\n[i18n]\n\tlogOutputEncoding = latin1\n\tcommitEncoding = latin1\n"
+        )
     release(server, "a", "grün")
     entry = server.repository().history(FILE)[0]
     assert entry.subject == "fade: grün to production"
