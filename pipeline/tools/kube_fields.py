@@ -64,6 +64,22 @@ def added(live: Object, wanted: Object) -> list[Difference]:
     return list(found.values())
 
 
+def taken(live: Object, keeper: str) -> list[Difference]:
+    """Fields that somebody wrote by hand, so that they are not `keeper`'s any more (or never were): each with its value, and NOTHING as
+    what is wanted, since that is not known here. None of the metadata and the status."""
+    entries = live.get("metadata", {}).get("managedFields") or []
+    own = [entry.get("fieldsV1") or {} for entry in entries if entry.get("manager") == keeper]
+    found: dict[str, Difference] = {}
+    for entry in entries:
+        if not str(entry.get("manager", "")).startswith(PEOPLE):
+            continue
+        fields = {key: inner for key, inner in (entry.get("fieldsV1") or {}).items() if key not in ("f:metadata", "f:status")}
+        for each in _leaves(fields, live, (), ""):
+            if RESTARTED not in each.path and not any(_owns(one, live, each.steps) for one in own):
+                found.setdefault(each.path, each)
+    return list(found.values())
+
+
 def writer(live: Object, steps: Sequence[str | int]) -> str:
     """Who wrote the field last, as "kubectl-edit at 2026-01-02T03:04:05Z" (a subresource's writer has no time); "" where nobody owns it,
     as one that was taken away."""
@@ -131,6 +147,19 @@ def _added(fields: Object, live: Any, wanted: Any, steps: tuple[str | int, ...],
             twin = _element(wanted, word) if isinstance(wanted, list) else None
             there = wanted[twin] if twin is not None else NOTHING
             yield from _added(inner or {}, live[number], there, (*steps, number), f"{path}[{_called(live[number], number)}]")
+
+
+def _leaves(fields: Object, live: Any, steps: tuple[str | int, ...], path: str) -> Iterator[Difference]:
+    """What of an owner's `fields` is there, down to those that have none below them."""
+    words = [key for key in fields if key != "."]
+    if not words and steps and live is not NOTHING:
+        yield Difference(steps, path, live, NOTHING)
+    for key in words:
+        kind, _, word = key.partition(":")
+        if kind == "f" and isinstance(live, Mapping):
+            yield from _leaves(fields[key] or {}, live.get(word, NOTHING), (*steps, word), f"{path}.{word}" if path else word)
+        elif kind == "k" and isinstance(live, list) and (number := _element(live, word)) is not None:
+            yield from _leaves(fields[key] or {}, live[number], (*steps, number), f"{path}[{_called(live[number], number)}]")
 
 
 def _owns(fields: Object, live: Any, steps: Sequence[str | int]) -> bool:

@@ -17,7 +17,7 @@ from pipeline.schema import keyed
 from pipeline.tools import flux
 from pipeline.tools.flux import Ref
 from pipeline.tools.kube_fields import NOTHING, Difference
-from pipeline.verify import kept
+from pipeline.verify import inventory, kept
 from pipeline.verify.kept import Drifted, Keeper
 from pipeline.verify.question import Question, World
 from pipeline.verify.through import NAME
@@ -25,7 +25,8 @@ from pipeline.verify.view import View
 from pipeline.verify.web import Unreachable
 
 RELEASE = "release"
-FLUX = re.compile(rf"HelmRelease/({NAME})")
+FLUX = re.compile(rf"(HelmRelease|Kustomization)/({NAME})")
+SYSTEM = "flux-system"  # where Kustomizations usually are
 SHOWN = 6  # fields that are named one by one
 LONGEST = 60  # characters of a value that are shown
 
@@ -36,7 +37,8 @@ class Drift:
 
     `drift` is `release` (as Helm keeps it), or HelmRelease/NAME (as Flux does, in `namespace`, by default that of the release). Every field
     that the newest revision names is held against the cluster's, as the server itself would write it; what an autoscaler sets, and what the
-    HelmRelease says to ignore, is left alone. With `mend` Flux is asked to look now, and has to put it back `within` so many seconds.
+    HelmRelease says to ignore, is left alone. Or it is Kustomization/NAME (in `namespace`, by default flux-system): no field of what that
+    applied may have been written by hand since. With `mend` Flux is asked to look now, and has to put it back `within` so many seconds.
     Raises ValueError where something is none of that.
     """
 
@@ -49,10 +51,10 @@ class Drift:
 
     def __post_init__(self) -> None:
         if self.drift != RELEASE and not FLUX.fullmatch(self.drift):
-            raise ValueError(f"{self.drift!r} is nothing that keeps objects: write release, or HelmRelease/NAME")
+            raise ValueError(f"{self.drift!r} is nothing that keeps objects: write release, HelmRelease/NAME or Kustomization/NAME")
         with keyed("namespace"):
             if self.namespace and (self.drift == RELEASE or not re.fullmatch(NAME, self.namespace)):
-                raise ValueError(f"namespace {self.namespace!r} is none, or not that of a HelmRelease")
+                raise ValueError(f"namespace {self.namespace!r} is none, or not that of an object of Flux's")
         with keyed("mend"):
             if self.mend and self.drift == RELEASE:
                 raise ValueError("nobody puts back what Helm keeps: mend stands with HelmRelease/NAME")
@@ -99,10 +101,14 @@ def question(check: Drift, world: World) -> Question:
 def _look(check: Drift, world: World, view: View, seconds: float, story: Story) -> Seen:
     """Raises VerifyError where Flux does not put it back, as soon as that is known; Transient where nothing can be said yet."""
     found = FLUX.fullmatch(check.drift)
-    ref = Ref("HelmRelease", check.namespace or world.release.namespace, found[1]) if found else None
-    keeper = kept.of_flux(ref, view) if ref else kept.of_helm(world.release.name, view)
+    ref = Ref(found[1], _namespace(check, world), found[2]) if found else None
     try:
-        drifted = kept.drifted(keeper, view, seconds)
+        if ref and ref.kind == "Kustomization":
+            keeper = inventory.of_kustomization(ref, view)
+            drifted = inventory.drifted(keeper, view, seconds)
+        else:
+            keeper = kept.of_flux(ref, view) if ref else kept.of_helm(world.release.name, view)
+            drifted = kept.drifted(keeper, view, seconds)
     except Unreachable:
         if story.last and story.last.drifted:
             return story.last  # a look that came too late to see anything does not hide what the one before saw
@@ -122,25 +128,29 @@ def _mended(check: Drift, world: World, view: View, of: tuple[Ref, Keeper], drif
     if not story.drifted:
         story.drifted, story.asked = said, clock.monotonic()
         world.site.tell(What.WARN, "verify", f"{check.name}: {said}; Flux is asked to put it back")
-        flux.poke(view.client(), ref, datetime.datetime.fromtimestamp(clock.now(), datetime.UTC).isoformat())
+        if not flux.poke(view.client(), ref, datetime.datetime.fromtimestamp(clock.now(), datetime.UTC).isoformat()):
+            mend = f"allow this user to patch it, or ask yourself: flux reconcile {ref.flux}"
+            raise VerifyError(f"{check.name}: Flux could not be asked to put it back", cause=said, mend=mend)
     elif clock.monotonic() - story.asked > check.within:
         ready = flux.state(ref, keeper.value or {}).ready
         raise VerifyError(
             f"{check.name}: Flux did not put it back within {check.within:g} s",
             cause=f"{said}\n{ref} says: {ready.reason} {ready.message}".rstrip(),
-            mend=f"kubectl describe {ref.kubectl}; kubectl logs of helm-controller says what it tried",
+            mend=f"kubectl describe {ref.kubectl}; the log of its controller says what was tried",
         )
 
 
 def _idle(ref: Ref, keeper: Keeper, drifted: Sequence[Drifted]) -> tuple[str, str] | None:
     """Why Flux will leave it as it is, and what helps."""
     spec = (keeper.value or {}).get("spec") or {}
+    if ref.kind == "Kustomization":
+        return ("it is suspended", f"flux resume {ref.flux}") if spec.get("suspend") else None
     mode = str((spec.get("driftDetection") or {}).get("mode") or "disabled")
     if spec.get("suspend"):
         return "it is suspended", f"flux resume {ref.flux}"
     if mode != "enabled":
         return f"its drift detection is {mode}", "write `driftDetection: {mode: enabled}` below spec of the HelmRelease, and commit it"
-    if all(each.added for each in drifted):
+    if all(each.how == "added" for each in drifted):
         return "the chart says nothing of these fields, so it does not see them", "take them out by hand: kubectl edit"
     return None
 
@@ -150,21 +160,25 @@ def _judge(check: Drift, seen: Seen, story: Story, world: World) -> Check:
     if seen.drifted:
         waiting = f"; Flux was asked {world.site.clock.monotonic() - story.asked:.1f} s ago" if story.drifted else ""
         return Check(check.name, False, told(seen.drifted) + waiting)
-    which = f"revision {keeper.number} of {keeper.name}"
     if story.drifted:
         took = world.site.clock.monotonic() - story.asked
-        return Check(check.name, True, f"{story.drifted}: put back by Flux {took:.1f} s after it was asked, as {which} says")
-    return Check(check.name, True, f"every object is as {which} says")
+        return Check(check.name, True, f"{story.drifted}: put back by Flux {took:.1f} s after it was asked, as {keeper} says")
+    return Check(check.name, True, f"every object is as {keeper} says")
 
 
 def _remedy(check: Drift, world: World) -> str:
     if check.drift == RELEASE:
         return "what is to stay belongs into the chart or its values; `inv deploy` puts back what it released"
-    where = check.namespace or world.release.namespace
-    return (
-        "what is to stay belongs into the GitOps repository; the rest is put back by Flux where the HelmRelease has "
-        f"driftDetection.mode enabled: flux reconcile helmrelease {check.drift.partition('/')[2]} -n {where}, or `mend: true` here"
-    )
+    kind, _, name = check.drift.partition("/")
+    ask = f"flux reconcile {Ref(kind, _namespace(check, world), name).flux}, or `mend: true` here"
+    if kind == "Kustomization":
+        return f"what is to stay belongs into the GitOps repository; Flux puts the rest back: {ask}"
+    return f"what is to stay belongs into the GitOps repository; the rest Flux puts back where driftDetection.mode is enabled: {ask}"
+
+
+def _namespace(check: Drift, world: World) -> str:
+    """Where Flux's object is."""
+    return check.namespace or (SYSTEM if check.drift.startswith("Kustomization/") else world.release.namespace)
 
 
 def told(drifted: Sequence[Drifted]) -> str:
@@ -180,7 +194,9 @@ def _field(one: Difference, of: Drifted) -> str:
     who = f" (by {by})" if by else " (by somebody, who left no trace)" if one.live is NOTHING else ""
     if of.secret:
         return f"{one.path} is another{who}"
-    if of.added:
+    if of.how == "taken":
+        return f"{one.path} was set to {_shown(one.live)}{who}"
+    if of.how == "added":
         return f"{one.path} was added, which the chart says nothing of{who}"
     return f"{one.path} is {_shown(one.live)}, {_shown(one.wanted)} is wanted{who}"
 

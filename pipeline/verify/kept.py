@@ -14,7 +14,7 @@ from pipeline.tools.flux import Ref
 from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_fields import Difference, added, differences, writer
 from pipeline.tools.kube_kinds import kinds
-from pipeline.verify.parallel import at_once
+from pipeline.verify.parallel import a_few_at_once
 from pipeline.verify.view import View
 
 Object = Mapping[str, Any]
@@ -25,7 +25,7 @@ LEFT_ALONE = "helm.toolkit.fluxcd.io/driftDetection"  # an annotation: disabled 
 @dataclass(frozen=True)
 class Keeper:
     """A release as its keeper has it: Helm's `name` of it in `storage`, revision `number`, its objects by default in `namespace`; of one
-    that Flux keeps, `ref` leads to the HelmRelease and `value` is that."""
+    that Flux keeps, `ref` leads to the HelmRelease and `value` is that; or to a Kustomization, and then there is no number."""
 
     name: str
     storage: str
@@ -33,6 +33,9 @@ class Keeper:
     namespace: str
     ref: Ref | None = None
     value: Object | None = None
+
+    def __str__(self) -> str:
+        return f"revision {self.number} of {self.name}" if self.number else f"Kustomization {self.name}"
 
     @property
     def ignored(self) -> Sequence[Object]:
@@ -44,14 +47,15 @@ class Keeper:
 @dataclass(frozen=True)
 class Drifted:
     """One object that is not as it should be: which `fields`, or `why` at once. `by` says of each path who wrote it last. Of a `secret`
-    no value is ever shown. Where it is `added`, no apply takes it away again."""
+    no value is ever shown. `how` they are so: `changed`, `added` (which no apply of Helm's takes away), or `taken` (from their keeper, and
+    what is wanted is not known)."""
 
     what: str
     fields: tuple[Difference, ...] = ()
     by: Mapping[str, str] | None = None
     why: str = ""
     secret: bool = False
-    added: bool = False
+    how: str = "changed"
 
 
 def of_flux(ref: Ref, view: View) -> Keeper:
@@ -91,9 +95,9 @@ def drifted(keeper: Keeper, view: View, seconds: float) -> list[Drifted]:
 
 def _drifted(kube: Kube, keeper: Keeper, wanted: Sequence[Object], seconds: float) -> list[Drifted]:
     versions = list(dict.fromkeys(str(each.get("apiVersion")) for each in wanted))
-    known = dict(zip(versions, _all(at_once([partial(kinds, kube, each) for each in versions], seconds)), strict=True))
+    known = dict(zip(versions, all_of(a_few_at_once([partial(kinds, kube, each) for each in versions], seconds)), strict=True))
     asks = [partial(_one, kube, keeper, each, _place(each, known, keeper.namespace)) for each in wanted]
-    found = [each for several in _all(at_once(asks, seconds)) for each in several]
+    found = [each for several in all_of(a_few_at_once(asks, seconds)) for each in several]
     return [each for each in found if each.why or each.fields]
 
 
@@ -116,8 +120,8 @@ def _one(kube: Kube, keeper: Keeper, wanted: Object, where: str) -> list[Drifted
     theirs = [each for each in added(live, wanted) if not _left(each, live, keeper)]
     secret = wanted.get("kind") == "Secret"
     return [
-        Drifted(what, tuple(fields), {each.path: writer(live, each.steps) for each in fields}, secret=secret, added=fields is theirs)
-        for fields in (ours, theirs)
+        Drifted(what, tuple(fields), {each.path: writer(live, each.steps) for each in fields}, secret=secret, how=how)
+        for how, fields in (("changed", ours), ("added", theirs))
     ]
 
 
@@ -177,7 +181,7 @@ def _place(value: Object, known: Mapping[str, Mapping[str, tuple[str, bool]]], n
     return path(version, plural, own if namespaced else "", kube_objects.name(value))
 
 
-def _all(answers: Sequence[Any]) -> list[Any]:
+def all_of(answers: Sequence[Any]) -> list[Any]:
     """The answers; the first that is an error is raised."""
     for answer in answers:
         if isinstance(answer, Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from pipeline.errors import Transient
@@ -36,3 +37,14 @@ def at_once(questions: Sequence[Callable[[], T]], seconds: float) -> list[T | Ex
         thread.join(max(0.0, end - time.monotonic()))
     closed.set()
     return list(answers)
+
+
+def a_few_at_once(questions: Sequence[Callable[[], T]], seconds: float, most: int = 8) -> list[T | Exception]:
+    """The same with no more than `most` under way, each of which may need a connection of its own."""
+    room = threading.Semaphore(most)
+
+    def ask(question: Callable[[], T]) -> T:
+        with room:
+            return question()
+
+    return at_once([partial(ask, question) for question in questions], seconds)

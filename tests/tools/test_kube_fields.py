@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.tools.kube_fields import NOTHING, added, differences, writer
+from pipeline.tools.kube_fields import NOTHING, added, differences, taken, writer
 
 CASE = json.loads((Path(__file__).parents[1] / "cases/kube_fields/edited.json").read_text())
 CONTAINER = "spec.template.spec.containers[app]"
@@ -95,3 +95,22 @@ def test_a_part_of_a_field_that_is_owned_whole_has_its_owner() -> None:
     assert writer(CASE["live"], ("spec", "selector", "matchLabels", "a")) == "helm-controller at 2026-11-21T15:25:45Z"
     assert writer(CASE["live"], ("spec", "template", "spec", "containers", 7, "image")) == ""
     assert writer({"metadata": {}}, ("spec",)) == ""
+
+
+def test_what_was_written_by_hand_is_not_its_keepers_any_more() -> None:
+    found = {each.path: each.live for each in taken(CASE["live"], "helm-controller")}
+    assert found == {
+        "spec.replicas": 1,
+        f"{CONTAINER}.env[MODE].name": "MODE",
+        f"{CONTAINER}.env[MODE].value": "debug",
+        f"{CONTAINER}.image": "none.invalid/other",
+    }
+
+
+def test_what_the_keeper_wrote_again_is_its_own() -> None:
+    value = live()
+    keeper = next(entry for entry in value["metadata"]["managedFields"] if entry["manager"] == "helm-controller")
+    keeper["fieldsV1"]["f:spec"] |= {"f:replicas": {}}
+    assert "spec.replicas" not in [each.path for each in taken(value, "helm-controller")]
+    assert "spec.replicas" in [each.path for each in taken(value, "another-controller")]
+    assert taken({"metadata": {"name": "x"}}, "helm-controller") == []

@@ -12,6 +12,7 @@ import yaml
 from pipeline.errors import AuthError, Transient, VerifyError
 from pipeline.events import Event, What
 from pipeline.testing import FakeClock
+from pipeline.testing.kube import Fault
 from pipeline.tools.kube import path
 from pipeline.verify.drift import Drift, question
 from pipeline.verify.question import Question
@@ -213,6 +214,81 @@ def test_what_flux_does_not_see_is_said_at_once(at: Shop) -> None:
     assert "kubectl edit" in caught.value.mend
 
 
+def applied(at: Shop, **spec: Any) -> str:
+    """A Kustomization that has applied a Deployment and a role; its path."""
+    keep(at)
+    entries = [
+        {"id": f"{SPACE}_web_apps_Deployment", "v": "v1"},
+        {"id": "_system__reader_rbac.authorization.k8s.io_ClusterRole", "v": "v1"},
+    ]
+    where = path("kustomize.toolkit.fluxcd.io/v1", "kustomizations", "flux-system", "apps")
+    status = {"lastAppliedRevision": "main@sha1:" + "1a" * 20, "inventory": {"entries": entries}}
+    at.fake.put(where, {"metadata": {"name": "apps", "namespace": "flux-system"}, "spec": spec, "status": status})
+    role = {"resources": [{"name": "clusterroles", "kind": "ClusterRole", "namespaced": False}]}
+    at.fake.objects["/apis/rbac.authorization.k8s.io/v1"] = role
+    at.fake.put(path("rbac.authorization.k8s.io/v1", "clusterroles", name="system:reader"), {"metadata": {"name": "system:reader"}})
+    return where
+
+
+def test_what_a_kustomization_applied_is_its_own_until_somebody_writes_over_it(at: Shop) -> None:
+    applied(at)
+    one = question(Drift("Kustomization/apps"), at.world)
+    assert asked(one, at) == (True, f"every object is as Kustomization apps at main@sha1:{'1a' * 20} says")
+    edit(at, replicas=5)
+    edit(at, by="some-controller", paused=True)
+    said = "Deployment web: spec.replicas was set to 5 (by kubectl-edit at 2026-01-02T03:04:05Z)"
+    assert asked(one, at) == (False, said)
+    assert "flux reconcile kustomization apps -n flux-system" in one.mend
+    at.fake.drop(DEPLOYMENT)
+    assert asked(one, at) == (False, "Deployment web is not there")
+
+
+def test_a_kustomization_is_asked_to_put_it_back(at: Shop) -> None:
+    where = applied(at)
+    edit(at, replicas=5)
+    one = question(Drift("Kustomization/apps", mend=True), at.world)
+    assert not asked(one, at)[0]
+    assert "reconcile.fluxcd.io/requestedAt" in at.fake.objects[where]["metadata"]["annotations"]
+    del at.fake.objects[DEPLOYMENT]["metadata"]["managedFields"]
+    passed, said = asked(one, at)
+    assert passed
+    assert said.startswith("Deployment web: spec.replicas was set to 5 (by kubectl-edit at 2026-01-02T03:04:05Z): put back by Flux")
+
+
+def test_f03_a_kustomization_that_is_suspended_puts_nothing_back(at: Shop) -> None:
+    applied(at, suspend=True)
+    edit(at, replicas=5)
+    with pytest.raises(VerifyError, match="it is suspended") as caught:
+        asked(question(Drift("Kustomization/apps", mend=True), at.world), at)
+    assert caught.value.mend == "flux resume kustomization apps -n flux-system"
+
+
+@pytest.mark.parametrize("word", ["Ignore", "IfNotPresent"])
+def test_what_a_kustomization_is_told_to_let_alone_is_let_alone(at: Shop, word: str) -> None:
+    applied(at)
+    edit(at, replicas=5)
+    at.fake.objects[DEPLOYMENT]["metadata"]["annotations"] = {"kustomize.toolkit.fluxcd.io/ssa": word}
+    assert asked(question(Drift("Kustomization/apps"), at.world), at)[0]
+
+
+def test_a_kustomization_that_is_not_there_or_has_applied_nothing_is_waited_for(at: Shop) -> None:
+    with pytest.raises(Transient, match="there is no Kustomization flux-system/apps"):
+        asked(question(Drift("Kustomization/apps"), at.world), at)
+    at.fake.objects[applied(at)]["status"] = {}
+    with pytest.raises(Transient, match="has applied nothing yet"):
+        asked(question(Drift("Kustomization/apps"), at.world), at)
+
+
+def test_flux_that_may_not_be_asked_is_told(at: Shop) -> None:
+    keep(at)
+    edit(at, replicas=5)
+    forbidden: Fault = (403, {"kind": "Status", "message": "no"}, {})
+    at.fake.fault = lambda method, target: forbidden if method == "PATCH" and "helmreleases" in target else None
+    with pytest.raises(VerifyError, match="Flux could not be asked to put it back") as caught:
+        asked(question(Drift(FLUX, mend=True), at.world), at)
+    assert "flux reconcile helmrelease probe -n coulomb" in caught.value.mend
+
+
 def test_a_release_that_is_not_there_yet_is_waited_for(at: Shop) -> None:
     with pytest.raises(Transient, match="there is no HelmRelease coulomb/probe"):
         asked(question(Drift(FLUX), at.world), at)
@@ -278,7 +354,7 @@ def test_a_cluster_that_does_not_answer_says_nothing(at: Shop) -> None:
         ({"drift": "Deployment/web"}, "is nothing that keeps objects"),
         ({"drift": "HelmRelease/--all"}, "is nothing that keeps objects"),
         ({"drift": "release", "mend": True}, "nobody puts back what Helm keeps"),
-        ({"drift": "release", "namespace": "a"}, "not that of a HelmRelease"),
+        ({"drift": "release", "namespace": "a"}, "not that of an object of Flux"),
         ({"drift": FLUX, "namespace": "A b"}, "is none"),
         ({"drift": FLUX, "within": 0.0}, "are not between"),
     ],

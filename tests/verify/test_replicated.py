@@ -147,29 +147,3 @@ def test_what_may_not_be_asked_ends_it_at_once(tmp_path: Path) -> None:
 def test_i01_what_no_check_can_mean_is_refused(wrong: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         Replicated(**{"replicated": SET, "message": DATA, **wrong})
-
-
-@pytest.mark.parametrize(
-    ("wrong", "text"),
-    [
-        ({"path": "data/{key}"}, "has to start with /"),
-        ({"path": "/data"}, "two runs would write over one another"),
-        ({"body": "hello"}, "could not be told from another"),
-        ({"headers": {"X-TTL": "60\r\nX: y"}}, "no header can have"),
-        ({"headers": {"Content-Length": "0"}}, "is no header that may be set"),
-        ({"headers": {"X: y": "0"}}, "is no header that may be set"),
-        ({"port": "0"}, "is no port"),
-    ],
-)
-def test_i01_a_message_that_could_not_be_told_is_refused(wrong: dict[str, Any], text: str) -> None:
-    with pytest.raises(ValueError, match=text):
-        Message(**{"path": "/data/{key}", **wrong})
-
-
-def test_i01_a_body_may_have_any_form() -> None:
-    from pipeline.verify.message import letter
-
-    one = letter("node-0")
-    body = Message("/v1/{key}?ttl=9", body='{"id": "{key}", "data": "{value}"}')
-    assert one.path(body) == f"/v1/{one.key}?ttl=9"
-    assert one.body(body) == f'{{"id": "{one.key}", "data": "{one.value}"}}'.encode()
