@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from pipeline.lab.programs import Recipe
 
+CLUSTER_SUMS = Path(__file__).parent / "kubelab" / "go.sum"  # of the versions that pins hold
+
 
 @dataclass(frozen=True)
 class Builder:
@@ -74,7 +76,8 @@ class Builder:
         info = self._download(recipe.module, recipe.version)
         folders = [Path(info["Dir"]), *(self._folder(module) for module, _ in recipe.beside)]
         (self.source / "go.mod").write_text(own_go_mod(Path(info["GoMod"]).read_text(), recipe))
-        (self.source / "go.sum").write_text("".join((folder / "go.sum").read_text() for folder in folders))
+        sums = [folder / "go.sum" for folder in folders] + ([CLUSTER_SUMS] if recipe.pins else [])
+        (self.source / "go.sum").write_text("".join(path.read_text() for path in sums))
         for number, module in enumerate(dict.fromkeys(module for module, _, _ in recipe.hollow)):
             self._hollow_out(module, f"hollow{number}", {file: text for name, file, text in recipe.hollow if name == module})
         return folders[0]
@@ -155,11 +158,18 @@ def own_go_mod(text: str, recipe: Recipe) -> str:
     `go install` refuses a module with `replace` lines; a module that repeats them builds the same program.
     """
     text = re.sub(r"(?m)^module .*$", f"module lab/{recipe.name}", text, count=1)
-    kept = [line for line in text.splitlines() if not re.search(r"=>\s*\.\.?/", line)]
+    pins = dict(recipe.pins)
+    kept = [line for line in text.splitlines() if not (re.search(r"=>\s*\.\.?/", line) or replaced(line) in pins)]
     needed = [f"require {module} {version}" for module, version in ((recipe.module, recipe.version), *recipe.beside)]
     hollow = {module for module, _, _ in recipe.hollow}  # replaced by a folder
-    pinned = [f"replace {module} => {module} {version}" for module, version in recipe.pins if module not in hollow]
+    pinned = [f"replace {module} => {module} {version}" for module, version in pins.items() if module not in hollow]
     return "\n".join([*kept, *needed, *pinned, ""])
+
+
+def replaced(line: str) -> str:
+    """The module that a line of go.mod replaces, "" where it replaces none."""
+    found = re.search(r"^\s*(?:replace\s+)?(\S+)(?:\s+v\S+)?\s+=>", line)
+    return found[1] if found else ""
 
 
 def required(module: str, go_mod: str) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 FLUX, AUTH, COSIGN = "github.com/fluxcd", "github.com/fluxcd/pkg/auth", "github.com/sigstore/cosign/v2"
 SOURCE, KUSTOMIZE = f"{FLUX}/source-controller", f"{FLUX}/kustomize-controller"
+RUNTIME, HELM = f"{FLUX}/pkg/runtime", "helm.sh/helm/v3"
+KEYCHAIN = "github.com/google/go-containerregistry/pkg/authn/k8schain"
 COREDNS = "github.com/coredns/coredns"
 
 NO_GIT_LOGIN = """package utils
@@ -211,6 +216,52 @@ func IsEncryptedSecret(object *unstructured.Unstructured) bool {
 }
 """
 
+NO_HELPERS = """// Package k8schain knows the cluster's own secrets and no cloud.
+package k8schain
+
+import (
+	"context"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/authn/kubernetes"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// NewFromPullSecrets gives the logins in these secrets.
+func NewFromPullSecrets(ctx context.Context, secrets []corev1.Secret) (authn.Keychain, error) {
+	return kubernetes.NewFromPullSecrets(ctx, secrets)
+}
+"""
+
+NO_SQL = """package driver
+
+import "errors"
+
+// SQL stores nothing: this controller was built for the lab.
+type SQL struct{ Driver }
+
+// NewSQL gives none.
+func NewSQL(string, func(string, ...interface{}), string) (*SQL, error) {
+	return nil, errors.New("this controller was built for the lab, without databases")
+}
+"""
+
+NO_QUIC = """package dnsserver
+
+import "errors"
+
+var errNone = errors.New("this CoreDNS was built for the lab, without QUIC")
+
+// ServerQUIC and ServerHTTPS3 serve nothing.
+type (
+	ServerQUIC   struct{ *Server }
+	ServerHTTPS3 struct{ *Server }
+)
+
+func NewServerQUIC(string, []*Config) (*ServerQUIC, error)     { return nil, errNone }
+func NewServerHTTPS3(string, []*Config) (*ServerHTTPS3, error) { return nil, errNone }
+"""
+
 OF_FLUX = (
     (AUTH, "utils/git.go", NO_GIT_LOGIN),
     (AUTH, "utils/provider.go", NO_PROVIDERS),
@@ -221,9 +272,17 @@ OF_FLUX = (
     (COSIGN, "pkg/cosign/identity.go", IDENTITY),
     (KUSTOMIZE, "internal/decryptor/decryptor.go", NO_SOPS),
     (KUSTOMIZE, "internal/decryptor/options.go", "package decryptor\n"),
+    (RUNTIME, "conditions/matcher.go", "package conditions\n"),  # for tests
+    (RUNTIME, "conditions/matchers.go", "package conditions\n"),
+    (KEYCHAIN, "go.mod", f"module {KEYCHAIN}\n"),
+    (KEYCHAIN, "k8schain.go", NO_HELPERS),
+    (HELM, "pkg/storage/driver/sql.go", NO_SQL),
 )
 PLUGINS = ("errors", "ready", "kubernetes", "template")  # in the order in which a question passes them
 OF_COREDNS = (
+    (COREDNS, "core/dnsserver/quic.go", NO_QUIC),
+    (COREDNS, "core/dnsserver/server_quic.go", "package dnsserver\n"),
+    (COREDNS, "core/dnsserver/server_https3.go", "package dnsserver\n"),
     (
         COREDNS,
         "core/plugin/zplugin.go",
@@ -238,26 +297,31 @@ OF_COREDNS = (
     ),
 )
 
-BESIDE = ((KUSTOMIZE, "v1.7.3"), (f"{FLUX}/helm-controller", "v1.4.0"), (f"{FLUX}/image-reflector-controller", "v1.1.1"))
+HOLLOW = OF_FLUX + OF_COREDNS
+CONTROLLERS = (SOURCE, KUSTOMIZE, f"{FLUX}/helm-controller", f"{FLUX}/image-reflector-controller")
+BESIDE = (
+    (KUSTOMIZE, "v1.7.3"),
+    (f"{FLUX}/helm-controller", "v1.4.0"),
+    (f"{FLUX}/image-reflector-controller", "v1.1.1"),
+    (COREDNS, "v1.14.0"),
+)
 
-# the client of the cluster's own version, which kubelab compiles anyway
-K8S = (
-    *((f"k8s.io/{name}", "v0.34.4") for name in (
-        "api", "apiextensions-apiserver", "apimachinery", "apiserver", "cli-runtime", "client-go", "component-base", "kubectl")),
-    ("k8s.io/kube-openapi", "v0.0.0-20250710124328-f3f2b991d03b"),
-    ("k8s.io/utils", "v0.0.0-20250604170112-4c0f3b243397"),
-)  # fmt: skip
-# one library for all four controllers, kustomize-controller's: everything is compiled once
+
+def of_cluster(go_mod: str) -> tuple[tuple[str, str], ...]:
+    """The versions that the cluster's own build stands on: what both use, Kubernetes' client above all, is compiled once."""
+    found = dict(re.findall(r"(?m)^\s*([\w.-]+\.\w+/\S+) (v\S+)", go_mod)) | dict(re.findall(r"(?m)^\s*(\S+) => \S+ (v\S+)$", go_mod))
+    return tuple(sorted((module, version) for module, version in found.items() if version != "v0.0.0"))
+
+
+# beside the cluster's, one library for all four controllers, kustomize-controller's; the last version named holds
 PINS = (
-    *K8S,
+    *of_cluster((Path(__file__).parent / "kubelab" / "go.mod").read_text()),
+    ("github.com/opencontainers/go-digest", "v1.0.1-0.20231025023718-d50d2fec9c98"),  # with BLAKE3, which they import
     ("sigs.k8s.io/controller-runtime", "v0.22.4"),
-    ("sigs.k8s.io/kustomize/api", "v0.20.1"),
-    ("sigs.k8s.io/kustomize/kyaml", "v0.20.1"),
-    ("gopkg.in/yaml.v3", "v3.0.1"),
     (f"{FLUX}/cli-utils", "v0.36.0-flux.15"),
     (f"{FLUX}/pkg/apis/event", "v0.21.0"),
     (f"{FLUX}/pkg/apis/meta", "v1.23.0"),
     (AUTH, "v0.33.0"),
     (f"{FLUX}/pkg/cache", "v0.12.0"),
-    (f"{FLUX}/pkg/runtime", "v0.91.0"),
+    (RUNTIME, "v0.91.0"),
 )

@@ -115,11 +115,10 @@ RECIPES = {
             link="-X github.com/opentofu/opentofu/version.dev=no",
         ),
         Recipe(
-            "flux", 150, hollow_flux.SOURCE, "v1.7.3", " ".join([hollow_flux.SOURCE, *(module for module, _ in hollow_flux.BESIDE)]),
-            hollow=hollow_flux.OF_FLUX, beside=hollow_flux.BESIDE, pins=hollow_flux.PINS,
-            extras=tuple((f"{module}//config/crd/bases", "crds") for module in (hollow_flux.SOURCE, *dict(hollow_flux.BESIDE))),
+            "flux", 150, hollow_flux.SOURCE, "v1.7.3", " ".join((*hollow_flux.CONTROLLERS, hollow_flux.COREDNS)),
+            hollow=hollow_flux.HOLLOW, beside=hollow_flux.BESIDE, pins=hollow_flux.PINS,
+            extras=tuple((f"{module}//config/crd/bases", "crds") for module in hollow_flux.CONTROLLERS),
         ),
-        Recipe("coredns", 40, hollow_flux.COREDNS, "v1.14.0", hollow_flux.COREDNS, hollow=hollow_flux.OF_COREDNS, pins=hollow_flux.K8S),
         Recipe("helm3", 70, "helm.sh/helm/v3", "v3.22.0", "helm.sh/helm/v3/cmd/helm"),
         Recipe(
             "traefik", 110, "github.com/traefik/traefik/v3", "v3.6.7", "github.com/traefik/traefik/v3/cmd/traefik",

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = {
     "host": (), "database": (), "registry": ("gitea",), "cluster": ("kubelab", "traefik", "helm"), "hub": ("hub",),
-    "docker": ("buildkitd", "buildx"), "kubecfg": ("kubecfg",), "dns": ("coredns",), "flux": ("flux",),
+    "docker": ("buildkitd", "buildx"), "kubecfg": ("kubecfg",), "dns": ("flux",), "flux": ("flux",),
 }  # fmt: skip
 BUILT_FIRST = ("cluster", "registry", "docker", "hub", "flux", "dns", "kubecfg")
 WITH = {"flux": "dns"}  # what a part does not come without
@@ -126,7 +126,7 @@ class Start:
         engine.start_buildkit(self.lab, machine)
 
     def _dns(self, built: dict[str, Future[Path]], machine: Machine) -> None:
-        built["coredns"].result()
+        built["flux"].result()
         dns.start(self.lab, machine)
 
     def _hub(self, built: dict[str, Future[Path]], machine: Machine) -> None:
@@ -172,7 +172,7 @@ class Start:
 
 def _wanted(parts: frozenset[str]) -> list[str]:
     """The programs of these parts, in the order in which they are built."""
-    return [name for part in BUILT_FIRST if part in parts for name in PROGRAMS[part]]
+    return list(dict.fromkeys(name for part in BUILT_FIRST if part in parts for name in PROGRAMS[part]))
 
 
 def install(lab: Lab, program: Path, name: str) -> None:
