@@ -17,6 +17,7 @@ from pipeline.deploy.flux_spec import Flux
 from pipeline.deploy.work import STAGE
 from pipeline.errors import ConfigError, IntegrityError, NotRolledBack
 from pipeline.events import What
+from pipeline.failpoint import failpoint
 from pipeline.stage import Return, Site
 from pipeline.tools.kube import connect
 from pipeline.tools.kube_objects import pending, template_images
@@ -99,6 +100,7 @@ def _go(work: FluxWork, newest: Step, goal: Step, *, was_good: bool) -> Release:
     published = work.write(goal.lines, newest.lines, message)
     if published.made:
         site.tell(What.LOG, STAGE, f"commit {published.commit[:7]}: {message.subject}")
+    failpoint("deploy.committed")
     outcome = served(work, published.commit, goal.lines, spec.deadline, "rollback: ", insist=True)
     if outcome.failure is None:
         work.begun(outcome.number)

@@ -67,7 +67,7 @@ def _prepare(work: FluxWork, images: Images, want: Wanted, world: World) -> None
 def _commit(work: FluxWork, images: Images, want: Wanted, lines: Lines, now: Lines, world: World) -> str:
     """Put the lines there; gives the head of the branch that holds them."""
     site, known = work.site, work.steps()
-    if known and known[0].entry.human and known[0].lines == now:
+    if known and known[0].entry.human and known[0].lines == now and not flux_wanted.unmade(now):
         site.tell(What.WARN, STAGE, f"{known[0].entry.author} wrote these lines in {known[0].commit[:7]}; the blueprint wins")
     before = _before(known, world)
     message = flux_message.release(work.spec, site.app, images, want.inputs, before)

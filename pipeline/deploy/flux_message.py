@@ -31,14 +31,17 @@ def release(spec: Flux, app: str, images: Images, inputs: str, before: str) -> M
 
 
 def again(spec: Flux, app: str, goal: Entry, reverts: str, failed: str = "") -> Message:
-    """The message of a commit that writes the lines of `goal` again, and takes back the commit `reverts`; `failed` says why it had to."""
+    """The message of a commit that writes the lines of `goal` again, and takes back the commit `reverts`; `failed` says why it had to.
+
+    Where it did not have to, what it takes back served before.
+    """
     label = source_of(goal).label if goal.trailers.commit else goal.commit[:7]
     facts = _facts(source_of(goal), images_of(goal), goal.trailers.more.get("Tag", "")) if goal.trailers.commit else {}
     return Message(
         f"{app}: back to {label} in {where(spec)}",
         failed,
         Trailers(app, goal.trailers.commit, goal.trailers.inputs, actor(), reverts,
-                 _said({**facts, RESTORES: goal.commit, FAILED: failed.split("\n", 1)[0]})),
+                 _said({**facts, RESTORES: goal.commit, FAILED: failed.split("\n", 1)[0], BEFORE: "" if failed else reverts})),
     )  # fmt: skip
 
 
