@@ -103,8 +103,8 @@ class Flow:
     def release(self, values: Mapping[str, Any], **spec: Any) -> str:
         chart = {"chart": "./helm/web", "reconcileStrategy": "Revision", "interval": "10m",
                  "sourceRef": {"kind": "GitRepository", "name": "fade", "namespace": self.namespace}}  # fmt: skip
-        quick = {"timeout": "6s", "remediation": {"retries": 0}}
-        usual = {"interval": "10m", "timeout": "10s", "chart": {"spec": chart}, "install": quick, "upgrade": quick, "values": dict(values)}
+        once = {"remediation": {"retries": 0}}
+        usual = {"interval": "10m", "timeout": "60s", "chart": {"spec": chart}, "install": once, "upgrade": once, "values": dict(values)}
         meta = {"name": "web", "namespace": self.namespace}
         return yaml.safe_dump(
             {"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease", "metadata": meta, "spec": {**usual, **spec}}
@@ -131,7 +131,7 @@ class Flow:
         return self.git("show", "--no-patch", "--format=%an <%ae>", commit, check=False)
 
     def follow(
-        self, commit: str, values: Mapping[str, Any], deadline: float = 40.0, check: Callable[[], None] = lambda: None, **more: Any
+        self, commit: str, values: Mapping[str, Any], deadline: float = 120.0, check: Callable[[], None] = lambda: None, **more: Any
     ) -> Failure | Settled:
         return follow(
             self.kube, self.site.clock, self.target, commit, self.is_ancestor, deadline=deadline, tell=self.lines.append, check=check,
@@ -175,7 +175,7 @@ def flow(lab: Site, folder: Path, address: str = "") -> Iterator[Flow]:
         every = {"interval": "10m", "timeout": "20s"}
         made.make("GitRepository", "fade", {**every, "url": made.url, "ref": {"branch": "main"}, "secretRef": {"name": "login"}})
         source = {"sourceRef": {"kind": "GitRepository", "name": "fade"}, "path": "./clusters", "prune": True}
-        made.make("Kustomization", "fade", {**every, "timeout": "10s", "retryInterval": "10m", **source})
+        made.make("Kustomization", "fade", {**every, "timeout": "60s", "retryInterval": "10m", **source})
         yield made
     finally:
         _gone(made)
