@@ -18,6 +18,9 @@ import yaml
 
 from pipeline import runner
 from pipeline.artifacts import Images
+from pipeline.deploy.flux import exclusive, find, live, make, standing
+from pipeline.errors import ConfigError
+from pipeline.gitops import automation
 from pipeline.gitops.automation import Place, files
 from pipeline.gitops.spec import Automation, Newest
 from pipeline.stage import Registry, Site
@@ -25,11 +28,16 @@ from pipeline.tools import flux, flux_images
 from pipeline.tools.flux import KINDS, Ref
 from pipeline.tools.flux_words import Words
 from pipeline.tools.kube import Kube, connect, path
+from pipeline.tools.markers import put
 from pipeline.tools.registry import Client, client_of
+from pipeline.tools.yamledit_tree import Selector
+from tests.real.deploy_parts import archive
 from tests.real.images import BASE, copy
+from tests.real.test_flux_driver import FILE, placed
 from tests.real.test_hub import password, push
 
 pytestmark = pytest.mark.real
+__all__ = ["archive"]
 CRD = Path(__file__).parents[1] / "cases" / "automation" / "imageupdateautomations.yaml"
 DEFINITIONS = path("apiextensions.k8s.io/v1", "customresourcedefinitions")
 SOON = 20.0  # seconds; an answer takes one or two
@@ -244,3 +252,40 @@ def test_what_writes_is_taken_by_the_api_of_its_own_kind(watched: Watch) -> None
         assert made["spec"] == wanted["spec"]
     finally:
         web.kube.delete(where)
+
+
+def test_with_markers_on_its_lines_a_release_is_refused_and_what_flux_wrote_is_what_is_live(
+    lab: Site, tmp_path: Path, archive: Path
+) -> None:
+    """Never both. The commit of the controller that cannot be had here is made by the test, as that controller makes it."""
+    with placed(lab, tmp_path, archive) as place:
+        first, second = place.image(), place.image()
+        spec = place.spec(values={"image": "{reference}"}, deadline=120.0)
+        with exclusive(spec, first, place.site):
+            make(spec, first, place.site)
+
+        (image,) = second.images
+        own = Automation({"app": image.reference.partition("@")[0]})
+        where = automation.Place("app", "app", FILE, "main", place.flow.namespace, "fade")
+        lines = {("spec", "values", *line): marker for line, marker in automation.marked(own, where, spec.values).items()}
+        text = place.text()
+        with_marker = put(text, lines, Selector("HelmRelease", "app", place.flow.namespace))
+        place.flow.commit({FILE: with_marker})
+        for refused in (find, make):
+            with pytest.raises(ConfigError, match=rf"{FILE}:[0-9]+: spec.values.image is written by Flux's image automation") as told:
+                refused(spec, second, place.site)
+            assert "inv push publishes, Flux takes the newest by itself, inv verify asks what runs" in told.value.mend
+
+        (marker,) = lines.values()
+        written = with_marker.replace(first.images[0].reference, f"{image.reference.replace('@', f':{image.tag}@')}")
+        assert f"{image.digest} {marker}" in written
+        place.flow.commit({FILE: written})
+        assert flux.poke(place.flow.kube, place.flow.target.git, "written")
+        end = time.monotonic() + 60
+        while not any(image.digest in reference for reference in place.runs()):
+            assert time.monotonic() < end, place.runs()
+            time.sleep(0.5)
+        seen = live(spec, place.site)
+        assert seen is not None
+        assert [each.digest for each in seen.images] == [image.digest]
+        assert any("image automation writes spec.values.image" in remark for remark in standing(spec, place.site).remarks)
