@@ -18,12 +18,16 @@ from pipeline.errors import ConfigError, Expired, VerifyError
 from pipeline.host import Address
 from pipeline.verify.checks import KINDS, Checks, check, make
 from pipeline.verify.drain import Drain
+from pipeline.verify.drift import Drift
 from pipeline.verify.expect import Page
 from pipeline.verify.git import Git
 from pipeline.verify.health import SERVICE_NAME
 from pipeline.verify.log import Log
+from pipeline.verify.message import Message
 from pipeline.verify.objects import Objects
+from pipeline.verify.replicated import Replicated
 from pipeline.verify.run import Run
+from pipeline.verify.survives import Survives
 from pipeline.verify.tcp import Tcp
 from pipeline.yamlfile import parse
 from tests.verify.releases import COMMIT, RELEASE
@@ -49,6 +53,9 @@ checks:
       - {path: /health}
       - {git: /repo.git, through: "port:9418"}
   - {drain: /health, load: /, rate: 20, seconds: 8}
+  - {replicated: StatefulSet/node, message: {path: "/data/{key}", headers: {X-TTL: "60"}}, nodes: 3}
+  - {survives: app=node, message: {path: "/data/{key}"}, grace: null, load: /}
+  - {drift: Kustomization/apps, mend: true}
 """
 
 
@@ -70,8 +77,11 @@ def read(text: str) -> Checks:
 
 def test_every_kind_is_read_as_it_is_written() -> None:
     checks = read(ALL).checks
-    assert [type(each) for each in checks] == [Page, Page, Git, Tcp, Log, Log, Objects, Objects, Run, Drain]
+    assert [type(each) for each in checks] == [Page, Page, Git, Tcp, Log, Log, Objects, Objects, Run, Drain, Replicated, Survives, Drift]
     assert checks[7] == Objects(("Deployment", "Service/relay"))
+    assert checks[10] == Replicated("StatefulSet/node", Message("/data/{key}", headers={"X-TTL": "60"}), nodes=3)
+    assert isinstance(checks[11], Survives)
+    assert checks[11].grace is None
     ran = checks[8]
     assert isinstance(ran, Run)
     assert [type(each) for each in ran.checks] == [Page, Git]
@@ -114,6 +124,14 @@ def test_the_schema_for_editors_takes_what_is_read() -> None:
         ("run: relay|docker: lab|ports: [x]", 6, "is no port like"),
         ("run: relay|docker: lab|ports: [80]|checks:|  - {pth: /}", 8, "did you mean 'path'"),
         ("drain: /|seconds: 1", 5, "are not between 2 and 120"),
+        ("replicated: node|message: {path: '/{key}'}", 4, "'node' names no nodes"),
+        ("replicated: a=b", 4, "lacks message"),
+        ("replicated: a=b|message:|  path: /data", 6, "two runs would write over one another"),
+        ("replicated: a=b|message: {path: '/{key}'}|nodes: 1", 6, "with one of them nothing is replicated"),
+        ("survives: a=b|message: {path: '/{key}'}|graces: 0", 6, "is not known; did you mean 'grace'"),
+        ("survives: a=b|message: {path: '/{key}'}|seconds: 1", 6, "seconds 1 is not between 2 and 600"),
+        ("drift: Deployment/web", 4, "is nothing that keeps objects"),
+        ("drift: release|mend: true", 5, "nobody puts back what Helm keeps"),
     ],
 )
 def test_a_mistake_is_told_with_its_own_line_and_what_was_meant(item: str, line: int, text: str) -> None:
@@ -130,6 +148,10 @@ def test_a_ways_host_is_needed_for_the_front_door_alone() -> None:
         read("cluster: a\nchecks:\n  - {path: /}\n")
     with pytest.raises(ConfigError, match="host is missing"):
         read("cluster: a\nchecks:\n  - {drain: /}\n")
+    survives = "survives: a=b, message: {path: '/{key}'}"
+    read(f"cluster: a\nchecks:\n  - {{{survives}}}\n")
+    with pytest.raises(ConfigError, match="host is missing"):
+        read(f"cluster: a\nchecks:\n  - {{{survives}, load: /}}\n")
 
 
 def test_a_port_of_no_container_is_refused() -> None:
