@@ -50,7 +50,7 @@ def test_the_kustomization_lists_the_components_where_they_are_ours() -> None:
 def test_who_deletes_the_kustomization_deletes_no_kinds() -> None:
     found = yaml.safe_load(manifests.system(components=True))
     kept = {each["target"]["kind"]: yaml.safe_load(each["patch"])["metadata"]["annotations"] for each in found["patches"]}
-    assert kept == dict.fromkeys(("CustomResourceDefinition", "Namespace"), {"kustomize.toolkit.fluxcd.io/prune": "disabled"})
+    assert kept == {kind: {"kustomize.toolkit.fluxcd.io/prune": "disabled"} for kind in ("CustomResourceDefinition", "Namespace")}
     assert "patches" not in yaml.safe_load(manifests.system(components=False))
 
 
