@@ -189,3 +189,59 @@ def test_a_recipe_that_hollows_out_what_is_not_there_says_so(tmp_path: Path) -> 
     recipe = Recipe("b", 1, "a.example/b", "v2.0.0", hollow=(("x.example/y", "one.go", ""),))
     with pytest.raises(BuildError, match=r"no longer uses x\.example/y"):
         building.Builder(recipe, tmp_path / "go", tmp_path / "work", {}, print, threading.Event()).build(tmp_path / "home")
+
+
+SEVERAL = """#!/bin/sh
+case "$1 $4" in
+mod*) module=${{4%%@*}}; printf '{{"Dir": "{home}/%s", "GoMod": "{home}/%s/go.mod"}}' "$module" "$module" ;;
+build*) printf '%s\\n' "$@" > {home}/asked; cp -r . {home}/built; cd {home}/work/out; mkdir all; touch all/b all/c ;;
+esac
+"""
+
+
+def test_programs_of_several_modules_lie_in_one_folder_with_what_travels_with_them(tmp_path: Path) -> None:
+    import threading
+
+    for module in ("a.example/b", "a.example/c"):
+        (tmp_path / module / "crds").mkdir(parents=True)
+        (tmp_path / module / "go.mod").write_text(f"module {module}\n")
+        (tmp_path / module / "go.sum").write_text(f"sum of {module}\n")
+        (tmp_path / module / "crds" / f"{module[-1]}.yaml").write_text(module)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "go").write_text(SEVERAL.format(home=tmp_path))
+    (tmp_path / "go").chmod(0o755)
+    recipe = Recipe(
+        "all", 1, "a.example/b", "v1.0.0", "a.example/b a.example/c", beside=(("a.example/c", "v2.0.0"),),
+        pins=(("x.example/y", "v3.0.0"),),
+        hollow=(("cloud.example/z", "go.mod", "module cloud.example/z\n"), ("cloud.example/z", "pkg/z/none.go", "package z\n")),
+        extras=(("crds", "crds"), ("a.example/c//crds", "crds")),
+    )  # fmt: skip
+    building.Builder(recipe, tmp_path / "go", tmp_path / "work", {}, print, threading.Event()).build(tmp_path / "home")
+    assert sorted(path.name for path in (tmp_path / "home" / "all").iterdir()) == ["b", "c"]
+    assert sorted(path.name for path in (tmp_path / "home" / "crds").iterdir()) == ["b.yaml", "c.yaml"]
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[-3:] == [f"{tmp_path}/work/out/all/", "a.example/b", "a.example/c"]
+    built = tmp_path / "built"
+    assert sorted(str(path.relative_to(built / "hollow0")) for path in (built / "hollow0").rglob("*") if path.is_file()) == [
+        "go.mod",
+        "pkg/z/none.go",
+    ], "nothing is fetched of a module that is made anew"
+    assert "replace cloud.example/z => ./hollow0" in (built / "go.mod").read_text()
+    sums = (built / "go.sum").read_text()
+    assert "sum of a.example/b" in sums
+    assert "sum of a.example/c" in sums
+    assert "k8s.io/client-go v0.34.4 h1:" in sums, "those of the versions that hold"
+
+
+def test_a_module_that_is_no_longer_used_is_said(tmp_path: Path) -> None:
+    import threading
+
+    (tmp_path / "a.example/b").mkdir(parents=True)
+    for name in ("go.mod", "go.sum"):
+        (tmp_path / "a.example/b" / name).write_text("")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "go").write_text(SEVERAL.format(home=tmp_path))
+    (tmp_path / "go").chmod(0o755)
+    recipe = Recipe("all", 1, "a.example/b", "v1.0.0", hollow=(("x.example/gone", "one.go", "small"),))
+    with pytest.raises(BuildError, match=r"no longer uses x\.example/gone"):
+        building.Builder(recipe, tmp_path / "go", tmp_path / "work", {}, print, threading.Event()).build(tmp_path / "home")

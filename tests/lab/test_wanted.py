@@ -15,7 +15,12 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 @pytest.mark.parametrize(
     ("blueprint", "parts"),
-    [("ihp-railiance-probe", set()), ("relay", {"docker", "hub", "kubecfg"}), ("tokenplace", {"docker", "hub"})],
+    [
+        ("ihp-railiance-probe", set()),
+        ("relay", {"docker", "hub", "kubecfg"}),
+        ("tokenplace", {"docker", "hub"}),
+        ("fade", {"docker", "hub", "flux"}),
+    ],
 )
 def test_each_blueprint_gets_its_parts(blueprint: str, parts: set[str]) -> None:
     found = wanted.parts(load(CONFIG, blueprint, "lab").plan)
