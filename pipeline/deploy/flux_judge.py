@@ -134,7 +134,8 @@ def _released(seen: Seen, now: float) -> Iterator[Failure | str]:
 
 
 def _ready(seen: Seen, state: State, now: float) -> Failure | str:
-    why, ours = words(state), max(state.ready.generation, state.stalled.generation) >= state.generation
+    busy = state.ready.status == "Unknown"  # what it said before stands beside that until it is done
+    why, ours = None if busy else words(state), max(state.ready.generation, state.stalled.generation) >= state.generation
     stalled, action = state.stalled.status == "True", ACTION.search(state.reconciling.message)
     more = state.reconciling.reason == "ProgressingWithRetry" and not stalled
     if why and ours and why.passing:

@@ -38,7 +38,7 @@ def words(state: State) -> Words | None:
     """What keeps the object from going on; None where nothing does."""
     if state.suspended:
         return Words("suspended", f"{state.ref} is suspended: Flux leaves it as it is", mend=resume(state.ref))
-    if state.stalled.status == "True":
+    if state.stalled.status == "True" and state.stalled.generation >= state.generation:
         return _stalled(state)
     if state.ready.status == "False":
         return _failed(state, _first(state))

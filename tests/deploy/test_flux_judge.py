@@ -307,3 +307,12 @@ def test_who_may_not_ask_believes_a_complaint_that_stays() -> None:
 
 def test_f03_nothing_that_will_not_pass_is_waited_for_longer_than_ten_seconds() -> None:
     assert max(*GRACE.values(), PATIENCE, SILENT) <= 10
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_f04_a_release_at_work_has_not_given_up_whatever_stands_there_from_before(generation: int) -> None:
+    """helm-controller leaves Stalled there until it is done (recorded: hr-broken-image-stalled)."""
+    stalled = ready("True", "RetriesExceeded", "Failed to upgrade after 1 attempt(s)", generation, kind="Stalled")
+    running = ready("True", "Progressing", "Running 'upgrade' action with timeout of 5m0s", 2, kind="Reconciling")
+    found = seen(git(), kustomization(), release(stalled, running, ready("Unknown", "Progressing", "", 2), observed=1))
+    assert "runs upgrade" in waits(found)
