@@ -35,7 +35,7 @@ class Stranger:
 
 def name(spec: Flux) -> str:
     """How the verdicts call it."""
-    return f"{spec.remote} (gitops)"
+    return f"{spec.remote} (git)"
 
 
 def look(spec: Flux, gitops: Gitops, site: Site) -> Iterator[Verdict]:

@@ -299,7 +299,11 @@ def test_the_lock_of_a_release_by_flux_is_beside_flux(fake: FakeKube, tmp_path: 
         "spec": {"holderIdentity": "anna@laptop/42/1/b/s/r1", "acquireTime": "2026-11-21T08:00:00Z"},
     }
     fake.put("/apis/coordination.k8s.io/v1/namespaces/flux-system/leases/pipeline-fade", lease)
+    name = "sh.helm.release.v1.fade.v4"
+    labels = {"owner": "helm", "name": "fade", "version": "4", "status": "deployed"}
+    fake.put(f"/api/v1/namespaces/fade/secrets/{name}", {"metadata": {"name": name, "labels": labels}})
     with site(tmp_path, clusters={"k3s": Cluster(str(fake.kubeconfig()))}) as here:
         found = by_name(list(cluster.look("k3s", [SPEC], [], here)))
+    assert found["release"].evidence == "revision 4 of fade is deployed, by Flux"
     assert "anna@laptop" in found["lock"].evidence
     assert found["permissions"].status == "ok"

@@ -11,12 +11,14 @@ from pipeline.artifacts import Images, Source
 from pipeline.build import buildx, tagged
 from pipeline.build.buildx_spec import Buildx, ImageSpec
 from pipeline.build.tagged import Tagged
+from pipeline.deploy import flux as flux_driver
+from pipeline.deploy.flux_spec import Flux
 from pipeline.doctor import questions, registry
 from pipeline.doctor.questions import checks, examine
 from pipeline.doctor.verdict import Check, Verdict, ok
-from pipeline.gitops.spec import Gitops
+from pipeline.gitops.spec import Automation, Gitops
 from pipeline.plan import load
-from pipeline.stage import Driver, Finding, Site, Stage
+from pipeline.stage import Cluster, Driver, Finding, Remote, Site, Stage
 
 from .parts import site
 
@@ -79,3 +81,12 @@ def test_g02_secrets_are_masked_in_evidence_and_mend(tmp_path: Path, monkeypatch
         there.secrets.guard("canary-0123456789")
         (verdict,) = examine(blueprint, there)
     assert verdict.evidence == "it is [secret]"
+
+
+def test_a_release_by_flux_calls_for_its_repository_and_for_flux(tmp_path: Path) -> None:
+    plan = (Stage("deploy", flux_driver.DRIVER, Flux("k3s", "gitops", "fade", "fade", {"image": {"digest": "{digest}"}})),)
+    with site(tmp_path, remotes={"gitops": Remote("ssh://git@host/fade.git")}, clusters={"k3s": Cluster("kubeconfig")}) as there:
+        alone = [(check.where, check.name) for check in checks(plan, there, Gitops())]
+        images = [(check.where, check.name) for check in checks(plan, there, Gitops(automation=Automation({"fade": "ghcr.io/o/fade"})))]
+    assert alone[-4:] == [("gitops (git)", "branch"), ("k3s (cluster)", "kubeconfig"), ("k3s (flux)", "kinds"), ("k3s (node)", "ssh")]
+    assert [each for each in images if each not in alone] == [("k3s (flux)", "images")]
