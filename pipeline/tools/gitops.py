@@ -9,16 +9,16 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pipeline.errors import ConfigError, Transient
 from pipeline.events import What
 from pipeline.source.repository import Repository as Clone
 from pipeline.stage import Site
-from pipeline.tools import git, gitops_call, gitops_clone, gitops_commit, gitops_history, gitops_message
+from pipeline.tools import git, gitops_clone, gitops_commit, gitops_history, gitops_message
 from pipeline.tools.gitops_call import Damaged
 from pipeline.tools.gitops_commit import Changes
-from pipeline.tools.gitops_history import Entry, taken_back
+from pipeline.tools.gitops_history import Entry, Past, taken_back
 from pipeline.tools.gitops_message import Message, Trailers
 from pipeline.tools.gitops_server import Raced, Server
 
@@ -26,7 +26,6 @@ __all__ = ["Changes", "Entry", "Head", "Message", "Published", "Raced", "Reposit
 
 T = TypeVar("T")
 TRIES = 5  # pushes that meet somebody else's
-COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,10 @@ class Head:
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a file, None where there is none. Raises ConfigError where a folder or a link stands there."""
-        return self.repository._healed(lambda clone: gitops_commit.content(clone, self.commit, path))
+        files = self.repository._past.files
+        if (self.commit, path) not in files:
+            files[self.commit, path] = self.repository._healed(lambda clone: gitops_commit.content(clone, self.commit, path))
+        return files[self.commit, path]
 
     def need(self, path: str) -> bytes:
         """As `read`. Raises ConfigError, with the commit and what to do, where there is no such file."""
@@ -52,11 +54,7 @@ class Head:
 
     def names(self, folder: str = "") -> tuple[str, ...]:
         """The paths of all files below `folder` (below the root where it is ""), sorted; none where there is no such folder."""
-        if not self.commit:
-            return ()
-        words = ("ls-tree", "-r", "-z", "--name-only", "--full-tree", self.commit, "--", *([folder] if folder else []))
-        output = self.repository._healed(lambda clone: gitops_call.run(clone, *words))
-        return tuple(sorted(name for name in output.decode(errors="surrogateescape").split("\0") if name))
+        return self.repository._healed(lambda clone: gitops_commit.names(clone, self.commit, folder))
 
 
 @dataclass(frozen=True)
@@ -113,14 +111,12 @@ class Repository:
 
     def at(self, commit: str) -> Head:
         """The repository at a commit that is here. Raises ConfigError where it is not."""
-        if not COMMIT.fullmatch(commit) or self.contains(commit, commit) is None:
+        if commit not in self._past.commits and self.contains(commit, commit) is None:
             raise ConfigError(f"there is no commit {commit!r} in {self.where}", mend="git log there shows those there are")
         return Head(self, commit)
 
     def contains(self, older: str, newer: str) -> bool | None:
         """Whether `older` is `newer` or in its history; None where one of them is not here."""
-        if not (COMMIT.fullmatch(older) and COMMIT.fullmatch(newer)):
-            return None
         return gitops_clone.contains(gitops_clone.ensure(self.folder, self._program), older, newer)
 
     def commit(self, parent: str, changes: Changes, message: Message) -> str:
@@ -181,7 +177,12 @@ class Repository:
 
     def history(self, path: str, limit: int = 50, at: str = "") -> tuple[Entry, ...]:
         """Commits that touched a file or folder, newest first, from `at` (by default the head seen last). Asks nobody."""
-        return self._healed(lambda clone: gitops_history.log(clone, self._start(clone, at), path, limit))
+        found = self._healed(lambda clone: gitops_history.log(clone, self._start(clone, at), path, limit))
+        commits = [entry.commit for entry in found]
+        files = self._healed(lambda clone: gitops_history.contents(clone, commits, path))
+        self._past.commits.update(commits)
+        self._past.files.update({(commit, path): content for commit, content in files.items()})
+        return found
 
     def last(self, path: str, line: int, at: str = "") -> Entry:
         """The commit that a line (from 1) of a file stems from: who to name where it is not what was expected. Asks nobody."""
@@ -199,9 +200,13 @@ class Repository:
     def _server(self, clone: Clone) -> Server:
         return Server(clone, self.site.remote(self.remote), self.url, git.branch_name(self.branch), self.where)
 
+    @property
+    def _past(self) -> Past:
+        return cast(Past, self.site.share(f"gitops/{self.folder}/past", Past))
+
     def _start(self, clone: Clone, at: str) -> str:
         commit = at or gitops_clone.ref(clone, f"refs/heads/{self.branch}")
-        if not COMMIT.fullmatch(commit):
+        if not gitops_clone.COMMIT.fullmatch(commit):
             why = f"{at!r} is not a commit's whole name" if at else f"{self.where} was not looked at yet"
             raise ConfigError(why, mend="look at it first: inv status")
         return commit
@@ -214,13 +219,8 @@ class Repository:
                 return Head(self, "")
             raise server.gone(before)
         now = gitops_clone.ref(clone, server.ref)
-        if before and before != now and not gitops_clone.contains(clone, before, now):
-            kept = f"refs/pipeline/lost/{before}"
-            gitops_call.run(clone, "update-ref", "--", kept, before)
-            self._warn(
-                f"{self.where} was rewritten by force: {before[:12]}, its head before, is not in it any more; "
-                f"git -C {clone.path} log {now[:12]}..{kept} shows what was lost"
-            )
+        if lost := server.lost(before, now):
+            self._warn(lost)
         return Head(self, now)
 
     @contextlib.contextmanager

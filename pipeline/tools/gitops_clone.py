@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import getpass
 import os
+import re
 import shutil
 import threading
 import time
@@ -18,6 +19,7 @@ from pipeline.errors import Locked, PipelineError
 from pipeline.source.repository import Repository, refusal
 from pipeline.tools.gitops_call import run
 
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 KEPT = 24 * 3600.0  # seconds
 LOOSE = 2000  # objects, each a file
 PATIENCE = 120.0  # seconds another process on this machine is waited for
@@ -113,7 +115,9 @@ def ref(clone: Repository, name: str) -> str:
 
 
 def contains(clone: Repository, older: str, newer: str) -> bool | None:
-    """Whether `older` is `newer` or in its history; None where one of them is not here."""
+    """Whether `older` is `newer` or in its history; None where one of them is not here, or is no commit's whole name."""
+    if not (COMMIT.fullmatch(older) and COMMIT.fullmatch(newer)):
+        return None
     process = clone.start("merge-base", "--is-ancestor", older, newer)
     process.communicate()
     return {0: True, 1: False}.get(process.returncode)

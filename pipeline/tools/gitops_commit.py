@@ -74,6 +74,15 @@ def content(clone: Repository, commit: str, path: str) -> bytes | None:
     return call.run(clone, "cat-file", "blob", blob)
 
 
+def names(clone: Repository, commit: str, folder: str) -> tuple[str, ...]:
+    """The paths of all files below `folder` ("" for the root) at a commit, sorted; none where `commit` is ""."""
+    if not commit:
+        return ()
+    words = ("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit, "--", *([folder] if folder else []))
+    output = call.run(clone, *words).decode(errors="surrogateescape")
+    return tuple(sorted(name for name in output.split("\0") if name))
+
+
 def tree(clone: Repository, parent: str, changes: Changes) -> str:
     """The tree of `parent` ("" for none) with `changes`; a file keeps its mode. Raises ConfigError for a path that cannot be written."""
     for path in changes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.source.repository import Repository
 from pipeline.tools import gitops_call as call
 from pipeline.tools import gitops_message as message
+from pipeline.tools.gitops_commit import EXECUTABLE, FILE, tree_entries
 from pipeline.tools.gitops_message import Trailers
 
 # no setting of the user's adds a line, follows a rename or renames a person
@@ -39,6 +40,14 @@ class Entry:
     human: bool
 
 
+@dataclass
+class Past:
+    """What was read of it so far, which never changes: commits that are here, and files by commit and path."""
+
+    commits: set[str] = field(default_factory=set)
+    files: dict[tuple[str, str], bytes | None] = field(default_factory=dict)
+
+
 def log(clone: Repository, commit: str, path: str, limit: int) -> tuple[Entry, ...]:
     """The last `limit` commits up to `commit` that touched `path` ("" for any), newest first. Raises as `gitops_call.run`."""
     words = (*LOG, FORMAT, f"--max-count={limit}", commit, "--", *([path] if path else []))
@@ -50,6 +59,25 @@ def read(output: str) -> tuple[Entry, ...]:
     entries = [_entry(*fields) for each in output.split("\0") if len(fields := each.split("\n", 3)) == 4]
     whole = {entry.commit for entry in entries}
     return tuple(replace(entry, reverts=_whole(entry.reverts, whole)) for entry in entries)
+
+
+def contents(clone: Repository, commits: Sequence[str], path: str) -> dict[str, bytes]:
+    """The file as each of `commits` (newest first) left it, all by one process; none where the newest has no such file."""
+    mode = tree_entries(clone, commits[0], path).get(path, ("",))[0] if commits and path and "\n" not in path else ""
+    if mode not in (FILE, EXECUTABLE):
+        return {}
+    output = call.run(clone, "cat-file", "--batch", stdin="".join(f"{commit}:{path}\n" for commit in commits).encode())
+    found, at = {}, 0
+    for commit in commits:
+        end = output.index(b"\n", at)
+        words = output[at:end].decode(errors="replace").split(" ")
+        at = end + 1
+        if len(words) == 3 and words[2].isdigit():
+            size = int(words[2])
+            if words[1] == "blob":
+                found[commit] = output[at : at + size]
+            at += size + 1
+    return found
 
 
 def blamed(clone: Repository, commit: str, path: str, line: int) -> str:

@@ -43,6 +43,15 @@ class Server:
             raise call.damaged(self.clone, done.errors)
         raise call.machine_error(done.errors, self.clone.path) or call.server_error(done.errors, self.where)
 
+    def lost(self, before: str, now: str) -> str:
+        """What to tell where the branch went from `before` to `now` and left commits behind, which the clone keeps; "" where it did not."""
+        if not before or before == now or contains(self.clone, before, now):
+            return ""
+        kept = f"refs/pipeline/lost/{before}"
+        call.run(self.clone, "update-ref", "--", kept, before)
+        said = f"{self.where} was rewritten by force: {before[:12]}, its head before, is not in it any more"
+        return f"{said}; git -C {self.clone.path} log {now[:12]}..{kept} shows what was lost"
+
     def gone(self, before: str) -> ConfigError:
         """Why the branch is not there; `before` is where it was when it was seen last ("" never). One connection."""
         if before:

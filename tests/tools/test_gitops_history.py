@@ -98,6 +98,29 @@ def test_a_path_is_a_path_and_no_pattern(server: Server) -> None:
     assert len(server.repository().history("fade")) == 1
 
 
+def test_what_the_file_was_is_read_with_the_history_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = release(server, "a"), release(server, "b")
+    gone = server.at_home(lambda home: (home / FILE).unlink(), "commit", "-qm", "take it out")
+    third = release(server, "c\nmissing\n")
+    repository = server.repository()
+    repository.look()
+    found = [entry.commit for entry in repository.history(FILE)]
+    assert found == [third, gone, second, first]
+
+    def none(*_words: object, **_more: object) -> bytes:
+        pytest.fail("git was asked once more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.source.repository.subprocess.run", none)
+        patch.setattr("pipeline.source.repository.subprocess.Popen", none)
+        assert [repository.at(commit).read(FILE) for commit in (third, second, first)] == [
+            b"digest: c\nmissing\n\n",
+            b"digest: b\n",
+            b"digest: a\n",
+        ]
+    assert repository.at(gone).read(FILE) is None
+
+
 def test_who_wrote_a_line(server: Server) -> None:
     server.person({FILE: "digest: none\nreplicas: 3\n"}, "begin")
     made = server.person({FILE: "digest: none\nreplicas: 5\n"}, "scale", "Bob <bob@example.org>")
