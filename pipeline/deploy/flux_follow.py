@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.clock import Clock
 from pipeline.deploy import stored
 from pipeline.deploy.flux_diagnosis import late
-from pipeline.deploy.flux_judge import judge, rolling
+from pipeline.deploy.flux_judge import ROUNDS, judge, rolling
 from pipeline.deploy.flux_seen import Failure, Seen, Settled, Target, differing
 from pipeline.deploy.watching import Watched, drained, watching
 from pipeline.errors import AuthError, PipelineError
@@ -21,6 +21,7 @@ from pipeline.tools.unreleased import waits
 
 __all__ = ["Failure", "Settled", "Target", "follow", "obstacles", "retry"]
 
+PASSING = "release passing"  # a sign that is counted on while the release says something else for a moment
 ASK = 5.0  # seconds after which Flux is asked again to look, where it failed for a reason that may have passed: it waits ever longer itself
 
 
@@ -179,16 +180,24 @@ def _ask_again(kube: Kube, clock: Clock, seen: Seen) -> None:
         asked = seen.asked.get(ref, ("", 0.0))
         if asked and asked[1] <= first:
             ask(kube, clock, seen, ref)
-    for ref in seen.target.all:
+    git, applier, helm = seen.target.all
+    for ref in (git, applier):
         asked, found = seen.asked.get(ref), seen.state(ref)
         if not asked or found is None or not seen.answered(ref) or seen.has(found.revision, now):
             continue
-        why = words(found)
-        if ref == seen.target.git and why is None:
+        why, overdue = words(found), now - asked[1] > ASK
+        if ref == git and why is None and (seen.rounds < ROUNDS or overdue):
             seen.rounds += 1
             ask(kube, clock, seen, ref)
-        elif now - asked[1] > ASK and (why is None or why.passing):
+        elif overdue and (why is None or why.passing):
             ask(kube, clock, seen, ref)
+    release = seen.state(helm)
+    why = words(release) if release else None
+    if why is None or not why.passing:
+        seen.since.pop(PASSING, None)
+    elif seen.lasts(PASSING, now, ASK) and seen.asked.get(helm, ()) is not None:
+        seen.since[PASSING] = now
+        ask(kube, clock, seen, helm)
 
 
 def _take(seen: Seen, kind: str, value: Any) -> None:

@@ -262,3 +262,35 @@ def test_a_ref_is_named_as_each_tool_wants_it() -> None:
     assert ref.flux == "source git fade -n flux-system"
     assert ref.kubectl == "-n flux-system gitrepositories.source.toolkit.fluxcd.io/fade"
     assert ref.path == "/apis/source.toolkit.fluxcd.io/v1/namespaces/flux-system/gitrepositories/fade"
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "times"), [("ArtifactFailed", "Could not load chart: dial tcp: i/o timeout", 2), ("", "", 0)]
+)
+def test_flux_is_asked_again_and_again_while_a_sign_may_pass(
+    kube: Kube, fake: FakeKube, monkeypatch: pytest.MonkeyPatch, reason: str, message: str, times: int
+) -> None:
+    """It waits ever longer itself, up to a quarter of an hour."""
+    monkeypatch.setattr(flux_follow, "ASK", 0.2)
+    status_ = "False" if reason else "Unknown"
+    put(fake, git(), kustomization(), release(ready(status_, reason, message, 2), observed=1))
+    said = followed(kube, [], deadline=2.2)
+    assert isinstance(said, Failure)
+    assert said.kind == "waiting"
+    asked_ = [where for method, where in fake.asked if method == "PATCH" and "helmreleases" in where]
+    assert len(asked_) >= times
+    assert bool(asked_) == bool(times)
+
+
+def test_f03_a_commit_that_nobody_knows_is_not_asked_for_at_every_look(kube: Kube, fake: FakeKube) -> None:
+    put(fake, git("9" * 40), kustomization(OLD), release(values={}))
+
+    def changed(_kind: str, where: str, value: dict[str, Any]) -> None:
+        if where == PATHS["GitRepository"] and value["status"]["lastHandledReconcileAt"] != asked(value):
+            put(fake, git("9" * 40, handled=asked(value)))
+
+    fake.changed = changed
+    said = followed(kube, [], deadline=3.0)
+    assert isinstance(said, Failure)
+    assert said.kind == "waiting"
+    assert len([where for method, where in fake.asked if method == "PATCH"]) <= 3
