@@ -17,12 +17,16 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.gitops import schemas
+from pipeline.errors import ConfigError
+from pipeline.gitops import init, migrate, schemas
+from pipeline.gitops.bootstrap import Done, bootstrap
 from pipeline.gitops.forge import Gitea, open_forge
+from pipeline.gitops.layout import chart_files, layout
+from pipeline.gitops.place import Place as Gitops
 from pipeline.gitops.place import of
 from pipeline.gitops.spec import Forge
 from pipeline.gitops.status import Row, gather
-from pipeline.gitops.validate import findings
+from pipeline.gitops.validate import check, findings
 from pipeline.plan import load
 from pipeline.stage import Site
 from pipeline.tools import flux, unreleased, yamledit
@@ -83,6 +87,18 @@ class Place(WorkingCopy):
         done = self.inv(*words, "--json")
         assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
         return json.loads(done.stdout) if done.stdout else {"error": done.stderr}
+
+    def place(self) -> Gitops:
+        blueprint = load(self.root / "config", "app")
+        return of(blueprint.name, blueprint.app, blueprint.plan, blueprint.gitops)
+
+    def bootstrapped(self) -> Done:
+        return bootstrap(self.place(), self.site, None)
+
+    def laid(self) -> dict[str, str]:
+        """What was done to each file."""
+        place, known = self.place(), schemas.of_cluster(self.kube)
+        return {each.path: each.state for each in init.publish(place, self.site, lambda files: check(files, place, known)).verdicts}
 
     def edit(self, change: Callable[[str], str], file: str) -> str:
         """Commit a change of a file as a person would."""
@@ -173,8 +189,8 @@ def test_from_nothing_to_a_repository_that_flux_follows_and_a_first_release(plac
     assert set(held["data"]) == {"identity", "identity.pub", "known_hosts"}
     assert base64.b64decode(held["data"]["known_hosts"]).decode().splitlines()[0].startswith("[")
 
-    again = place.ran("flux.bootstrap")["bootstrap"]
-    assert again == {**done, "commits": []}
+    again = place.bootstrapped()
+    assert (again.commits, again.public, again.revision) == ((), done["public"], done["revision"])
 
     made = place.ran("flux.init")
     assert {each["state"] for each in made["files"]} == {"new"}
@@ -189,8 +205,7 @@ def test_from_nothing_to_a_repository_that_flux_follows_and_a_first_release(plac
     policies = place.kube.list(path("networking.k8s.io/v1", "networkpolicies", place.name))["items"]
     assert {each["metadata"]["name"] for each in policies} == {"closed", "inside-and-ingress"}
 
-    nothing = place.ran("flux.init")
-    assert (nothing["commit"], {each["state"] for each in nothing["files"]}) == ("", {"same"})
+    assert set(place.laid().values()) == {"same"}
 
     lines: dict[tuple[str, ...], yamledit.Scalar] = {("spec", "values", "image", "digest"): "sha256:" + "1" * 64, **unreleased.START}
     release = "clusters/test/web/release.yaml"
@@ -202,7 +217,7 @@ def test_from_nothing_to_a_repository_that_flux_follows_and_a_first_release(plac
     place.edit(lambda text: text.replace("    {}", "    text: by a person"), "clusters/test/web/values.yaml")
     place.poke()
     place.until(lambda: (place.kube.get(path("v1", "configmaps", place.name, "web")) or {})["data"]["text"] == "by a person")
-    assert {each["state"] for each in place.ran("flux.init")["files"]} == {"same"}
+    assert set(place.laid().values()) == {"same"}
 
 
 def test_killed_anywhere_the_same_command_goes_on(place: Place) -> None:
@@ -246,7 +261,7 @@ def test_a_forge_that_refuses_first_and_the_components_of_a_file(place: Place, t
         kept = place.kube.get(path("apiextensions.k8s.io/v1", "customresourcedefinitions", name=f"things.{group}"))
         assert kept is not None
         assert kept["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/name"] == "flux-system"  # Flux keeps itself from here on
-        assert place.ran("flux.bootstrap")["bootstrap"]["commits"] == []
+        assert place.bootstrapped().commits == ()
         applier = Ref("Kustomization", place.system, "flux-system")
         place.kube.delete(applier.path)  # with all that it made: but a definition would take everybody's objects along
         place.until(lambda: place.kube.get(applier.path) is None)
@@ -264,7 +279,7 @@ def test_a_forge_that_refuses_first_and_the_components_of_a_file(place: Place, t
 
 def test_what_people_changed_is_kept_and_the_chart_follows_the_working_copy(place: Place) -> None:
     place.forge().create()
-    place.ran("flux.init")
+    place.laid()
     policies, infrastructure = "infrastructure/configs/network-policies.yaml", "clusters/test/infrastructure.yaml"
     mine = place.edit(lambda text: text.replace("name: closed", "name: mine"), policies)
     (place.root / "chart/values.yaml").write_text("text: newer\nimage: {}\n")
@@ -279,30 +294,15 @@ def test_what_people_changed_is_kept_and_the_chart_follows_the_working_copy(plac
     head = place.repository.look()
     assert b"name: mine" in head.need(policies)
     assert head.need("helm/web/values.yaml") == b"text: newer\nimage: {}\n"
-    assert place.inv("flux.init", "--check").returncode == 0
     place.edit(lambda _text: "kind: Kustomization\nspec: [", infrastructure)
     (place.root / "chart/values.yaml").write_text("text: newest\n")
-    refused = place.inv("flux.init")
-    assert refused.returncode == 2
-    assert f"{infrastructure}:2: this is not YAML" in refused.stderr
-
-
-def test_into_a_folder(place: Place, tmp_path: Path) -> None:
-    folder = tmp_path / "clone"
-    folder.mkdir()
-    made = place.ran("flux.init", "--folder", str(folder))
-    assert sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()) == sorted(
-        each["path"] for each in made["files"]
-    )
-    (folder / "clusters/test/infrastructure.yaml").write_text("mine: true\n")
-    again = {each["path"]: each["state"] for each in place.ran("flux.init", "--folder", str(folder))["files"]}
-    assert again.pop("clusters/test/infrastructure.yaml") == "kept"
-    assert set(again.values()) == {"same"}
+    with pytest.raises(ConfigError, match=f"^{infrastructure}:2: this is not YAML"):
+        place.laid()
 
 
 def test_old_kinds_are_refused_and_migrated(place: Place) -> None:
     place.forge().create()
-    place.ran("flux.init")
+    place.laid()
     release = "clusters/test/web/release.yaml"
     old = "      chart: ./helm/web\n      valuesFile: values.yaml # the plan's\n"
     place.edit(
@@ -314,14 +314,13 @@ def test_old_kinds_are_refused_and_migrated(place: Place) -> None:
     assert refused.returncode == 2
     assert f"{release}:4: helm.toolkit.fluxcd.io/v2beta2 goes away with a later Flux" in refused.stderr
     assert "inv flux.migrate" in refused.stderr
-    assert place.inv("flux.migrate", "--check").returncode == 2
     done = place.ran("flux.migrate")
     after = place.repository.look().need(release).decode()
     assert [each["path"] for each in done["files"]] == [release]
     changed = {new for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new}
     assert changed == {"apiVersion: helm.toolkit.fluxcd.io/v2 # the plan's", "      valuesFiles: [values.yaml] # the plan's"}
-    assert place.ran("flux.migrate") == {"schema_version": 1, "commit": "", "files": [], "left": []}
-    assert place.inv("flux.init").returncode == 0
+    assert migrate.publish(place.place(), place.site, schemas.of_cluster(place.kube), write=True) == migrate.Outcome(())
+    assert place.laid()["helm/web/values.yaml"] == "changed"
 
 
 def test_a_chart_from_a_registry(place: Place, tmp_path: Path) -> None:
@@ -338,8 +337,8 @@ def test_a_chart_from_a_registry(place: Place, tmp_path: Path) -> None:
     )
     digest = next(word for word in (pushed.stdout + pushed.stderr).split() if word.startswith("sha256:"))
     place.write(chart=f"oci://ghcr/lab/charts-{place.name}/web", version=f"0.1.0@{digest}", chart_from=None, chart_secret="chart-login")
-    place.ran("flux.bootstrap")
-    place.ran("flux.init")
+    place.bootstrapped()
+    place.laid()
     place.poke()
     source = Ref("OCIRepository", place.system, "web")
     state = place.until(lambda: (found := flux.read(place.kube, source)) and found.ready.status == "True" and found)
@@ -352,16 +351,12 @@ def test_a_chart_from_a_registry(place: Place, tmp_path: Path) -> None:
     assert config["data"]["digest"] == "sha256:" + "2" * 64
 
 
-def test_what_is_generated_is_what_the_cluster_takes(place: Place, tmp_path: Path) -> None:
+def test_what_is_generated_is_what_the_cluster_takes(place: Place) -> None:
     """The schemas are the cluster's own, and the server itself says the same."""
     known = schemas.of_cluster(place.kube)
     assert known.versions("helm.toolkit.fluxcd.io", "HelmRelease")[0] == "v2"
-    blueprint = load(place.root / "config", "app")
-    where = of(blueprint.name, blueprint.app, blueprint.plan, blueprint.gitops)
-    folder = tmp_path / "files"
-    place.ran("flux.init", "--folder", str(folder))
-    files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    assert list(findings(files, where, known)) == []
+    files = layout(place.place(), place.site.registries, chart_files(place.root, place.place())).files
+    assert list(findings(files, place.place(), known)) == []
     place.kube.create(path("v1", "namespaces"), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": place.name}})
     release = yaml.safe_load(files["clusters/test/web/release.yaml"])
     taken = place.kube.apply(place.helm.path, release, trial=True)
