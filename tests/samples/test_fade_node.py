@@ -114,6 +114,16 @@ def test_a_write_says_how_many_copies_it_has_where_they_are_too_few(cluster: Clu
     assert cluster.get(1, "a") == "x"
 
 
+def test_a_peer_that_has_no_room_left_is_no_copy(cluster: Cluster) -> None:
+    cluster.up(REPRAM_ENTRIES="1")
+    assert cluster.put(0, "a", "x")[0] == 201
+    assert cluster.put(0, "b", "x")[0] == 507
+    cluster.kill(0)
+    cluster.up(0, REPRAM_ENTRIES="10")
+    code, page = cluster.put(0, "b", "x")
+    assert (code, page["copies"]) == (202, 1)
+
+
 @pytest.fixture
 def links(cluster: Cluster) -> Iterator[list[FaultProxy]]:
     """Every way to node 2, and every way from it."""
