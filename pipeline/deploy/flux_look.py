@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 
 from pipeline.artifacts import Images
@@ -44,7 +43,7 @@ def find(spec: Flux, images: Images, site: Site) -> Finding:
             return Finding(release, f"revision {world.number} is live, of commit {world.kustomization.commit[:7]}")
         if not world.passing or world.lines != lines:
             break
-        time.sleep(PAUSE)
+        site.clock.sleep(PAUSE)
         world = flux_world.look(kube, spec, where, images)
     return Finding(None, "; ".join(why[:3]))
 

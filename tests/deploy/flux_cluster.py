@@ -6,6 +6,7 @@ import base64
 import copy
 import gzip
 import json
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -52,6 +53,8 @@ class FakeFlux:
         self.cluster, self.server, self.fake = cluster, server, cluster.fake
         self.helm: dict[str, str] = {}
         self.asleep = False  # nothing is fetched while it is
+        self.unreachable = ""  # why source-controller cannot fetch
+        self.before_fetch: Callable[[], None] = lambda: None
         self.handled: set[tuple[str, str]] = set()
         for ref in (SOURCE, APPLIER, HELM):
             version = ref.path.split("/namespaces/")[0]
@@ -97,6 +100,11 @@ class FakeFlux:
             self._reconcile(at, again=again)
 
     def _fetch(self, at: str) -> None:
+        if self.unreachable:
+            said = {"type": "Ready", "status": "False", "reason": "GitOperationFailed", "message": self.unreachable}
+            self._put(SOURCE, None, self.fake.objects[SOURCE.path]["status"], at, conditions=[said])
+            return
+        self.before_fetch()
         self._put(SOURCE, None, {"artifact": self._artifact(self.server.head)}, at)
         if not at:
             self._apply(self.server.head)

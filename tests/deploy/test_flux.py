@@ -11,7 +11,7 @@ from pipeline.artifacts import Image, Images, Source
 from pipeline.deploy import flux_revert
 from pipeline.deploy.flux import DRIVER, find, live, make, standing, undo
 from pipeline.deploy.flux_spec import Flux
-from pipeline.errors import ConfigError, Locked, NotRolledBack, RolledBack, Transient
+from pipeline.errors import ConfigError, Expired, Locked, NotRolledBack, RolledBack, Transient
 from pipeline.events import Event, What
 from pipeline.records import Records
 from pipeline.stage import Remote, Site
@@ -203,6 +203,33 @@ def test_f02_a_git_server_that_is_down_is_a_fault_that_passes(world: Site, serve
     assert known.id == made.id
     server.up()
     assert find(spec(), images(), world).artifact == made
+
+
+def test_f02_what_flux_cannot_fetch_in_time_stays_and_the_next_run_follows_it(world: Site, server: Server, flux: FakeFlux) -> None:
+    make(spec(), images(), world)
+    flux.unreachable = "failed to checkout and determine revision: unable to list remote: dial tcp 10.0.0.1:22: connect: connection refused"
+    with pytest.raises(Expired) as caught:
+        make(spec(deadline=1.0), images("b"), world)
+    assert "connection refused" in caught.value.cause
+    assert f"the commit {server.head[:7]} stays: run again" in caught.value.mend
+    flux.unreachable = ""
+    make(spec(), images("b"), world)
+    assert server.count == 3
+
+
+def test_f03_a_person_who_takes_the_lines_back_while_they_are_followed_wins(world: Site, server: Server, flux: FakeFlux) -> None:
+    make(spec(), images(), world)
+
+    def meddle() -> None:
+        flux.before_fetch = lambda: None
+        server.person({FILE: text(server).replace("b" * 64, "c" * 64)}, "By hand")
+
+    flux.before_fetch = meddle
+    with pytest.raises(NotRolledBack, match=r"Ada <ada@example\.org>") as caught:
+        make(spec(), images("b"), world)
+    assert "inv status" in caught.value.mend
+    assert server.count == 4
+    assert "c" * 64 in text(server)
 
 
 def test_f01_a_person_who_changes_the_same_line_meanwhile_is_named(
