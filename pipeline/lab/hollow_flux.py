@@ -308,7 +308,7 @@ BESIDE = (
 
 
 def of_cluster(go_mod: str) -> tuple[tuple[str, str], ...]:
-    """The versions that the cluster's own build stands on: what both use, Kubernetes' client above all, is compiled once."""
+    """The versions that the cluster's own build stands on: one file says which Kubernetes the lab is, and what it was tried with."""
     found = dict(re.findall(r"(?m)^\s*([\w.-]+\.\w+/\S+) (v\S+)", go_mod)) | dict(re.findall(r"(?m)^\s*(\S+) => \S+ (v\S+)$", go_mod))
     return tuple(sorted((module, version) for module, version in found.items() if version != "v0.0.0"))
 

@@ -105,7 +105,7 @@ def test_several_modules_are_built_with_one_set_of_versions() -> None:
 
 
 def test_the_controllers_and_the_name_server_stand_on_the_clusters_own_client() -> None:
-    """Equal versions are compiled once: kubelab's, and those of Flux and CoreDNS, which are one build."""
+    """One file says which Kubernetes the lab is; Flux and CoreDNS are one build, so that its client is compiled once for both."""
     pins = dict(RECIPES["flux"].pins)
     assert pins["k8s.io/client-go"] == pins["k8s.io/api"] == "v0.34.4"
     go_mod = (programs.HERE / "kubelab" / "go.mod").read_text()
