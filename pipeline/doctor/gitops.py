@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.deploy import flux_wanted
+from pipeline.deploy.flux_file import VALUES
 from pipeline.deploy.flux_spec import Flux
 from pipeline.doctor.verdict import LIMIT, Verdict, fail, ok, unknown, warn
 from pipeline.errors import AuthError, ConfigError, PipelineError, Transient
-from pipeline.gitops import forge, keys, schemas, validate
+from pipeline.gitops import automation, forge, keys, schemas, validate
 from pipeline.gitops.place import SECRET, Place
-from pipeline.gitops.spec import Gitops
+from pipeline.gitops.spec import Automation, Gitops
 from pipeline.stage import Site
 from pipeline.tools import git, gitops_call, markers, yamledit_tree
 from pipeline.tools.gitops import Head, Repository
@@ -131,24 +133,33 @@ def _lines(where: str, spec: Flux, gitops: Gitops, text: str, manifests: Mapping
         )
     others = strangers(manifests, spec)
     by = ", ".join(f"ImageUpdateAutomation {each.name} ({each.place})" for each in others)
-    ours = dict.fromkeys(_paths(spec.values, ("spec", "values")))
-    if gitops.automation is None:
-        try:
-            markers.refuse(ours, marked, spec.written)
-        except ConfigError as error:
-            yield fail(where, "lines", "\n".join(filter(None, (error.what, by and f"it is run by {by}", error.cause))), error.mend)
-        else:
-            yield ok(where, "lines", f"{len(ours)} are the pipeline's, and nobody else's")
+    ours = dict.fromkeys((*VALUES, *line) for line in flux_wanted.paths(spec))
+    if gitops.automation is not None:
+        if others:
+            yield warn(where, "lines", f"{by} writes below the same folder as gitops.automation", "keep one of them")
+        yield _automated(where, spec, gitops.automation, marked)
         return
-    if others:
-        yield warn(where, "lines", f"{by} writes below the same folder as gitops.automation", "keep one of them")
-    bare = [".".join(line) for line in ours if line not in marked]
-    if bare:
-        yield fail(
-            where, "lines", f"{spec.written}: {', '.join(bare[:MOST])} has no marker: nobody writes it", "inv flux.init puts the markers on"
-        )
+    try:
+        markers.refuse(ours, marked, spec.written)
+    except ConfigError as error:
+        yield fail(where, "lines", "\n".join(filter(None, (error.what, by and f"it is run by {by}", error.cause))), error.mend)
     else:
-        yield ok(where, "lines", f"{len(marked)} are Flux's, by gitops.automation: inv deploy leaves them alone")
+        yield ok(where, "lines", f"{len(ours)} are the pipeline's, and nobody else's")
+
+
+def _automated(where: str, spec: Flux, wish: Automation, marked: Mapping[markers.Path, markers.Marked]) -> Verdict:
+    """Whether each line that is Flux's has the marker of its policy."""
+    place = automation.Place("", spec.release, spec.written, spec.branch, spec.system, spec.source)
+    try:
+        wanted = automation.marked(wish, place, spec.values)
+    except ConfigError as error:
+        return fail(where, "lines", "\n".join(filter(None, (error.what, error.cause))), error.mend)
+    there = {line: found.marker for line, found in marked.items()}
+    bare = [".".join(line) for line, marker in wanted.items() if there.get((*VALUES, *line)) != marker]
+    if bare:
+        said = f"{spec.written}: {', '.join(bare[:MOST])} has not the marker of its policy: nobody writes it"
+        return fail(where, "lines", said, "inv flux.init puts the markers on")
+    return ok(where, "lines", f"{len(wanted)} are Flux's, by gitops.automation: inv deploy leaves them alone")
 
 
 def strangers(manifests: Mapping[str, str], spec: Flux) -> list[Stranger]:
@@ -177,11 +188,3 @@ def _at(node: Any, *keys: str) -> str:
     for key in keys:
         node = node.get(key) if node is not None and node.form == "mapping" else None
     return node.text if node is not None and node.form == "scalar" else ""
-
-
-def _paths(values: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _paths(value, (*above, str(key)))
-        elif isinstance(value, str) and "{" in value:
-            yield (*above, str(key))

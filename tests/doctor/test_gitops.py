@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -192,13 +193,22 @@ def test_a_line_with_a_marker_that_the_blueprint_knows_nothing_of_has_two_writer
     assert "it is run by ImageUpdateAutomation flux-system/everything (clusters/images.yaml:1)" in look()["lines"].evidence
 
 
-def test_with_automation_each_line_has_its_marker_and_nobody_else_writes_there(server: Server, look: Look) -> None:
+def test_with_automation_each_line_has_the_marker_of_its_policy(server: Server, look: Look) -> None:
     server.person({FILE: RELEASE})
+    bare = f"{FILE}: image.digest has not the marker of its policy: nobody writes it"
     verdict = look(SPEC, AUTOMATED)["lines"]
-    assert (verdict.status, verdict.evidence) == ("fail", f"{FILE}: spec.values.image.digest has no marker: nobody writes it")
-    assert verdict.mend == "inv flux.init puts the markers on"
+    assert (verdict.status, verdict.evidence, verdict.mend) == ("fail", bare, "inv flux.init puts the markers on")
+    server.person({FILE: RELEASE.replace("aa", "aa" + MARKER.replace(":fade:", ":other:"))})
+    assert look(SPEC, AUTOMATED)["lines"].evidence == bare
     server.person({FILE: RELEASE.replace("aa", "aa" + MARKER)})
     assert look(SPEC, AUTOMATED)["lines"].evidence == "1 are Flux's, by gitops.automation: inv deploy leaves them alone"
+
+
+def test_a_line_that_neither_would_write_is_told(server: Server, look: Look) -> None:
+    server.person({FILE: RELEASE.replace("aa", "aa" + MARKER)})
+    values = {"image": {"digest": "{digest}"}, "commit": "{commit}"}
+    verdict = look(dataclasses.replace(SPEC, values=values), AUTOMATED)["lines"]
+    assert (verdict.status, "nobody would write {commit} any more" in verdict.evidence) == ("fail", True)
 
 
 def test_a_marker_that_flux_passes_over_is_told(server: Server, look: Look) -> None:

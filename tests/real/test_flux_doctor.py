@@ -52,7 +52,7 @@ def until(look: Callable[[], Any], good: Callable[[Any], bool], seconds: float =
 
 
 def spec_of(fade: Flow) -> Flux:
-    return Flux(CLUSTER, "gitops", fade.namespace, "web", {"text": "{commit}"}, path="clusters", file="clusters/release.yaml",
+    return Flux(CLUSTER, "gitops", fade.namespace, "web", {"text": "{tag}"}, path="clusters", file="clusters/release.yaml",
                 system=fade.namespace, source="fade", kustomization="fade")  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def test_image_automation_is_looked_at_with_the_words_of_its_controller(fade: Fl
         found = until(lambda: look(fade, tmp_path, section), lambda found: found["web"].status == "fail")
         assert found["web"].evidence.startswith("the registry has no such repository"), found["web"]
         assert found["kinds"].evidence == "the cluster has no ImageUpdateAutomation: image-automation-controller is not installed"
-        assert found["lines"].evidence == "clusters/release.yaml: spec.values.text has no marker: nobody writes it"
+        assert found["lines"].evidence == "clusters/release.yaml: text has not the marker of its policy: nobody writes it"
     finally:
         for kind in ("ImagePolicy", "ImageRepository"):
             fade.kube.delete(Ref(kind, fade.namespace, "web").path)
