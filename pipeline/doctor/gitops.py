@@ -27,12 +27,12 @@ MOST = 3  # findings of one sort that are told
 
 
 @dataclass(frozen=True)
-class Stranger:
-    """An ImageUpdateAutomation in the repository that writes below `path`: where it stands, and what it is called."""
+class Writer:
+    """An ImageUpdateAutomation that writes where the release's file stands: where it is written, what it is called, whether it is ours."""
 
     place: str
     name: str
-    path: str
+    ours: bool
 
 
 def name(spec: Flux) -> str:
@@ -131,7 +131,8 @@ def _lines(where: str, spec: Flux, gitops: Gitops, text: str, manifests: Mapping
             f"{spec.written}:{each.line}: a marker that Flux passes over: {each.why}",
             "write it behind the value, or take it out",
         )
-    others = strangers(manifests, spec)
+    found = writers(manifests, spec)
+    others = [each for each in found if not each.ours]
     by = ", ".join(f"ImageUpdateAutomation {each.name} ({each.place})" for each in others)
     ours = dict.fromkeys((*VALUES, *line) for line in flux_wanted.paths(spec))
     if gitops.automation is not None:
@@ -139,6 +140,10 @@ def _lines(where: str, spec: Flux, gitops: Gitops, text: str, manifests: Mapping
             yield warn(where, "lines", f"{by} writes below the same folder as gitops.automation", "keep one of them")
         yield _automated(where, spec, gitops.automation, marked)
         return
+    for left in (each for each in found if each.ours):
+        yield warn(
+            where, "automation", f"{left.place}: {left.name} is left of gitops.automation, which the blueprint has no more", "git rm it"
+        )
     try:
         markers.refuse(ours, marked, spec.written)
     except ConfigError as error:
@@ -162,8 +167,8 @@ def _automated(where: str, spec: Flux, wish: Automation, marked: Mapping[markers
     return ok(where, "lines", f"{len(wanted)} are Flux's, by gitops.automation: inv deploy leaves them alone")
 
 
-def strangers(manifests: Mapping[str, str], spec: Flux) -> list[Stranger]:
-    """The ImageUpdateAutomations among the files that write where the release's file stands, but our own."""
+def writers(manifests: Mapping[str, str], spec: Flux) -> list[Writer]:
+    """The ImageUpdateAutomations among the files that write where the release's file stands."""
     found = []
     for file, text in manifests.items():
         if "ImageUpdateAutomation" not in text:
@@ -179,8 +184,8 @@ def strangers(manifests: Mapping[str, str], spec: Flux) -> list[Stranger]:
             kind, called, namespace, below = said.values()
             ours = (called, namespace) == (spec.release, spec.system)
             folder = below.removeprefix(".").strip("/")
-            if kind == "ImageUpdateAutomation" and not ours and (not folder or f"{spec.written}/".startswith(f"{folder}/")):
-                found.append(Stranger(tree.place(document), f"{namespace}/{called}".lstrip("/"), below))
+            if kind == "ImageUpdateAutomation" and (not folder or f"{spec.written}/".startswith(f"{folder}/")):
+                found.append(Writer(tree.place(document), f"{namespace}/{called}".lstrip("/"), ours))
     return found
 
 

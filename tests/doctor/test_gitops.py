@@ -219,20 +219,27 @@ def test_a_marker_that_flux_passes_over_is_told(server: Server, look: Look) -> N
     assert found["lines"].status == "ok"
 
 
+def test_what_is_left_of_an_automation_that_was_turned_off_is_told(server: Server, look: Look) -> None:
+    server.person({FILE: RELEASE, "clusters/production/fade/image-automation.yaml": UPDATE.replace("everything", "fade")})
+    verdict = look()["automation"]
+    assert (verdict.status, verdict.mend) == ("warn", "git rm it")
+    assert verdict.evidence.startswith("clusters/production/fade/image-automation.yaml:1: flux-system/fade is left of gitops.automation")
+
+
 @pytest.mark.parametrize(
-    ("change", "count"),
+    ("change", "found"),
     [
-        ((), 1),
-        (("./clusters", "./clusters/production/fade"), 1),
-        (("./clusters", "./clusters/staging"), 0),
-        ((", path: ./clusters", ""), 1),
-        (("everything", "fade"), 0),
-        (("ImageUpdateAutomation", "ImagePolicy"), 0),
-        (("metadata: {", "metadata: {{"), 0),
+        ((), ["flux-system/everything"]),
+        (("./clusters", "./clusters/production/fade"), ["flux-system/everything"]),
+        (("./clusters", "./clusters/staging"), []),
+        ((", path: ./clusters", ""), ["flux-system/everything"]),
+        (("everything", "fade"), ["flux-system/fade"]),
+        (("ImageUpdateAutomation", "ImagePolicy"), []),
+        (("metadata: {", "metadata: {{"), []),
     ],
 )
-def test_who_else_writes_below_our_folder(change: tuple[str, ...], count: int) -> None:
+def test_who_else_writes_below_our_folder(change: tuple[str, ...], found: list[str]) -> None:
     text = UPDATE.replace(*change) if change else UPDATE  # type: ignore[arg-type]  # two texts
-    found = gitops.strangers({"x.yaml": text, FILE: RELEASE}, SPEC)
-    assert len(found) == count
-    assert all(each.name == "flux-system/everything" for each in found)
+    seen = gitops.writers({"x.yaml": text, FILE: RELEASE}, SPEC)
+    assert [each.name for each in seen] == found
+    assert [each.ours for each in seen] == [name == "flux-system/fade" for name in found]
