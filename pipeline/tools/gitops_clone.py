@@ -77,10 +77,11 @@ class Gate:
 
 @dataclass(frozen=True)
 class Bare(Repository):
-    """The clone itself. A user's git may refuse every repository without a work tree (safe.bareRepository); this one is our own."""
+    """The clone itself. A user's git may refuse every repository without a work tree (safe.bareRepository); this one is our own. It is
+    tidied by `tidy`, and not by a process that each fetch would start."""
 
     def argv(self, *words: str) -> list[str]:
-        return super().argv("-c", "safe.bareRepository=all", *words)
+        return super().argv("-c", "safe.bareRepository=all", "-c", "maintenance.auto=false", *words)
 
 
 def ensure(folder: Path, program: str) -> Repository:
