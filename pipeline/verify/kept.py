@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pipeline.errors import AuthError, ConfigError, Transient
+from pipeline.errors import Ambiguous, AuthError, ConfigError, Transient
 from pipeline.tools import helm_stored, kube_objects
 from pipeline.tools.flux import Ref
 from pipeline.tools.kube import Kube, path
@@ -19,6 +19,7 @@ from pipeline.verify.view import View
 
 Object = Mapping[str, Any]
 MANAGER = "pipeline-verify"  # of a trial that writes nothing
+TWICE = "duplicate entries for key"  # the API's word, with status 500, for an element of a list that a chart names twice
 LEFT_ALONE = "helm.toolkit.fluxcd.io/driftDetection"  # an annotation: disabled takes an object out of Flux's detection
 
 
@@ -102,7 +103,7 @@ def _drifted(kube: Kube, keeper: Keeper, wanted: Sequence[Object], seconds: floa
 
 
 def _one(kube: Kube, keeper: Keeper, wanted: Object, where: str) -> list[Drifted]:
-    what = f"{wanted.get('kind')} {kube_objects.name(wanted)}"
+    what, secret = f"{wanted.get('kind')} {kube_objects.name(wanted)}", wanted.get("kind") == "Secret"
     if not where:
         return [Drifted(what, why=f"is of a kind that the cluster does not know any more ({wanted.get('apiVersion')})")]
     live = kube.get(where)
@@ -112,13 +113,15 @@ def _one(kube: Kube, keeper: Keeper, wanted: Object, where: str) -> list[Drifted
         return []
     try:
         after = kube.apply(where, dict(wanted), manager=MANAGER, trial=True, strict=False)
-    except ConfigError as error:  # a field that cannot change was changed by making the object anew
-        return [Drifted(what, why=f"could not be made as it should be: {error.cause or error.what}")]
+    except (Ambiguous, ConfigError) as error:
+        if isinstance(error, Ambiguous) and TWICE not in error.cause:
+            raise
+        said = "" if secret else f": {error.cause or error.what}"
+        return [Drifted(what, why=f"cannot be made as the chart says{said}")]  # a field that cannot change, for one
     ours = [each for each in differences(live, after) if not _left(each, live, keeper)]
     if any(each.pointer == "/spec/replicas" for each in ours) and _scaled(kube, live):
         ours = [each for each in ours if each.pointer != "/spec/replicas"]
     theirs = [each for each in added(live, wanted) if not _left(each, live, keeper)]
-    secret = wanted.get("kind") == "Secret"
     return [
         Drifted(what, tuple(fields), {each.path: writer(live, each.steps) for each in fields}, secret=secret, how=how)
         for how, fields in (("changed", ours), ("added", theirs))

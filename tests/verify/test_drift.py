@@ -310,6 +310,23 @@ def test_a_kind_that_is_gone_is_named(at: Shop) -> None:
     assert "Deployment web is of a kind that the cluster does not know any more (apps/v1)" in asked(question(Drift(FLUX), at.world), at)[1]
 
 
+@pytest.mark.parametrize(("code", "said"), [(422, "spec.selector: field is immutable"), (500, 'duplicate entries for key [name="A"]')])
+def test_what_cannot_be_made_as_the_chart_says_is_named(at: Shop, code: int, said: str) -> None:
+    keep(at)
+    refused: Fault = (code, {"kind": "Status", "message": said}, {})
+    at.fake.fault = lambda method, _target: refused if method == "PATCH" else None
+    told = f"Deployment web cannot be made as the chart says: {said}; Secret password cannot be made as the chart says"
+    assert asked(question(Drift(FLUX), at.world), at) == (False, told)
+
+
+def test_an_api_that_fails_says_nothing_of_the_release(at: Shop) -> None:
+    keep(at)
+    failed: Fault = (500, {"kind": "Status", "message": "etcdserver: leader changed"}, {})
+    at.fake.fault = lambda method, _target: failed if method == "PATCH" else None
+    with pytest.raises(Unreachable):
+        asked(question(Drift(FLUX), at.world), at)
+
+
 def test_who_may_not_try_an_apply_is_told_so(at: Shop) -> None:
     keep(at)
     at.fake.fault = lambda method, _target: (403, {"kind": "Status", "message": "no"}, {}) if method == "PATCH" else None
