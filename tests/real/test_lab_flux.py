@@ -72,7 +72,7 @@ class Corner:
 
     def kubectl(self, *words: str, stdin: str = "", check: bool = True) -> str:
         argv = [self.lab.bin("kubectl"), "--kubeconfig", f"{self.lab.state}/kubeconfig", "--namespace", self.name, *words]
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=120)
         assert not (check and done.returncode), done.stderr
         return done.stdout
 
@@ -111,12 +111,12 @@ def corner(known: Lab, tmp_path: Path) -> Iterator[Corner]:
     found.kubectl("create", "namespace", found.name)
     yield found
     for kind in ("kustomization", "helmrelease", "gitrepository"):  # before the namespace, which would wait for them ever longer
-        found.kubectl("delete", kind, "app", "--ignore-not-found", "--timeout=40s")
+        found.kubectl("delete", kind, "app", "--ignore-not-found", "--timeout=100s")
     found.kubectl("delete", "namespace", found.name, "--wait=false")
     gitea.ask(known, "DELETE", f"/repos/{layout.APP_OWNER}/{found.name}-gitops")
 
 
-def until(found: Callable[[], bool], what: Callable[[], str], seconds: float = 40) -> None:
+def until(found: Callable[[], bool], what: Callable[[], str], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not found():
         assert time.monotonic() < deadline, what()
@@ -132,7 +132,7 @@ def test_a_repository_in_gitea_becomes_running_pods_that_are_found_by_name(corne
     url = remote["url"].format(app=corner.name)
     source = {"kind": "GitRepository", "name": "app"}
     release = of(
-        "HelmRelease", "helm.toolkit.fluxcd.io/v2", interval="5m", timeout="40s", values={"image": node.PAUSE},
+        "HelmRelease", "helm.toolkit.fluxcd.io/v2", interval="5m", timeout="2m", values={"image": node.PAUSE},
         chart={"spec": {"chart": "./chart", "sourceRef": source, "reconcileStrategy": "Revision"}},
     )  # fmt: skip
     release["metadata"]["namespace"] = corner.name
