@@ -7,25 +7,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import AuthError, ConfigError, Expired, PipelineError
+from pipeline.errors import ConfigError
 from pipeline.events import What
-from pipeline.gitops import components, forge, keys, login, manifests, schemas, validate
+from pipeline.gitops import components, forge, keys, login, schemas, system, validate
 from pipeline.gitops.components import Components
 from pipeline.gitops.place import SECRET, STAGE, Place
+from pipeline.gitops.reconciled import reconciled
 from pipeline.host import Host
 from pipeline.host.local import LocalHost
 from pipeline.stage import Site
 from pipeline.tools import flux
-from pipeline.tools.flux import Ref, State
-from pipeline.tools.flux_words import Words, words
+from pipeline.tools.flux import Ref
 from pipeline.tools.gitops import Changes, Head
 from pipeline.tools.gitops_message import Message, Trailers
 from pipeline.tools.kube import Kube, connect, path
-
-RECONCILED = 120.0  # seconds until Flux has fetched and applied what is there, once it runs
-SETTLED = 6.0  # seconds that a fault lasts before it is taken for one: a key may be known a moment later
-TICK = 0.5
-DENIED = ("unable to authenticate", "permission denied", "authentication required", "invalid credentials", "deploy key")
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ def bootstrap(place: Place, site: Site, given: Components | None) -> Done:
     _chart_login(place, site, kube)
     head = repository.look()
     _synced(place, site, kube, head, url)
-    revision = _reconciled(place, site, kube, head.commit, public, asked=keeper is not None)
+    revision = reconciled(place, site, kube, head.commit, public, asked=keeper is not None)
     if found:
         components.wait(found, site, kube)  # those of a new commit come by Flux itself
     return Done(commits, public, revision)
@@ -98,13 +93,13 @@ def _committed(place: Place, site: Site, found: Components | None, url: str, *, 
         text = {f"{folder}/{validate.COMPONENTS}": found.text.encode()}
         made.append(_commit(place, site, lambda _head: text, f"Add Flux {found.version or 'components'} component manifests"))
     texts = {
-        f"{folder}/gotk-sync.yaml": manifests.sync(place, url, secret=ssh),
-        f"{folder}/kustomization.yaml": manifests.system(components=found is not None),
+        f"{folder}/gotk-sync.yaml": system.sync(place, url, secret=ssh),
+        f"{folder}/kustomization.yaml": system.kustomization(components=found is not None),
     }
 
     def sync(head: Head) -> Changes:
         there = {name: head.read(name) if head.commit else None for name in texts}
-        ours = {None, manifests.system(components=False).encode()}  # the second was written while somebody else kept the components
+        ours = {None, system.kustomization(components=False).encode()}  # the second was written while somebody else kept the components
         return {name: text.encode() for name, text in texts.items() if there[name] in ours}
 
     made.append(_commit(place, site, sync, "Add Flux sync manifests"))
@@ -184,53 +179,6 @@ def _sync_objects(file: str, body: bytes, place: Place, url: str) -> Iterator[tu
     for each, kind, name in ((source, "GitRepository", flux_.source), (applier, "Kustomization", flux_.kustomization)):
         meta = {**each.value.get("metadata", {}), "namespace": flux_.system}
         yield Ref(kind, flux_.system, name), {**each.value, "metadata": meta}
-
-
-def _reconciled(place: Place, site: Site, kube: Kube, commit: str, public: str, *, asked: bool) -> str:
-    """Wait until Flux has applied `commit`, or a later one. Raises AuthError where the repository does not let it in, ConfigError where
-    what lies there cannot be applied, Expired where nothing happens."""
-    refs = (Ref("GitRepository", place.flux.system, place.flux.source), Ref("Kustomization", place.flux.system, place.flux.kustomization))
-    repository = place.repository(site)
-    begun, told, asked_of, since = site.clock.monotonic(), "", set[Ref](), dict[str, float]()
-    while True:
-        source, applier = (flux.read(kube, ref) for ref in refs)
-        fetched, applied = (each is not None and bool(repository.contains(commit, each.commit)) for each in (source, applier))
-        if applier and applied and applier.settled:
-            return applier.revision
-        for ref in (refs[1],) if fetched else (refs[0],):  # the one whose turn it is, once: by itself it would look in its own interval
-            if ref not in asked_of and flux.poke(kube, ref, f"{site.clock.now():.6f}"):
-                asked_of.add(ref)
-        now = site.clock.monotonic()
-        turn = applier if fetched else source
-        why = words(turn) if turn else None
-        text = f"{why.what}: {why.cause.splitlines()[0] if why.cause else why.kind}" if why else _awaited(turn, fetched=fetched)
-        if text != told:
-            site.tell(What.WAIT, STAGE, told := text)
-        if why and now - since.setdefault(why.what, now) > SETTLED and (not why.passing or _denied(why.cause)):
-            raise _failure(why, public, asked=asked)
-        if now - begun > RECONCILED:
-            raise Expired(
-                f"Flux has not applied {commit[:7]} after {RECONCILED:.0f} s", cause=text,
-                mend=f"inv flux.status; do its controllers run? kubectl get pods -n {place.flux.system}; then run it again",
-            )  # fmt: skip
-        site.clock.sleep(TICK)
-
-
-def _awaited(state: State | None, *, fetched: bool) -> str:
-    if state is None:
-        return "Flux's objects are made"
-    return f"{state.ref} is {'applied' if fetched else 'fetched'}{': ' + state.ready.message if state.ready.message else ''}"
-
-
-def _denied(cause: str) -> bool:
-    return any(text in cause.lower() for text in DENIED)
-
-
-def _failure(why: Words, public: str, *, asked: bool) -> PipelineError:
-    if why.kind == "fetch" and _denied(why.cause):
-        add = f"add this deploy key to it, then run again: {public}" if not asked else "run it again; is the key still there?"
-        return AuthError("the repository does not let Flux in", cause=why.cause, mend=add)
-    return ConfigError(why.what, cause=why.cause, mend=why.mend)
 
 
 def _followed(kube: Kube, place: Place) -> bool:

@@ -17,6 +17,7 @@ from pipeline.stage import Remote
 
 IDENTITY, PUBLIC, HOSTS = "identity", "identity.pub", "known_hosts"  # the keys of the Secret that source-controller reads
 SSH_PORT = 22
+OWN = "~/.ssh/known_hosts"
 EVERYBODY = "/etc/ssh/ssh_known_hosts"
 SCP = re.compile(r"(?!ssh://)(?:[^@:/]+@)?(?P<host>[^:/]+):")
 
@@ -92,7 +93,7 @@ def known_hosts(url: str, remote: Remote, host: Host) -> str:
     Where Flux reaches the same server by another name, the keys go by that name. Raises HostKeyError where none is known.
     """
     wanted, own = address(url), address(remote.url)
-    files = [remote.known_hosts] if remote.known_hosts else [str(Path("~/.ssh/known_hosts").expanduser()), EVERYBODY]
+    files = [str(Path(name).expanduser()) for name in ([remote.known_hosts] if remote.known_hosts else [OWN, EVERYBODY])]
     for name in dict.fromkeys((wanted, own)):
         lines = [line for file in files for line in _listed(name, file, host)]
         if lines:

@@ -8,31 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.gitops.place import INFRASTRUCTURE, SECRET, Place
+from pipeline.gitops.place import INFRASTRUCTURE, Place
 from pipeline.tools import unreleased
+from pipeline.tools.yamledit_scalar import write as scalar
 
 HELM_CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"  # the layer of a chart, as Helm pushes it
-KEPT = """patches:
-  # With the definition of a kind go all its objects, of everybody in this cluster. Whoever deletes the Kustomization does not mean that.
-  - target:
-      kind: CustomResourceDefinition
-    patch: |
-      apiVersion: apiextensions.k8s.io/v1
-      kind: CustomResourceDefinition
-      metadata:
-        name: each
-        annotations:
-          kustomize.toolkit.fluxcd.io/prune: disabled
-  - target:
-      kind: Namespace
-    patch: |
-      apiVersion: v1
-      kind: Namespace
-      metadata:
-        name: each
-        annotations:
-          kustomize.toolkit.fluxcd.io/prune: disabled
-"""
 WATCH = "reconcile.fluxcd.io/watch: Enabled"  # helm-controller looks at once when an object with this label changes
 
 
@@ -58,7 +38,7 @@ metadata:
   name: {flux.release}
   namespace: {flux.namespace}
 spec:
-  suspend: true # until the first `inv release`, which makes it false together with its first lines
+  suspend: true # {_until(place)}
   interval: 5m
   timeout: {_seconds(flux.deadline)}
   releaseName: {flux.release}
@@ -104,7 +84,7 @@ def sources(place: Place, url: str = "", *, insecure: bool = False) -> str:
         return "# Made by `inv flux.init`. The chart lies in this repository; a chart in a registry would have its OCIRepository here.\n"
     more = "  insecure: true # the site says that this registry speaks plain http\n" if insecure else ""
     if place.gitops.chart_secret:
-        more += f"  secretRef:\n    name: {place.gitops.chart_secret}\n"
+        more += f"  secretRef:\n    name: {scalar(place.gitops.chart_secret)}\n"
     return f"""# Made by `inv flux.init`; what you change here is kept.
 apiVersion: source.toolkit.fluxcd.io/v1
 kind: OCIRepository
@@ -113,7 +93,7 @@ metadata:
   namespace: {place.flux.system}
 spec:
   interval: 5m
-  url: {url}
+  url: {scalar(url)}
   ref:
 {block(_reference(place.gitops.version), 4)}  layerSelector:
     mediaType: {HELM_CONTENT}
@@ -172,47 +152,8 @@ spec:
   prune: true
   sourceRef:
     kind: GitRepository
-    name: {place.flux.source}
+    name: {scalar(place.flux.source)}
 """
-
-
-def sync(place: Place, url: str, *, secret: bool = True) -> str:
-    """What Flux follows, as `flux bootstrap` writes it: the GitRepository, and the Kustomization of this cluster."""
-    flux = place.flux
-    login = f"  secretRef:\n    name: {SECRET}\n" if secret else ""
-    return f"""# Made by `inv flux.bootstrap`.
-apiVersion: source.toolkit.fluxcd.io/v1
-kind: GitRepository
-metadata:
-  name: {flux.source}
-  namespace: {flux.system}
-spec:
-  interval: {place.gitops.interval}
-  url: {url}
-  ref:
-    branch: {flux.branch}
-{login}---
-apiVersion: kustomize.toolkit.fluxcd.io/v1
-kind: Kustomization
-metadata:
-  name: {flux.kustomization}
-  namespace: {flux.system}
-spec:
-  interval: 10m
-  path: ./{place.cluster_folder}
-  prune: true
-  sourceRef:
-    kind: GitRepository
-    name: {flux.source}
-"""
-
-
-def system(*, components: bool) -> str:
-    """The kustomization of Flux's own folder. Where it holds the components, what would take everything along is never deleted with it."""
-    names = ["gotk-components.yaml"] * components + ["gotk-sync.yaml"]
-    lines = "".join(f"  - {name}\n" for name in names)
-    text = f"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n{lines}"
-    return text + KEPT if components else text
 
 
 def block(value: Mapping[str, Any], indent: int) -> str:
@@ -229,6 +170,12 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def _until(place: Place) -> str:
+    if place.gitops.automation:
+        return "until the image automation has written the first images below: take this line out then"
+    return "until the first `inv release`, which makes it false together with its first lines"
+
+
 def _chart(place: Place) -> str:
     if place.gitops.oci:
         return f"""  chartRef:
@@ -238,11 +185,11 @@ def _chart(place: Place) -> str:
 """
     return f"""  chart:
     spec:
-      chart: ./{place.chart}
+      chart: {scalar(f"./{place.chart}")}
       reconcileStrategy: Revision # each commit that changes the chart counts, not only a new version in its Chart.yaml
       sourceRef:
         kind: GitRepository
-        name: {place.flux.source}
+        name: {scalar(place.flux.source)}
         namespace: {place.flux.system}
 """
 

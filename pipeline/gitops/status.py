@@ -43,16 +43,17 @@ def refs(place: Place) -> Iterator[Ref]:
 
 def gather(place: Place, kube: Kube) -> list[Row]:
     """A row for each object. Raises as the client does; a cluster without Flux has none of them."""
-    return [row(ref, kube.get(ref.path)) for ref in refs(place)]
+    first = "take `suspend: true` out of it once its images are written" if place.gitops.automation else "inv release"
+    return [row(ref, kube.get(ref.path), first) for ref in refs(place)]
 
 
-def row(ref: Ref, value: Mapping[str, Any] | None) -> Row:
-    """What the object says."""
+def row(ref: Ref, value: Mapping[str, Any] | None, first: str = "inv release") -> Row:
+    """What the object says; `first` is what makes the first release."""
     if value is None:
         mend = "inv flux.init" if ref.kind in ("HelmRelease", "OCIRepository") or ref.name == INFRASTRUCTURE else "inv flux.bootstrap"
         return Row(ref.kind, ref.namespace, ref.name, "", "absent", "", "there is no such object", mend)
     found = state(ref, value)
-    what, message, mend = _said(found, value)
+    what, message, mend = ("waiting", "for the first release", first) if unreleased.waits(value) else _said(found)
     return Row(ref.kind, ref.namespace, ref.name, found.revision, what, found.ready.since, message, mend)
 
 
@@ -72,10 +73,8 @@ def as_json(rows: list[Row]) -> list[dict[str, str]]:
     return [asdict(each) for each in rows]
 
 
-def _said(found: State, value: Mapping[str, Any]) -> tuple[str, str, str]:
+def _said(found: State) -> tuple[str, str, str]:
     """(state, message, mend)."""
-    if unreleased.waits(value):
-        return "waiting", "for the first release", "inv release"
     why = words(found)
     if why:
         cause = why.cause.splitlines()[0] if why.cause else ""

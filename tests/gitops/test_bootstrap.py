@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipeline.errors import AuthError, ConfigError
-from pipeline.gitops import bootstrap, manifests, schemas, validate
+from pipeline.gitops import bootstrap, reconciled, schemas, system, validate
 from pipeline.tools.flux_words import Words
 from tests.gitops.crds import CRDS
 from tests.gitops.parts import place
@@ -28,30 +28,30 @@ spec: {interval: 10m0s, path: ./clusters/production, prune: true, sourceRef: {ki
 
 
 def test_the_sync_file_is_what_the_plan_says() -> None:
-    objects = dict(bootstrap._sync_objects(FILE, manifests.sync(place(), URL).encode(), place(), URL))
+    objects = dict(bootstrap._sync_objects(FILE, system.sync(place(), URL).encode(), place(), URL))
     source, applier = objects.values()
     assert source["spec"] == {"interval": "1m", "url": URL, "ref": {"branch": "main"}, "secretRef": {"name": "flux-system"}}
     assert applier["spec"] == {
         "interval": "10m", "path": "./clusters/production", "prune": True, "sourceRef": {"kind": "GitRepository", "name": "flux-system"},
     }  # fmt: skip
-    files = {FILE: manifests.sync(place(), URL).encode(), "clusters/production/x.yaml": b""}
+    files = {FILE: system.sync(place(), URL).encode(), "clusters/production/x.yaml": b""}
     assert list(validate.findings(files, place(), schemas.of_objects(CRDS))) == []
 
 
 def test_one_that_needs_no_login_has_none() -> None:
-    assert "secretRef" not in manifests.sync(place(), "https://h.test/o/x.git", secret=False)
+    assert "secretRef" not in system.sync(place(), "https://h.test/o/x.git", secret=False)
 
 
 def test_the_kustomization_lists_the_components_where_they_are_ours() -> None:
-    assert "gotk-components.yaml" in manifests.system(components=True)
-    assert "gotk-components.yaml" not in manifests.system(components=False)
+    assert "gotk-components.yaml" in system.kustomization(components=True)
+    assert "gotk-components.yaml" not in system.kustomization(components=False)
 
 
 def test_who_deletes_the_kustomization_deletes_no_kinds() -> None:
-    found = yaml.safe_load(manifests.system(components=True))
+    found = yaml.safe_load(system.kustomization(components=True))
     kept = {each["target"]["kind"]: yaml.safe_load(each["patch"])["metadata"]["annotations"] for each in found["patches"]}
     assert kept == {kind: {"kustomize.toolkit.fluxcd.io/prune": "disabled"} for kind in ("CustomResourceDefinition", "Namespace")}
-    assert "patches" not in yaml.safe_load(manifests.system(components=False))
+    assert "patches" not in yaml.safe_load(system.kustomization(components=False))
 
 
 def test_a_file_of_the_flux_command_is_taken_as_it_is() -> None:
@@ -80,9 +80,9 @@ def test_a_file_that_leads_elsewhere_is_told_and_left(old: str, new: str, said: 
 
 def test_a_repository_that_does_not_let_flux_in_names_the_key_to_add() -> None:
     why = Words("fetch", "it refuses", "ssh: unable to authenticate, attempted methods [none publickey]", "the tool's own")
-    shown = bootstrap._failure(why, "ssh-ed25519 AAAA flux", asked=False)
+    shown = reconciled.failure(why, "ssh-ed25519 AAAA flux", asked=False)
     assert isinstance(shown, AuthError)
     assert shown.mend.endswith("ssh-ed25519 AAAA flux")
-    assert "AAAA" not in bootstrap._failure(why, "ssh-ed25519 AAAA flux", asked=True).mend
-    other = bootstrap._failure(Words("apply", "it cannot be applied", "x", "mend it"), "key", asked=False)
+    assert "AAAA" not in reconciled.failure(why, "ssh-ed25519 AAAA flux", asked=True).mend
+    other = reconciled.failure(Words("apply", "it cannot be applied", "x", "mend it"), "key", asked=False)
     assert (type(other), other.mend) == (ConfigError, "mend it")

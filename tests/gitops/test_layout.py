@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from pipeline.errors import ConfigError
+from pipeline.gitops import system
 from pipeline.gitops.compare import Verdict, compare
 from pipeline.gitops.layout import Layout, chart_files, layout, lines
 from pipeline.gitops.place import Place
-from pipeline.gitops.spec import Forge, Gitops
+from pipeline.gitops.spec import Automation, Forge, Gitops
 from pipeline.stage import Registry, Remote
 from pipeline.tools import unreleased, yamledit
 from tests.gitops.parts import place
@@ -275,3 +276,19 @@ def test_a_verdict_that_writes_nothing_says_so() -> None:
         True,
         False,
     ]
+
+
+def test_names_that_yaml_would_misread_are_quoted() -> None:
+    where = place(flux={"branch": "1.0", "source": "on", "kustomization": "yes"}, chart="charts/a: b #c")
+    [release] = loaded(made(where), RELEASE)
+    assert release["spec"]["chart"]["spec"]["chart"] == "./charts/a: b #c"
+    assert release["spec"]["chart"]["spec"]["sourceRef"]["name"] == "on"
+    source, applier = yaml.safe_load_all(system.sync(where, "ssh://git@h/x.git"))
+    assert (source["metadata"]["name"], source["spec"]["ref"]["branch"], applier["metadata"]["name"]) == ("on", "1.0", "yes")
+
+
+def test_where_flux_writes_the_images_a_person_starts_it() -> None:
+    where = place(automation=Automation({"web": "ghcr.io/owner/web"}), lines={"image": {"tag": "{web.tag}"}})
+    text = made(where).files[RELEASE].decode()
+    assert "suspend: true # until the image automation has written the first images" in text
+    assert 'tag: unreleased # {"$imagepolicy": "flux-system:' in text
