@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from pipeline.host import Address
+from pipeline.lab.samples.fade import wire
 from pipeline.lab.samples.fade.cluster import Cluster as Members
 from pipeline.lab.samples.fade.node import Program
 from pipeline.lab.samples.fade.settings import Wrong, node
-from pipeline.lab.samples.fade.store import Store
+from pipeline.lab.samples.fade.store import BUCKETS, Store
 from pipeline.lab.samples.fade.web import Refused, Request
 from pipeline.testing.proxy import FaultProxy
 from tests.samples.conftest import Start, ended
@@ -258,6 +260,32 @@ def test_what_no_node_says_is_refused_and_changes_nothing(what: str, message: st
         program.gossip(Request("POST", f"/gossip/{what}", {}, {}, lambda _: message.encode()))
     assert refused.value.code == 400
     assert program.store.counts() == (0, 0)
+
+
+def test_a_bucket_that_is_larger_than_a_message_comes_in_parts() -> None:
+    program = Program(node({"REPRAM_PEERS": ""}, "n0"))
+    other = Store("n1.00000000", 1000, 1 << 24)
+    keys = [key for key in (f"k{number}" for number in range(3000)) if program.store.put(key, b"x" * 100, 60)]
+    number = next(number for number in range(BUCKETS) if program.store.bucket(number))
+    here = {each.key for each in program.store.bucket(number)}
+    for key in keys:
+        if key in here:
+            program.store.put(key, b"x" * 60_000, 60)
+    rounds, more = 0, True
+    while more:
+        have = {each.key: str(each.version) for each in other.bucket(number)}
+        page = json.loads(program.gossip(Request("POST", "/gossip/bucket", {}, {}, _body({"bucket": number, "have": have}))).body)
+        assert page["entries"], "each part has something"
+        assert page["wanted"] == []
+        for entry in wire.unpacked(page["entries"], other.now()):
+            other.merge(entry)
+        rounds, more = rounds + 1, page["more"]
+    assert rounds > 1
+    assert {each.key for each in other.bucket(number)} == here
+
+
+def _body(given: dict[str, object]) -> Callable[[int], bytes]:
+    return lambda _: json.dumps(given).encode()
 
 
 def test_a_peer_that_speaks_another_language_is_down_and_harms_nobody(start: Start) -> None:
