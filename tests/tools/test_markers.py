@@ -135,5 +135,6 @@ def test_never_both_on_one_line() -> None:
         "  cause  a release would write the same line, and each would take back what the other wrote",
         "  mend   choose one of the two.",
         "  mend   Flux: inv push publishes, Flux takes the newest by itself, inv verify asks what runs",
-        '  mend   the pipeline: take gitops.automation out of the blueprint, and the comments # {"$imagepolicy": …} out of fade/release.yaml',
+        "  mend   the pipeline: take gitops.automation out of the blueprint, "
+        'and the comments # {"$imagepolicy": …} out of fade/release.yaml',
     ]
