@@ -111,7 +111,7 @@ def test_what_one_node_is_given_every_other_gives(fade: Fade) -> None:
 
 def test_a_node_that_is_killed_takes_nothing_with_it_and_users_are_answered_meanwhile(fade: Fade) -> None:
     before = fade.pods()
-    (said,) = fade.verify(Survives(NODES, DATA, nodes=3, pod="repram-node-1", load="/api/messages", rate=8))
+    (said,) = fade.verify(Survives(NODES, DATA, nodes=3, pod="repram-node-1", load="/api/messages", rate=5))
     after = fade.pods()
     assert {name for name in before if before[name] != after[name]} == {"repram-node-1"}
     assert "pod repram-node-1 deleted: 6 messages read from 2 others after" in said
