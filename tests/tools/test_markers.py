@@ -130,11 +130,11 @@ def test_never_both_on_one_line() -> None:
     refuse({(*IMAGE, "digest"): "x"}, marked, "release.yaml")
     with pytest.raises(ConfigError) as refused:
         refuse({(*IMAGE, "tag"): "x", (*IMAGE, "digest"): "y"}, marked, "fade/release.yaml")
+    comments = 'the comments # {"$imagepolicy": …}'
     assert explain(refused.value).splitlines() == [
         "fade/release.yaml:13: spec.values.image.tag is written by Flux's image automation (policy flux-system/web)  [CONFIG, exit 2]",
         "  cause  a release would write the same line, and each would take back what the other wrote",
         "  mend   choose one of the two.",
         "  mend   Flux: inv push publishes, Flux takes the newest by itself, inv verify asks what runs",
-        "  mend   the pipeline: take gitops.automation out of the blueprint, "
-        'and the comments # {"$imagepolicy": …} out of fade/release.yaml',
+        f"  mend   the pipeline: take gitops.automation out of the blueprint, and {comments} out of fade/release.yaml",
     ]
