@@ -35,7 +35,10 @@ class FluxWork(Held):
     where: Sequence[Path]
 
     def look(self, images: Images | None = None) -> World:
-        return flux_world.look(self.kube, self.spec, self.where, images)
+        def again() -> World:
+            return flux_world.look(self.kube, self.spec, self.where, images)
+
+        return flux_world.steady(again(), again, self.site.clock)
 
     def steps(self) -> list[Step]:
         """What git says was released, newest first, as of the last look."""

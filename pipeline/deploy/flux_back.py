@@ -51,7 +51,7 @@ def back(spec: Flux, to: str, despite_freeze: bool, site: Site) -> Iterator[Retu
         if there and live:
             yield Return(now, now, goal.commit, f"{goal} is live already", None)
         else:
-            way = release_at(spec, goal, world.number, flux_message.images_of(goal.entry))
+            way = release_at(spec, goal, 0, flux_message.images_of(goal.entry))  # Helm numbers it once it is there
             why = f"from {origin} back to {goal}"
             if there:
                 why = f"the way back to {goal} was begun in {newest.commit[:7]}, and is finished"

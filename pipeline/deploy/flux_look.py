@@ -16,8 +16,6 @@ from pipeline.stage import Finding, Site
 from pipeline.tools.gitops import Head, Repository
 from pipeline.tools.kube import Kube, connect
 
-LOOKS, PAUSE = 4, 0.5  # a controller is at its object for a moment in each interval; seconds between two looks at it
-
 
 def find(spec: Flux, images: Images, site: Site) -> Finding:
     """Whether the head of the branch has our lines, Flux has applied them, and the workloads run the images.
@@ -35,17 +33,14 @@ def find(spec: Flux, images: Images, site: Site) -> Finding:
     flux_file.check(spec, found, where)
     if flux_file.lines(spec, found, where) != lines:
         return Finding(None, flux_world.unapplied(world, lines, images))
-    for _ in range(LOOKS):
-        why = list(flux_world.differences(world, lines, images)) or _behind(spec, head, world, lines) or _idle(kube, spec, world)
-        why += _secret(kube, spec, want.data)
-        if not why:
-            release = release_of(spec, images, world.number, want.inputs)
-            return Finding(release, f"revision {world.number} is live, of commit {world.kustomization.commit[:7]}")
-        if not world.passing or world.lines != lines:
-            break
-        site.clock.sleep(PAUSE)
-        world = flux_world.look(kube, spec, where, images)
-    return Finding(None, "; ".join(why[:3]))
+    if world.lines == lines:
+        world = flux_world.steady(world, lambda: flux_world.look(kube, spec, where, images), site.clock)
+    why = list(flux_world.differences(world, lines, images)) or _behind(spec, head, world, lines) or _idle(kube, spec, world)
+    why += _secret(kube, spec, want.data)
+    if why:
+        return Finding(None, "; ".join(why[:3]))
+    release = release_of(spec, images, world.number, want.inputs)
+    return Finding(release, f"revision {world.number} is live, of commit {world.kustomization.commit[:7]}")
 
 
 @contextlib.contextmanager

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.artifacts import Images
+from pipeline.clock import Clock
 from pipeline.deploy import flux_wanted, history
 from pipeline.deploy.compare import missing_images, other_images
 from pipeline.deploy.flux_seen import Target
@@ -24,6 +25,7 @@ from pipeline.tools.yamledit import Path
 
 BOOTSTRAP = "inv flux.bootstrap installs Flux and makes its objects; or name them in the deploy stage (system, source, kustomization)"
 
+LOOKS, PAUSE = 4, 0.5  # seconds between two looks
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|ms|m|s)")
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
@@ -97,6 +99,16 @@ def look(kube: Kube, spec: Flux, where: Sequence[Path], images: Images | None = 
         kube, spec.namespace, spec.release, images
     )  # fmt: skip
     return dataclasses.replace(world, workloads=known)
+
+
+def steady(first: World, again: Callable[[], World], clock: Clock) -> World:
+    """The `first` look; or one of the next `again`, where a controller was at an object at that very moment, as it is in each interval."""
+    for _ in range(LOOKS):
+        if not first.passing:
+            break
+        clock.sleep(PAUSE)
+        first = again()
+    return first
 
 
 def seconds(text: str) -> float:
