@@ -1,15 +1,17 @@
-"""What Flux's controllers and CoreDNS are built without for the lab: clouds, signatures, encrypted files, most name server plugins."""
+"""What Flux's controllers are built without for the lab, and of which versions: no clouds, no encrypted files, no databases."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-FLUX, AUTH, COSIGN = "github.com/fluxcd", "github.com/fluxcd/pkg/auth", "github.com/sigstore/cosign/v2"
-SOURCE, KUSTOMIZE = f"{FLUX}/source-controller", f"{FLUX}/kustomize-controller"
+from pipeline.lab.hollow_coredns import COREDNS, OF_COREDNS
+from pipeline.lab.hollow_source import OF_SOURCE, SOURCE
+
+FLUX = "github.com/fluxcd"
+AUTH, KUSTOMIZE = f"{FLUX}/pkg/auth", f"{FLUX}/kustomize-controller"
 RUNTIME, HELM = f"{FLUX}/pkg/runtime", "helm.sh/helm/v3"
 KEYCHAIN = "github.com/google/go-containerregistry/pkg/authn/k8schain"
-COREDNS = "github.com/coredns/coredns"
 
 NO_GIT_LOGIN = """package utils
 
@@ -45,126 +47,6 @@ func ProviderByName[T any](name string) (T, error) {
 	var none T
 	return none, errors.New("this controller was built for the lab, without the provider " + name)
 }
-"""
-
-NO_BUCKETS = """package controller
-
-import (
-	recorder "k8s.io/client-go/tools/record"
-	"k8s.io/client-go/util/workqueue"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-
-	"github.com/fluxcd/pkg/artifact/storage"
-	"github.com/fluxcd/pkg/cache"
-	helper "github.com/fluxcd/pkg/runtime/controller"
-)
-
-// BucketReconciler looks at no bucket: this controller was built for the lab.
-type BucketReconciler struct {
-	client.Client
-	recorder.EventRecorder
-	helper.Metrics
-	Storage        *storage.Storage
-	ControllerName string
-	TokenCache     *cache.TokenCache
-}
-
-// BucketReconcilerOptions are not looked at.
-type BucketReconcilerOptions struct {
-	RateLimiter workqueue.TypedRateLimiter[reconcile.Request]
-}
-
-// SetupWithManagerAndOptions sets nothing up.
-func (*BucketReconciler) SetupWithManagerAndOptions(ctrl.Manager, BucketReconcilerOptions) error { return nil }
-"""
-
-NO_COSIGN = """package cosign
-
-import (
-	"context"
-	"errors"
-
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/sigstore/cosign/v2/pkg/cosign"
-
-	"github.com/fluxcd/source-controller/internal/oci"
-)
-
-// Options are not looked at.
-type Options func()
-
-func WithPublicKey([]byte) Options               { return nil }
-func WithRemoteOptions(...remote.Option) Options { return nil }
-func WithIdentities([]cosign.Identity) Options   { return nil }
-
-// CosignVerifier verifies nothing: this controller was built for the lab.
-type CosignVerifier struct{}
-
-// NewCosignVerifier gives none.
-func NewCosignVerifier(context.Context, ...Options) (*CosignVerifier, error) {
-	return nil, errors.New("this controller was built for the lab, without signatures")
-}
-
-func (*CosignVerifier) Verify(context.Context, name.Reference) (oci.VerificationResult, error) {
-	return oci.VerificationResultFailed, nil
-}
-"""
-
-NO_NOTATION = """package notation
-
-import (
-	"context"
-	"errors"
-	"net/http"
-
-	"github.com/go-logr/logr"
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/notaryproject/notation-go/verifier/trustpolicy"
-
-	"github.com/fluxcd/source-controller/internal/oci"
-)
-
-// DefaultTrustPolicyKey is where the secret of a verification has its policy.
-const DefaultTrustPolicyKey = "trustpolicy.json"
-
-// Options are not looked at.
-type Options func()
-
-func WithInsecureRegistry(bool) Options                { return nil }
-func WithTrustPolicy(*trustpolicy.Document) Options    { return nil }
-func WithRootCertificates([][]byte) Options            { return nil }
-func WithRemoteOptions(...remote.Option) Options       { return nil }
-func WithAuth(authn.Authenticator) Options             { return nil }
-func WithKeychain(authn.Keychain) Options              { return nil }
-func WithLogger(logr.Logger) Options                   { return nil }
-func WithTransport(*http.Transport) Options            { return nil }
-
-// NotationVerifier verifies nothing: this controller was built for the lab.
-type NotationVerifier struct{}
-
-// NewNotationVerifier gives none.
-func NewNotationVerifier(...Options) (*NotationVerifier, error) {
-	return nil, errors.New("this controller was built for the lab, without signatures")
-}
-
-func (*NotationVerifier) Verify(context.Context, name.Reference) (oci.VerificationResult, error) {
-	return oci.VerificationResultFailed, nil
-}
-
-// CleanTrustPolicy leaves the policy as it is.
-func CleanTrustPolicy(policy *trustpolicy.Document, _ logr.Logger) *trustpolicy.Document { return policy }
-"""
-
-IDENTITY = """// Package cosign is the one type that the controllers name.
-package cosign
-
-// Identity is whom a signature is expected of.
-type Identity struct{ Issuer, Subject, IssuerRegExp, SubjectRegExp string }
 """
 
 NO_SOPS = """package decryptor
@@ -246,30 +128,10 @@ func NewSQL(string, func(string, ...interface{}), string) (*SQL, error) {
 }
 """
 
-NO_QUIC = """package dnsserver
-
-import "errors"
-
-var errNone = errors.New("this CoreDNS was built for the lab, without QUIC")
-
-// ServerQUIC and ServerHTTPS3 serve nothing.
-type (
-	ServerQUIC   struct{ *Server }
-	ServerHTTPS3 struct{ *Server }
-)
-
-func NewServerQUIC(string, []*Config) (*ServerQUIC, error)     { return nil, errNone }
-func NewServerHTTPS3(string, []*Config) (*ServerHTTPS3, error) { return nil, errNone }
-"""
-
 OF_FLUX = (
     (AUTH, "utils/git.go", NO_GIT_LOGIN),
     (AUTH, "utils/provider.go", NO_PROVIDERS),
-    (SOURCE, "internal/controller/bucket_controller.go", NO_BUCKETS),
-    (SOURCE, "internal/oci/cosign/cosign.go", NO_COSIGN),
-    (SOURCE, "internal/oci/notation/notation.go", NO_NOTATION),
-    (COSIGN, "go.mod", f"module {COSIGN}\n"),
-    (COSIGN, "pkg/cosign/identity.go", IDENTITY),
+    *OF_SOURCE,
     (KUSTOMIZE, "internal/decryptor/decryptor.go", NO_SOPS),
     (KUSTOMIZE, "internal/decryptor/options.go", "package decryptor\n"),
     (RUNTIME, "conditions/matcher.go", "package conditions\n"),  # for tests
@@ -278,27 +140,9 @@ OF_FLUX = (
     (KEYCHAIN, "k8schain.go", NO_HELPERS),
     (HELM, "pkg/storage/driver/sql.go", NO_SQL),
 )
-PLUGINS = ("errors", "ready", "kubernetes", "template")  # in the order in which a question passes them
-OF_COREDNS = (
-    (COREDNS, "core/dnsserver/quic.go", NO_QUIC),
-    (COREDNS, "core/dnsserver/server_quic.go", "package dnsserver\n"),
-    (COREDNS, "core/dnsserver/server_https3.go", "package dnsserver\n"),
-    (
-        COREDNS,
-        "core/plugin/zplugin.go",
-        "package plugin\n\nimport (\n" + "".join(f'\t_ "{COREDNS}/plugin/{name}"\n' for name in PLUGINS) + ")\n",
-    ),
-    (
-        COREDNS,
-        "core/dnsserver/zdirectives.go",
-        "package dnsserver\n\n// Directives are the lab's.\nvar Directives = []string{"
-        + ", ".join(f'"{name}"' for name in PLUGINS)
-        + "}\n",
-    ),
-)
-
 HOLLOW = OF_FLUX + OF_COREDNS
 CONTROLLERS = (SOURCE, KUSTOMIZE, f"{FLUX}/helm-controller", f"{FLUX}/image-reflector-controller")
+PACKAGES = (*CONTROLLERS, COREDNS)
 BESIDE = (
     (KUSTOMIZE, "v1.7.3"),
     (f"{FLUX}/helm-controller", "v1.4.0"),

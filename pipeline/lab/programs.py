@@ -115,7 +115,7 @@ RECIPES = {
             link="-X github.com/opentofu/opentofu/version.dev=no",
         ),
         Recipe(
-            "flux", 180, hollow_flux.SOURCE, "v1.7.3", " ".join((*hollow_flux.CONTROLLERS, hollow_flux.COREDNS)),
+            "flux", 180, hollow_flux.CONTROLLERS[0], "v1.7.3", " ".join(hollow_flux.PACKAGES),
             hollow=hollow_flux.HOLLOW, beside=hollow_flux.BESIDE, pins=hollow_flux.PINS,
             extras=tuple((f"{module}//config/crd/bases", "crds") for module in hollow_flux.CONTROLLERS),
         ),
