@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pipeline.deploy.flux_diagnosis import absent, failure, first_line, not_there, short_of, silence, suspended, undone, went_back
 from pipeline.deploy.flux_seen import Failure, Seen, Settled
-from pipeline.tools.flux import State
+from pipeline.tools.flux import State, commit_of
 from pipeline.tools.flux_words import words
 from pipeline.tools.unreleased import waits
 
@@ -124,8 +124,8 @@ def _released(seen: Seen, now: float) -> Iterator[Failure | str]:
             yield undone(seen, applier, missing)
         yield f"{ref} does not hold the new values yet"
         return
-    if seen.chart and (failed := words(seen.chart)) and not failed.passing and applied and seen.lasts("chart", now, GRACE["release"]):
-        yield failure(seen, failed)
+    if applied and (failed := _chart_failed(seen, now)):
+        yield failed
     if behind := _chart_behind(seen, state, now):
         yield behind
         return
@@ -152,6 +152,15 @@ def _ready(seen: Seen, state: State, now: float) -> Failure | str:
         limit = f"it gives up after {action['limit']}"
         return f"{seen.commit[:7]} is applied; helm-controller runs {action['action']} of {state.ref.name} ({limit})"
     return silence(seen, state.ref, now) or f"{seen.commit[:7]} is applied; helm-controller takes it up"
+
+
+def _chart_failed(seen: Seen, now: float) -> Failure | None:
+    """Why there will be no chart of this commit: the HelmRelease itself stays ready, with the chart before."""
+    chart = seen.chart
+    why = words(chart) if chart else None
+    if chart is None or why is None or why.passing or (commit_of(chart.attempted) and not seen.has(chart.attempted, now)):
+        return None
+    return failure(seen, why) if seen.lasts(f"chart {why.cause}", now, GRACE["release"]) else None
 
 
 def _chart_behind(seen: Seen, state: State, now: float) -> str:

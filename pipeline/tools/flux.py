@@ -97,10 +97,11 @@ class State:
     """What an object of Flux's says of itself.
 
     `revision` is what it has: a source's artifact ("main@sha1:<40>", a chart's version), the revision a Kustomization applied, the chart
-    version a HelmRelease released. `attempted` is what was tried last, `handled` the last request to look now that was followed,
-    `since` when the artifact was stored. `config` is the digest of the values that were tried last, `failures` how often the spec as it
-    is has failed. `about` is what its spec names, where it does: url, branch, secret, path, source, chart, strategy, depends; and of
-    a HelmRelease built (the HelmChart or OCIRepository that it is made from) and storage (the namespace where Helm keeps its revisions).
+    version a HelmRelease released. `attempted` is what was tried last (of a HelmChart the commit it was made from), `handled` the last
+    request to look now that was followed, `since` when the artifact was stored. `config` is the digest of the values that were tried last,
+    `failures` how often the spec as it is has failed. `about` is what its spec names, where it does: url, branch, secret, path, source,
+    chart, strategy, depends; and of a HelmRelease built (the HelmChart or OCIRepository that it is made from) and storage (the namespace
+    where Helm keeps its revisions).
     """
 
     ref: Ref
@@ -157,7 +158,7 @@ def state(ref: Ref, value: Object) -> State:
         released=_sign(value, "Released"),
         remediated=_sign(value, "Remediated"),
         revision=str(revision),
-        attempted=str(status.get("lastAttemptedRevision") or ""),
+        attempted=str(status.get("lastAttemptedRevision") or status.get("observedSourceArtifactRevision") or ""),
         handled=str(status.get("lastHandledReconcileAt") or ""),
         since=str(artifact.get("lastUpdateTime") or ""),
         interval=str(spec.get("interval") or ""),

@@ -52,13 +52,13 @@ SOURCE = (
          "source-controller cannot reach {url}: {why}", LATER, passing=True),
 )  # fmt: skip
 CHART = (
+    Rule(r"chart metadata patch error|failed to parse version|chart package error|cannot load|validation: chart\.metadata", "chart",
+         "the chart is malformed", "correct what the cause names: helm lint shows the same"),
     Rule(r"chart reference|no such file or directory|stat .*: not found|no chart version found|not found in .*index"
          r"|chart pull error.*not found", "chart", "there is no chart where {object} is told to look",
          "put it there, or correct spec.chart of the HelmRelease"),
     Rule(r"dependency build error", "chart", "the chart's dependencies cannot be had",
          "vendor them into the chart (helm dependency update), and commit charts/ and Chart.lock"),
-    Rule(r"chart metadata patch error|failed to parse version|chart package error|cannot load|validation: chart\.metadata", "chart",
-         "the chart is malformed", "correct what the cause names: helm lint shows the same"),
     Rule(r"values files merge error|no values file found", "chart", "a file of values that the HelmRelease names is not in the chart",
          "correct spec.chart.spec.valuesFiles"),
     Rule(r"no artifact|latest generation of object has not been reconciled|does not have an artifact", "waiting",

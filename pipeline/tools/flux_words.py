@@ -84,6 +84,8 @@ def _stalled(state: State) -> Words:
         return Words("retries", f"{ref} gave up ({tries}): {inner.what}", inner.cause, mend)
     inner = _failed(state, stalled)
     mend = inner.mend or f"correct what the cause names in its spec, and commit; then: {again(ref)}"
+    if inner.kind == "chart":
+        return inner
     return Words("stalled", f"{ref} has stalled ({stalled.reason}): {inner.what}", inner.cause, mend)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from pipeline.deploy.flux_diagnosis import SILENT, late
 from pipeline.deploy.flux_judge import GRACE, judge, rolling
 from pipeline.deploy.flux_seen import PATIENCE, Failure, Seen, Settled, differing
-from pipeline.tools.flux import Ref, State
+from pipeline.tools.flux import Ref, Sign, State
 from tests.deploy.flux_objects import (
     COMMIT,
     EARLY,
@@ -316,3 +318,16 @@ def test_f04_a_release_at_work_has_not_given_up_whatever_stands_there_from_befor
     running = ready("True", "Progressing", "Running 'upgrade' action with timeout of 5m0s", 2, kind="Reconciling")
     found = seen(git(), kustomization(), release(stalled, running, ready("Unknown", "Progressing", "", 2), observed=1))
     assert "runs upgrade" in waits(found)
+
+
+def test_a_chart_that_cannot_be_made_of_this_commit_fails_it_though_the_release_stays_ready() -> None:
+    """The HelmRelease keeps the chart before, and says that it is ready (recorded: chart-version)."""
+    broken = Sign("False", "ChartPackageError", "chart package error: validation: chart.metadata.version is invalid", 1)
+    chart = State(Ref("HelmChart", "flux-system", "shop-web"), ready=broken, revision=f"0.1.0+{OLD[:12]}", attempted=f"main@sha1:{COMMIT}")
+    found = seen(git(), kustomization(), release(strategy="Revision", attempted=f"0.1.0+{OLD[:12]}"))
+    found.chart = chart
+    said = failed(found)
+    assert (said.kind, said.what) == ("chart", "the chart is malformed")
+    older = seen(git(), kustomization(), release(strategy="Revision", attempted=f"0.1.0+{OLD[:12]}"))
+    older.chart = dataclasses.replace(chart, attempted=f"main@sha1:{OLD}")
+    assert waits(older) == "the chart is malformed", "that was the chart of an older commit"

@@ -14,6 +14,10 @@ from pipeline.tools.flux_words import Words, again, once_more, resume, tidy, wor
 CASES = Path(__file__).parents[1] / "cases" / "flux"
 # what was recorded: its kind, whether it may pass, and what a person has to find in it
 EXPECTED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
+    "chart-absent": ("chart", False, ("there is no chart where", "stat source/helm/none", "spec.chart")),
+    "chart-dependency": ("chart", False, ("dependencies cannot be had", "connection refused", "charts/ and Chart.lock")),
+    "chart-lint": ("chart", False, ("the chart is malformed", "chart.metadata.name is required", "helm lint")),
+    "chart-version": ("chart", False, ("the chart is malformed", 'chart.metadata.version "false" is invalid')),
     "git-auth": ("fetch", False, ("refuses Flux's login", "shop/stranger", "inv flux.bootstrap", "flux reconcile source git fade -n shop")),
     "git-branch": ("fetch", False, ("branch nope is not in ssh://git@192.0.2.7:30022/coulomb/shop-gitops.git", "spec.ref")),
     "git-hostkey-changed": ("fetch", False, ("host key is not the one", "compare its fingerprint", "shop/moved")),
@@ -25,8 +29,11 @@ EXPECTED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "git-secret": ("fetch", False, ("the Secret that GitRepository shop/fade logs in with is not there", "shop/not-there")),
     "hr-broken-image-stalled": ("retries", False, ("gave up (failed to upgrade after 1 attempt(s)): what the chart made did not come up",
                                                   "context deadline exceeded", "--force --reset", "kubectl get pods -n shop")),
+    "hr-hook": ("retries", False, ("a hook of the chart failed", "job hook failed: DeadlineExceeded")),
     "hr-immutable": ("retries", False, ("a field that cannot be changed", "spec.selector")),
+    "hr-install-stalled": ("retries", False, ("gave up (failed to install after 1 attempt(s))", "context deadline exceeded")),
     "hr-kind": ("apply", False, ("a kind that the chart uses", 'no matches for kind "Nothing" in version "x.example.org/v1"')),
+    "hr-quota": ("retries", False, ("quota is used up", 'configmaps "more" is forbidden: exceeded quota: few')),
     "hr-remediated": ("retries", False, ("context deadline exceeded", "Helm rollback to previous release shop/web.v2")),
     "hr-required": ("chart", False, ("does not render", "(web/templates/web.yaml:7:11): text has to be given")),
     "hr-retrying": ("rollout", False, ("did not come up in time", "Helm rollback to previous release shop/web.v8")),
