@@ -171,7 +171,7 @@ def test_what_was_written_on_a_node_alone_is_handed_over_when_it_is_ended(cluste
 
 def test_on_sigterm_it_takes_no_write_is_read_from_and_ends_with_0(start: Start) -> None:
     cluster = Cluster(start)
-    cluster.up(REPRAM_DRAIN_SECONDS="1")
+    cluster.up(REPRAM_DRAIN_SECONDS="3")
     cluster.put(0, "a", "x")
     cluster.nodes[0].process.send_signal(signal.SIGTERM)
     soon(lambda: cluster.health(0)[0] == 503)

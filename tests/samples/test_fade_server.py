@@ -290,7 +290,7 @@ def test_what_is_not_there_is_told(path: str, method: str, code: int) -> None:
 
 
 def test_on_sigterm_it_drains_answers_and_ends_with_0(start: Start, cluster: Cluster) -> None:
-    fade = serve(start, cluster.ports, FADE_DRAIN_SECONDS="0.7")
+    fade = serve(start, cluster.ports, FADE_DRAIN_SECONDS="3")
     fade.until(lambda: "up" in states(fade))
     fade.terminate()
     fade.until(lambda: fade.page("/health/ready")[0] == 503)

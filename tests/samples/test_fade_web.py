@@ -62,10 +62,11 @@ def test_a_refusal_says_why_and_when_to_come_back() -> None:
 
 def test_there_is_an_end_to_the_requests_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "AT_ONCE", 2)
-    go = threading.Event()
+    go, begun = threading.Event(), threading.Semaphore(0)
 
     def wait(_: Request) -> Answer:
-        go.wait(10)
+        begun.release()
+        go.wait(60)
         return page(200, {})
 
     codes: list[int] = []
@@ -75,12 +76,13 @@ def test_there_is_an_end_to_the_requests_at_once(monkeypatch: pytest.MonkeyPatch
             each.start()
             stack.callback(each.join)
         stack.callback(go.set)
-        soon(lambda: ask(port, "GET", "/")[0] == 503)
+        assert all(begun.acquire(timeout=30) for _ in range(2))
+        assert ask(port, "GET", "/")[0] == 503
         go.set()
         for each in threads:
             each.join()
         assert codes == [200, 200]
-        assert ask(port, "GET", "/")[0] == 200, "and there is room again"
+        soon(lambda: ask(port, "GET", "/")[0] == 200)  # and there is room again
 
 
 def test_a_peer_that_does_not_finish_its_request_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +94,7 @@ def test_a_peer_that_does_not_finish_its_request_is_let_go(monkeypatch: pytest.M
                 began = time.monotonic()
                 while peer.recv(4096):
                     pass
-                assert time.monotonic() - began < 3
+                assert time.monotonic() - began < web.PEER
 
 
 def test_what_is_under_way_is_answered_before_the_end() -> None:
@@ -113,15 +115,15 @@ def test_what_is_under_way_is_answered_before_the_end() -> None:
     assert codes == [200]
 
 
-def test_who_was_connected_before_the_end_is_answered() -> None:
+def test_who_was_connected_before_the_end_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     listener = Listener("127.0.0.1", 0, said)
+    monkeypatch.setattr(listener, "shutdown", lambda: None)  # it does not run: so whoever comes is not heard before the end
     with ExitStack() as stack:
         stack.callback(listener.server_close)
         peers = [stack.enter_context(socket.create_connection(("127.0.0.1", listener.server_address[1]), timeout=5)) for _ in range(3)]
         for each in peers:
             each.sendall(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
-        listener.answer_waiting()
-        listener.server_close()
+        listener.end()
         assert [each.recv(12) for each in peers] == [b"HTTP/1.1 200"] * 3
 
 
@@ -169,7 +171,7 @@ def test_a_peer_that_is_none_is_unreachable(sent: list[bytes], pause: float, say
         began = time.monotonic()
         with pytest.raises(Unreachable, match=says):
             target.ask("GET", "/", within=0.5)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8
 
 
 def test_an_address_is_written_as_it_is_asked() -> None:
