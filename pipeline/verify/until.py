@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import urllib.parse
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import Check, Release, Report
+from pipeline.artifacts import Check, Release, Report, content_hash
 from pipeline.events import What
 from pipeline.stage import Site
 from pipeline.tools import kube
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.verify.checks import Checks
 
 FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.05, 1.0, 1.5  # seconds between two looks, growing: what is late by 0.4 s is seen a moment later
+ONCE = "seen before, it is done once a release"
 ASKED = {
     "Page": "page",
     "Git": "git",
@@ -57,8 +59,12 @@ def made(spec: Checks, release: Release, site: Site, front: Any) -> Report:
             if type(each).__name__ == "Run":
                 questions += _module({"Run": "run"}, each).questions(each, world, opened, spec.deadline)
         seen = _until_passed(spec, world, questions, public)
-        done = tuple(_module(DONE, each).held(each, world, _view(spec, world)) for each in _allowed(spec, site))
-        if done:  # the pods may be others now
+        done, acted = [], False
+        for each in _allowed(spec, site):
+            before = _before(each, world)
+            acted = acted or before is None
+            done.append(before or _done(each, spec, world))
+        if acted:  # the pods may be others now
             seen = _until_passed(spec, world, questions, public)
         return Report(release, (*seen.checks, *done), public)
 
@@ -70,6 +76,29 @@ def _allowed(spec: Checks, site: Site) -> list[Any]:
         if not spec.disturb and (what := getattr(each, "disturbs", "")):
             site.tell(What.WARN, "verify", f"{each.name} is left out: {what}, which is done where the environment says disturb: true")
     return [each for each in acts if spec.disturb or not getattr(each, "disturbs", "")]
+
+
+def _before(check: Any, world: World) -> Check | None:
+    """What came of it when this release was verified before, of what takes something away: that is done once a release, and not again by
+    each verification of what stays live."""
+    found, _, evidence = (world.site.records.hint(_place(check)) or "").partition(" ")
+    return Check(check.name, True, f"{evidence}; {ONCE}") if found == _of(check, world) else None
+
+
+def _done(check: Any, spec: Checks, world: World) -> Check:
+    """Do it, and remember what came of it where that takes something away."""
+    found: Check = _module(DONE, check).held(check, world, _view(spec, world))
+    if getattr(check, "disturbs", ""):
+        world.site.records.remember(_place(check), f"{_of(check, world)} {found.evidence}")
+    return found
+
+
+def _place(check: Any) -> str:
+    return f"verify {check.name}"
+
+
+def _of(check: Any, world: World) -> str:
+    return content_hash([world.release.id, world.release.revision, dataclasses.asdict(check)])
 
 
 def _module(names: dict[str, str], check: Any) -> Any:

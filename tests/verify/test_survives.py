@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Check
+from pipeline.artifacts import Check, Release
 from pipeline.errors import ConfigError, VerifyError
 from pipeline.events import Event, What
 from pipeline.verify.checks import Checks, make
@@ -191,6 +191,21 @@ def test_without_a_word_of_the_environment_it_is_left_out_and_told(tmp_path: Pat
         report = make(Checks(**spec, disturb=True), RELEASE, site)
         assert len(deleted(at)) == 1
     assert [found.name for found in report.checks] == ["survives StatefulSet/node"]
+
+
+def test_a_release_that_has_survived_it_is_not_disturbed_again(tmp_path: Path) -> None:
+    def verify(release: Release, **options: Any) -> str:
+        check = Survives(SET, DATA, **{"seconds": 15.0, **options})
+        return make(Checks(RELEASE.cluster, checks=(check,), pods=False, disturb=True), release, at.site).checks[0].evidence
+
+    with playing(tmp_path, Mesh()) as at:
+        first = verify(RELEASE)
+        assert verify(RELEASE) == f"{first}; seen before, it is done once a release"
+        assert len(deleted(at)) == 1
+        verify(RELEASE, messages=2)
+        assert len(deleted(at)) == 2
+        verify(dataclasses.replace(RELEASE, revision=4), messages=2)
+        assert len(deleted(at)) == 3
 
 
 @pytest.mark.parametrize(
