@@ -99,8 +99,7 @@ def _committed(place: Place, site: Site, found: Components | None, url: str, *, 
 
     def sync(head: Head) -> Changes:
         there = {name: head.read(name) if head.commit else None for name in texts}
-        ours = {None, system.kustomization(components=False).encode()}  # the second was written while somebody else kept the components
-        return {name: text.encode() for name, text in texts.items() if there[name] in ours}
+        return {name: text.encode() for name, text in texts.items() if (now := there[name]) is None or system.bare(now)}
 
     made.append(_commit(place, site, sync, "Add Flux sync manifests"))
     return tuple(filter(None, made))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pipeline.gitops.place import SECRET, Place
 from pipeline.tools.yamledit_scalar import write as scalar
 
+API = "kustomize.config.k8s.io/v1beta1"
+COMPONENTS, SYNC = "gotk-components.yaml", "gotk-sync.yaml"
 KEPT = """patches:
   # With the definition of a kind go all its objects, of everybody in this cluster. Whoever deletes the Kustomization does not mean that.
   - target:
@@ -61,7 +63,20 @@ spec:
 
 def kustomization(*, components: bool) -> str:
     """The kustomization of Flux's own folder. Where it holds the components, what would take everything along is never deleted with it."""
-    names = ["gotk-components.yaml"] * components + ["gotk-sync.yaml"]
+    names = [COMPONENTS] * components + [SYNC]
     lines = "".join(f"  - {name}\n" for name in names)
-    text = f"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n{lines}"
+    text = f"apiVersion: {API}\nkind: Kustomization\nresources:\n{lines}"
     return text + KEPT if components else text
+
+
+def bare(text: bytes) -> bool:
+    """Whether a kustomization lists Flux's own files and says nothing more, as `flux bootstrap` writes it: nobody has put work into it."""
+    import yaml
+
+    try:
+        found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe loaders
+    except yaml.YAMLError:
+        return False
+    if not isinstance(found, dict) or found.keys() - {"apiVersion", "kind", "resources"}:
+        return False
+    return found.get("apiVersion") == API and set(found.get("resources") or ()) <= {COMPONENTS, SYNC}

@@ -54,6 +54,20 @@ def test_who_deletes_the_kustomization_deletes_no_kinds() -> None:
     assert "patches" not in yaml.safe_load(system.kustomization(components=False))
 
 
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- gotk-components.yaml\n- gotk-sync.yaml\n", True),
+        ("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [gotk-sync.yaml, mine.yaml]\n", False),
+        ("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [gotk-sync.yaml]\npatches: []\n", False),
+        (FLUX, False), ("- a", False), ("a: [", False),
+    ],
+)  # fmt: skip
+def test_a_kustomization_that_nobody_worked_on_gets_what_keeps_the_kinds(text: str, bare: bool) -> None:
+    assert system.bare(text.encode()) is bare
+    assert not system.bare(system.kustomization(components=True).encode())
+
+
 def test_a_file_of_the_flux_command_is_taken_as_it_is() -> None:
     objects = list(bootstrap._sync_objects(FILE, FLUX.encode(), place(), URL))
     assert [str(ref) for ref, _ in objects] == ["GitRepository flux-system/flux-system", "Kustomization flux-system/flux-system"]
