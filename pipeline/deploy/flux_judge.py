@@ -134,8 +134,7 @@ def _released(seen: Seen, now: float) -> Iterator[Failure | str]:
 
 
 def _ready(seen: Seen, state: State, now: float) -> Failure | str:
-    busy = state.ready.status == "Unknown"  # what it said before stands beside that until it is done
-    why, ours = None if busy else words(state), max(state.ready.generation, state.stalled.generation) >= state.generation
+    why, ours = None if state.busy else words(state), max(state.ready.generation, state.stalled.generation) >= state.generation
     stalled, action = state.stalled.status == "True", ACTION.search(state.reconciling.message)
     more = state.reconciling.reason == "ProgressingWithRetry" and not stalled
     if why and ours and why.passing:

@@ -130,6 +130,12 @@ class State:
         return commit_of(self.revision)
 
     @property
+    def busy(self) -> bool:
+        """Whether its controller is at work on it at this moment. Ready alone does not tell: of a HelmRelease that gave up it is Unknown
+        for good, once it was looked at again."""
+        return self.ready.status == "Unknown" and self.reconciling.status == "True"
+
+    @property
     def settled(self) -> bool:
         """Whether its controller has seen the spec as it is, and says that it holds."""
         return self.observed >= self.generation and self.ready.status == "True" and self.ready.generation >= self.generation

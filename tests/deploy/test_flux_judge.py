@@ -313,7 +313,6 @@ def test_f03_nothing_that_will_not_pass_is_waited_for_longer_than_ten_seconds() 
 
 @pytest.mark.parametrize("generation", [1, 2])
 def test_f04_a_release_at_work_has_not_given_up_whatever_stands_there_from_before(generation: int) -> None:
-    """helm-controller leaves Stalled there until it is done (recorded: hr-broken-image-stalled)."""
     stalled = ready("True", "RetriesExceeded", "Failed to upgrade after 1 attempt(s)", generation, kind="Stalled")
     running = ready("True", "Progressing", "Running 'upgrade' action with timeout of 5m0s", 2, kind="Reconciling")
     found = seen(git(), kustomization(), release(stalled, running, ready("Unknown", "Progressing", "", 2), observed=1))
@@ -331,3 +330,11 @@ def test_a_chart_that_cannot_be_made_of_this_commit_fails_it_though_the_release_
     older = seen(git(), kustomization(), release(strategy="Revision", attempted=f"0.1.0+{OLD[:12]}"))
     older.chart = dataclasses.replace(chart, attempted=f"main@sha1:{OLD}")
     assert waits(older) == "the chart is malformed", "that was the chart of an older commit"
+
+
+def test_f04_a_release_that_gave_up_and_was_looked_at_again_is_not_at_work() -> None:
+    """Its Ready is Unknown from then on (recorded: hr-broken-image-stalled)."""
+    stalled = ready("True", "RetriesExceeded", "Failed to upgrade after 1 attempt(s)", 2, kind="Stalled")
+    waiting = ready("Unknown", "Progressing", "Fulfilling prerequisites", 2)
+    said = failed(seen(git(), kustomization(), release(stalled, waiting, ready("False", "UpgradeFailed", "x", 2, kind="Released"))))
+    assert said.kind == "retries"

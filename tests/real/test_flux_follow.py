@@ -15,7 +15,7 @@ from pipeline.stage import Site
 from pipeline.testing.proxy import FaultProxy
 from pipeline.tools.kube import path
 from tests.real.conftest import ROOT
-from tests.real.flux_parts import SCHEMA, TEMPLATE, Flow, flow
+from tests.real.flux_parts import CHART, SCHEMA, TEMPLATE, Flow, flow
 
 pytestmark = pytest.mark.real
 ONE, TWO = {"text": "one"}, {"text": "two"}
@@ -155,6 +155,13 @@ def test_a_chart_that_does_not_render_is_named_with_its_template(live: Flow) -> 
     found = failed(live, live.commit({"helm/web/templates/web.yaml": TEMPLATE + "---\n{{ .Values.a.b }}\n"}), TWO)
     assert found.kind == "chart"
     assert "web.yaml" in found.cause
+
+
+def test_a_chart_that_cannot_be_made_is_named_though_its_release_stays_ready(live: Flow) -> None:
+    live.set(TWO, push=False)
+    found = failed(live, live.commit({"helm/web/Chart.yaml": CHART.replace("0.1.0", "one")}), TWO)
+    assert found.kind == "chart"
+    assert "chart.metadata.version" in found.cause
 
 
 def test_f04_a_broken_image_stalls_and_the_remedy_lets_it_go_on(live: Flow) -> None:
