@@ -83,24 +83,6 @@ def test_before_the_first_release_nothing_can_be_deployed_by_accident() -> None:
     assert not unreleased.waits(started)
 
 
-def test_one_that_a_person_suspended_does_not_wait_for_its_first_release() -> None:
-    found = yaml.safe_load(released(made().files[RELEASE]))
-    found["spec"]["values"]["server"]["image"]["repository"] = "ghcr.io/owner/web"
-    assert not unreleased.waits({**found, "spec": {**found["spec"], "suspend": True}})
-    assert not unreleased.waits({})
-
-
-@pytest.mark.parametrize(
-    ("text", "filled"),
-    [
-        ("{reference}", "unreleased.invalid/app@" + unreleased.DIGEST), ("{web.tag}-x", "unreleased-x"), ("{short}", "0000000"),
-        ("{app}", "app"), ("{{raw}}", "{raw}"), ("{owner/web.repository}", "unreleased.invalid/web"), (3, 3), (["{app}"], ["app"]),
-    ],
-)  # fmt: skip
-def test_each_word_has_a_placeholder(text: object, filled: object) -> None:
-    assert unreleased.filled(text, "app") == filled
-
-
 def test_values_of_people_begin_as_the_blueprint_says_and_are_watched() -> None:
     [found] = loaded(made(place(values={"ingress": {"host": "fade.test"}, "text": "a: b #c"})), VALUES)
     assert found["metadata"]["labels"] == {"reconcile.fluxcd.io/watch": "Enabled"}
