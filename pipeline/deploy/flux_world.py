@@ -65,7 +65,7 @@ class World:
     @property
     def passing(self) -> bool:
         """Whether a controller is at one of them this very moment, as it is for an instant in each interval."""
-        return any(each.ready.status == "Unknown" and not each.suspended for each in self.objects)
+        return any(each.busy and not each.suspended for each in self.objects)
 
     @property
     def serves(self) -> bool:
