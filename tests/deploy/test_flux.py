@@ -124,6 +124,17 @@ def test_a_release_that_helm_controller_gave_up_is_reverted_and_its_retries_do_n
     assert find(spec(), images(), world).artifact is not None
 
 
+def test_f04_what_helm_controller_gave_up_is_tried_again_when_it_is_asked_for(world: Site, server: Server, flux: FakeFlux) -> None:
+    make(spec(), images(), world)
+    flux.helm["sha256:" + "b" * 64] = "failed"
+    with pytest.raises(NotRolledBack):
+        make(spec(rollback="never"), images("b"), world)
+    flux.helm.clear()
+    made = make(spec(), images("b"), world)
+    assert find(spec(), images("b"), world).artifact == made
+    assert server.count == 3
+
+
 def test_what_helm_controller_put_back_itself_is_reverted_in_git_too(world: Site, server: Server, flux: FakeFlux) -> None:
     make(spec(), images(), world)
     good = text(server)

@@ -23,7 +23,6 @@ from pipeline.host import Address
 from pipeline.host.local import LocalHost
 from pipeline.stage import Remote, Site
 from pipeline.testing.proxy import FaultProxy
-from pipeline.tools import flux as objects
 from pipeline.tools.flux import Ref
 from pipeline.tools.kube import path
 from pipeline.tools.kube_objects import ready, selector, template_images
@@ -347,24 +346,3 @@ def test_killed_at_any_step_the_next_run_goes_on_and_commits_once(place: Place, 
     assert find(spec, second, place.site).artifact == made
     assert place.count() == 3
     assert place.runs() == {second.images[0].reference}
-
-
-def test_a_release_that_helm_controller_gave_up_is_tried_again_when_it_is_asked_for(lab: Site, tmp_path: Path, archive: Path) -> None:
-    with placed(lab, tmp_path, archive, quick=False, timeout="4s") as place:
-        release(place, place.image())
-        late = place.images.image(Entrypoint=["/bin/busybox", "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"])
-        deployment = path("apps/v1", "deployments", place.flow.namespace, "app")
-        quota = path("v1", "resourcequotas", place.flow.namespace)
-        place.flow.kube.create(quota, {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"},
-                                       "spec": {"hard": {"pods": "0"}}})  # fmt: skip
-        spec = place.spec(rollback="never")
-        with pytest.raises(Exception, match="is left as it is"), exclusive(spec, late, place.site):
-            make(spec, late, place.site)
-        place.flow.kube.delete(f"{quota}/none")
-        assert place.flow.kube.get(deployment) is not None
-        made = release(place, late)
-        assert find(place.spec(), late, place.site).artifact == made
-        assert place.count() == 3
-        state = objects.read(place.flow.kube, place.helm)
-        assert state is not None
-        assert state.settled
