@@ -42,6 +42,9 @@ class Policy:
         return max(0.0, error.retry_after) + jitter if isinstance(error, RateLimited) else jitter
 
 
+USUAL = Policy()
+
+
 def retrying(policy: Policy, clock: Clock, act: Callable[[int], T], notice: Notice) -> T:
     """Call `act` with the attempt's number (from 1) until it returns, under `policy`.
 

@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError
 from pipeline.events import Event, Sink, What
 from pipeline.failpoint import failpoint
 from pipeline.places import Builder, Docker
+from pipeline.retry import USUAL, Policy
 from pipeline.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -258,6 +259,7 @@ class Driver:
 
     For the operator: `back` looks, under the lock, for the way to what was live before (or to what is named, where it is named), despite
     a freeze where it is told so; `standing` tells what else is to be known; `freeze` stops deploys with a message, and "" lets them go on.
+    `policy` is the patience that its world needs.
     """
 
     verb: str
@@ -278,6 +280,7 @@ class Driver:
     back: Callable[[Any, str, bool, Site], AbstractContextManager[Return]] | None = None
     standing: Callable[[Any, Site], Standing] | None = None
     freeze: Callable[[Any, str, Site], None] | None = None
+    policy: Policy = USUAL
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pipeline.deploy import flux_file, flux_wanted, flux_world, shared, values
 from pipeline.deploy.flux_look import find
 from pipeline.deploy.flux_spec import Flux
 from pipeline.errors import ConfigError
+from pipeline.retry import Policy
 from pipeline.stage import Return, Site, Standing
 from pipeline.tools.kube import connect
 from pipeline.tools.kubeconfig import access_of
@@ -103,4 +104,5 @@ DRIVER = dataclasses.replace(
     back=back,
     standing=standing,
     freeze=freeze,
+    policy=Policy(attempts=20, patience=150.0, base=1.0, cap=15.0),  # a git server may be away for a minute
 )

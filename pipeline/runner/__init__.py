@@ -21,7 +21,7 @@ def run(plan: Plan, site: Site, *, until: str = "", source: Source | None = None
     that has to act looks again before every further attempt. Raises the PipelineError of the stage that gave up, after recording it.
     """
     last = index_of(plan, until) if until else len(plan) - 1
-    return Walk(plan, site, source or _snapshot(site), policy or Policy()).until(last)
+    return Walk(plan, site, source or _snapshot(site), policy).until(last)
 
 
 def look(plan: Plan, site: Site, *, until: str = "", source: Source | None = None) -> list[tuple[Stage, Finding]]:
@@ -30,7 +30,7 @@ def look(plan: Plan, site: Site, *, until: str = "", source: Source | None = Non
     A stage whose input does not exist yet cannot be looked for; its finding says so.
     """
     last = index_of(plan, until) if until else len(plan) - 1
-    walk = Walk(plan, site, source or _snapshot(site), Policy())
+    walk = Walk(plan, site, source or _snapshot(site))
     walk.last = last
     walk.check(0)
     given: Artifact | None = walk.source
@@ -61,10 +61,10 @@ def verify_live(plan: Plan, site: Site) -> Record:
     if not known:
         raise ConfigError("no stage of this blueprint can tell what is live", mend="add a deploy stage before verify")
     stage, live = known[-1]
-    walk = Walk(plan, site, Source("", "", False, ""), Policy())
+    walk = Walk(plan, site, Source("", "", False, ""))
     site.tell(What.PLAN, "", "what is live", stages=["verify"], usual={"verify": site.records.usual("verify")}, source="")
     try:
-        release = retrying(walk.policy, site.clock, lambda _attempt: live(stage.spec, site), walk.notice(stage.verb, []))
+        release = retrying(walk.patience(stage), site.clock, lambda _attempt: live(stage.spec, site), walk.notice(stage.verb, []))
         if release is None:
             raise VerifyError("nothing is deployed yet", mend="inv deploy")
     except PipelineError as error:

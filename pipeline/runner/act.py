@@ -69,7 +69,7 @@ def _lock(walk: Walk, stage: Stage, given: Artifact, held: contextlib.ExitStack,
     exclusive = stage.driver.exclusive
     if exclusive:
         retrying(
-            walk.policy,
+            walk.patience(stage),
             walk.site.clock,
             lambda _attempt: held.enter_context(exclusive(stage.spec, given, walk.site)),
             walk.notice(stage.verb, attempts),
@@ -88,7 +88,7 @@ def _make(walk: Walk, number: int, given: Artifact, attempts: list[dict[str, Any
         return driver.make(stage.spec, given, site)
 
     try:
-        artifact = retrying(walk.policy, site.clock, attempt, walk.notice(stage.verb, attempts))
+        artifact = retrying(walk.patience(stage), site.clock, attempt, walk.notice(stage.verb, attempts))
     except Transient:
         # so may the last attempt have, and only its answer was lost
         if driver.fresh or (found := _found(walk, stage, given)) is None:
@@ -131,7 +131,8 @@ def _taken_back(walk: Walk, number: int, undo: Callable[[Any, Any, Site, str], N
     try:
         with contextlib.ExitStack() as held:
             _lock(walk, stage, walk.done[number - 1], held, [])
-            retrying(walk.policy, site.clock, lambda _attempt: undo(stage.spec, made, site, error.what), walk.notice(stage.verb, []))
+            going = walk.notice(stage.verb, [])
+            retrying(walk.patience(stage), site.clock, lambda _attempt: undo(stage.spec, made, site, error.what), going)
         cause = f"{stage.driver.name} did not say what became of it"
     except (RolledBack, NotRolledBack) as outcome:
         outcome.cause = "\n".join(filter(None, (error.cause, outcome.cause)))

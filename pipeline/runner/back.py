@@ -30,7 +30,7 @@ def roll_back(plan: Plan, site: Site, *, to: str = "", despite_freeze: bool = Fa
         raise ConfigError("no stage of this blueprint can go back", mend="release the commit that was good: inv release")
     after = [number for number, stage in enumerate(plan) if stage.driver.fresh and number > able[-1]]
     verbs = [plan[number].verb for number in (able[-1], *after)]
-    walk = Walk(plan, site, NOWHERE, policy or Policy())
+    walk = Walk(plan, site, NOWHERE, policy)
     usual = {verb: site.records.usual(verb) for verb in verbs}
     site.tell(What.PLAN, "", f"back to {to or 'what was live before'}", stages=verbs, usual=usual, source="")
     began = site.clock.monotonic()
@@ -73,7 +73,7 @@ def _gone(walk: Walk, number: int, to: str, despite_freeze: bool) -> Record:
             return way.go()
 
     try:
-        release = retrying(walk.policy, site.clock, attempt, walk.notice(verb, attempts))
+        release = retrying(walk.patience(stage), site.clock, attempt, walk.notice(verb, attempts))
     except PipelineError as error:
         raise _gave_up(walk, verb, chosen, error, started, attempts)  # noqa: B904  # the same error, filled in
     except KeyboardInterrupt as error:

@@ -28,7 +28,7 @@ class Learnt:
 def reconcile(plan: Plan, site: Site, source: Source, policy: Policy | None = None) -> list[Learnt]:
     """Ask each stage in turn for what it would give for `source`, and write down what is there; then close unfinished intents by asking
     the world what became of them. Nothing is made. Raises the PipelineError of a stage that cannot be asked."""
-    walk = Walk(plan, site, source, policy or Policy())
+    walk = Walk(plan, site, source, policy)
     verbs = [stage.verb for stage in plan]
     site.tell(What.PLAN, "", f"what is there of {source.label}", stages=verbs, usual={}, source=source.label)
     begun, learnt = site.records.unfinished(), []

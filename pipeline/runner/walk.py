@@ -16,17 +16,17 @@ from pipeline.records import FAILED, FOUND, Record
 from pipeline.retry import Notice, Policy, retrying
 from pipeline.runner.act import ALWAYS, act
 from pipeline.runner.heard import heard
-from pipeline.stage import Finding, Plan, Site
+from pipeline.stage import Finding, Plan, Site, Stage
 
 
 @dataclass
 class Walk:
-    """One run over `plan`: what is looked up once is kept."""
+    """One run over `plan`: what is looked up once is kept. Without a `policy` each driver has its own."""
 
     plan: Plan
     site: Site
     source: Source
-    policy: Policy
+    policy: Policy | None = None
 
     def __post_init__(self) -> None:
         self.id = uuid.uuid4().hex[:12]
@@ -152,11 +152,14 @@ class Walk:
         except PipelineError as error:
             raise self.gave_up(number, error, started, [])  # noqa: B904  # the same error, filled in
 
+    def patience(self, stage: Stage) -> Policy:
+        return self.policy or stage.driver.policy
+
     def find(self, number: int, given: Artifact) -> Finding:
         """Ask the driver, again and again where the way to the world fails."""
         stage = self.plan[number]
         return retrying(
-            self.policy,
+            self.patience(stage),
             self.site.clock,
             lambda _attempt: stage.driver.find(stage.spec, given, self.site),
             self.notice(stage.verb, []),
