@@ -27,7 +27,7 @@ from pipeline.push.skopeo import Spec as Skopeo
 from pipeline.records import Records
 from pipeline.secrets import Secrets
 from pipeline.source import snapshot
-from pipeline.stage import Cluster, Registry, Site
+from pipeline.stage import Cluster, Registry, Remote, Site
 from pipeline.sync.git import Git
 from pipeline.testing import FakeHost
 from pipeline.testing.contract import World, check_declaration, check_driver
@@ -37,13 +37,14 @@ from pipeline.verify.expect import Page
 from tests.build import buildkit
 from tests.build.conftest import NIX
 from tests.build.images import Image as Archived
-from tests.deploy import manifest_cluster
+from tests.deploy import flux_cluster, manifest_cluster
 from tests.deploy.cluster import NAMESPACE, RELEASE
 from tests.deploy.cluster import Cluster as FakeCluster
 from tests.push import parts
 from tests.push.pusher import Pusher
 from tests.source.worktree import Worktree
 from tests.sync.machine import Machine
+from tests.tools import gitserver
 from tests.verify import releases
 from tests.verify.servers import answer, serving
 
@@ -63,6 +64,7 @@ SPECS: dict[tuple[str, str], Any] = {
     ),
     ("deploy", "kubectl"): Kubectl("lab", NAMESPACE, RELEASE, values={"image": "{reference}"}, deadline=10.0),
     ("deploy", "kubecfg"): Kubecfg("lab", NAMESPACE, RELEASE, values={"image": "{reference}"}, deadline=10.0),
+    ("deploy", "flux"): flux_cluster.spec(),
     ("verify", "checks"): Checks("railiance01", "probe.example", checks=(Page("/healthz", json={"commit": "{commit}"}),)),
 }
 
@@ -161,6 +163,28 @@ def deploy(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Case]:
 
 
 @contextlib.contextmanager
+def flux(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Case]:
+    """A git server behind a script that stands for ssh, and controllers that follow it on the API of this process."""
+    (folder / "cluster").mkdir()
+    (folder / "copy").mkdir()
+    server = gitserver.serve(folder, patch)
+    cluster = FakeCluster(folder / "cluster")
+    flux_cluster.FakeFlux(cluster, server)
+    given = Images(releases.RELEASE.source, (Image("reg.test:5000/team/web", releases.DIGEST, "b2b2b2b"),))
+    node = FakeHost("node", otherwise=lambda _cmd: Output(0, b"present\n"))
+    with (
+        contextlib.closing(cluster.fake),
+        site(
+            folder / "copy",
+            hosts={"node": node},
+            clusters={"lab": Cluster(str(cluster.fake.kubeconfig()), node="node", crictl=("k3s", "crictl"))},
+            remotes={"gitops": Remote(f"ssh://git@server.test{server.path}")},
+        ) as made,
+    ):
+        yield Case(given, made, lambda: (json.dumps(cluster.fake.objects, sort_keys=True), server.head))
+
+
+@contextlib.contextmanager
 def verify(folder: Path, _patch: pytest.MonkeyPatch) -> Iterator[Case]:
     class Kube:
         def list(self, _target: str, _labels: str = "") -> dict[str, Any]:
@@ -184,6 +208,7 @@ WORLDS: dict[tuple[str, str], Callable[[Path, pytest.MonkeyPatch], AbstractConte
     ("deploy", "helm"): deploy,
     ("deploy", "kubectl"): deploy,
     ("deploy", "kubecfg"): deploy,
+    ("deploy", "flux"): flux,
     ("verify", "checks"): verify,
 }
 

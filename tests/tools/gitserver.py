@@ -108,6 +108,10 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    return serve(tmp_path, monkeypatch)
+
+
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
     """A server with an empty repository; git's own settings are a home of the test's."""
     folder = tmp_path / "world"
     (folder / "bin").mkdir(parents=True)
