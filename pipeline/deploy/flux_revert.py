@@ -56,7 +56,7 @@ def taken_back(work: FluxWork, bad: Step, why: PipelineError, *, remediated: boo
         what = f"{why.what}; commit {bad.commit[:7]} is left as it is (rollback: never)"
         return NotRolledBack(what, cause=why.cause, mend=f"{mend}to go back: inv rollback", log=why.log)
     way = way_back(work, bad)
-    site.tell(What.WARN, STAGE, f"{why.what}: {why.cause or 'see above'}; back to {way}, by a commit")
+    site.tell(What.WARN, STAGE, f"{rollback.in_one_line(why)}; back to {way}, by a commit")
     try:
         work.lease.assert_held()
         rollback.restore_secret(work)

@@ -67,7 +67,7 @@ def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
         what = f"{why.what}; revision {failed} is left as it is (rollback: never)"
         return NotRolledBack(what, cause=why.cause, mend=f"{mend}to go back: {words}", log=why.log)
     goal = f"revision {good.number}" if good else "nothing, as before"
-    site.tell(What.WARN, STAGE, f"{why.what}: {why.cause or 'see above'}; back to {goal}")
+    site.tell(What.WARN, STAGE, f"{in_one_line(why)}; back to {goal}")
     try:
         work.mark(failed, history.BAD)
         work.lease.assert_held()
@@ -109,3 +109,8 @@ def restore_secret(work: Held) -> None:
 def secret_key(spec: Spec) -> str:
     """Where the Secret's content from before this run is kept, in memory only."""
     return f"secret before: {spec.cluster}/{spec.namespace}/{spec.release}"
+
+
+def in_one_line(why: PipelineError) -> str:
+    """What went wrong and its cause, for a line of the story."""
+    return f"{why.what}: {' '.join(why.cause.split()) or 'see above'}"
