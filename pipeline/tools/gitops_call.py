@@ -151,7 +151,9 @@ def server_error(errors: str, where: str, *, writing: bool = False) -> PipelineE
         return AuthError(f"the key may not read {where}", cause=cause, mend="make it a deploy key of that repository, or name another")
     if any(text in errors for text in MISSING):
         return ConfigError(
-            f"{where} does not exist, or the key may not see it", cause=cause, mend="make the repository there, or mend the remote's url"
+            f"{where} does not exist, or the key may not see it",
+            cause=cause,
+            mend="inv flux.bootstrap makes the repository where the blueprint says who keeps it (gitops.forge); or mend the remote's url",
         )
     if writing and any(text in errors for text in REFUSED):
         return ConfigError(
