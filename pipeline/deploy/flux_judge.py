@@ -120,6 +120,7 @@ def _released(seen: Seen, now: float) -> Iterator[Failure | str]:
     if (said := suspended(state)) and not first and (applied or not missing or seen.lasts("suspended", now, GRACE["suspended"])):
         yield said
     if missing:
+        seen.changed = True
         if applied and applier and seen.lasts("values", now, GRACE["values"]):
             yield undone(seen, applier, missing)
         yield f"{ref} does not hold the new values yet"
@@ -129,14 +130,17 @@ def _released(seen: Seen, now: float) -> Iterator[Failure | str]:
     if behind := _chart_behind(seen, state, now):
         yield behind
         return
-    if ready := _ready(seen, state, now):
+    if ready := _ready(seen, state, now, taken=applied or seen.changed):
         yield ready
 
 
-def _ready(seen: Seen, state: State, now: float) -> Failure | str:
+def _ready(seen: Seen, state: State, now: float, *, taken: bool) -> Failure | str:
+    """`taken` says that the HelmRelease is the commit's: one that has the same values from before may complain of what that one mends."""
     why, ours = None if state.busy else words(state), max(state.ready.generation, state.stalled.generation) >= state.generation
     stalled, action = state.stalled.status == "True", ACTION.search(state.reconciling.message)
     more = state.reconciling.reason == "ProgressingWithRetry" and not stalled
+    if why and ours and not taken:
+        return f"{why.what}, as before; {seen.commit[:7]} is not applied yet"
     if why and ours and why.passing:
         return why.what
     if why and ours:

@@ -85,6 +85,7 @@ class Seen:
     chart: State | None = None
     listed: set[Ref] = field(default_factory=set)
     fresh: bool = False  # the HelmRelease was read again after the commit had been applied
+    changed: bool = False  # it was seen with other values: those that it has now came with the commit
     since: dict[str, float] = field(default_factory=dict)
     signs: set[str] = field(default_factory=set)  # those of the judgement that is being made
     reached: dict[str, float] = field(default_factory=dict)

@@ -202,6 +202,14 @@ def test_f04_retries_exhausted_comes_with_the_exact_remedy() -> None:
     assert "reconcile.fluxcd.io/forceAt=$at reconcile.fluxcd.io/resetAt=$at" in said.mend
 
 
+def test_f03_what_a_release_complains_of_before_the_commit_is_applied_is_not_of_the_commit() -> None:
+    """The values may be the same: what is mended is the chart, or a line that the pipeline does not write."""
+    complaint = ready("False", "UpgradeFailed", "Helm upgrade failed for release shop/web with chart web@0.1.0: values don't meet the "
+                      "specifications of the schema(s) in the following chart(s):\nweb:\n- replicas: Invalid type", 2)  # fmt: skip
+    assert "kustomize-controller applies it" in waits(seen(git(), kustomization(OLD), release(complaint)))
+    assert failed(seen(git(), kustomization(), release(complaint))).kind == "values"
+
+
 def test_f04_a_release_that_gave_up_what_came_before_is_waited_for() -> None:
     stalled = ready("True", "RetriesExceeded", "Failed to upgrade after 1 attempt(s)", 1, kind="Stalled")
     found = seen(git(), kustomization(), release(stalled, ready("False", "UpgradeFailed", "old", 1), observed=1))
