@@ -33,6 +33,7 @@ from pipeline.tools.kube_objects import (
 
 Object = dict[str, Any]
 GRACE = {"schedule": 20.0, "config": 6.0, "pull": 20.0, "quota": 8.0}  # seconds a sign may last that can pass by itself
+UNREAD = "failed to sync"  # "… secret cache: timed out waiting for the condition": the kubelet has not read it yet, and says more soon
 PASSING = ("network", "busy", "unknown")  # pulls that the kubelet's next try may mend
 
 
@@ -136,7 +137,7 @@ def judge(view: View, allowed: int, now: float) -> Failure | None:
                 if container.reason == "InvalidImageName" or (not passing and kind not in PASSING):
                     return Failure(f"{name(pod)} cannot pull its image", (pod,))
                 signs[f"pull/{name(pod)}"] = ("pull", f"{name(pod)} cannot pull its image", pod)
-            elif container.reason in CONFIG:
+            elif container.reason in CONFIG and UNREAD not in container.message:
                 signs[f"config/{name(pod)}"] = ("config", f"{name(pod)}: {container.reason}", pod)
     for deployment in view.deployments.values():
         if condition(deployment, "Progressing").get("reason") == "ProgressDeadlineExceeded":

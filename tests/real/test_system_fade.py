@@ -210,10 +210,9 @@ def test_a_person_who_wrote_our_lines_is_not_overwritten_without_a_word(fade: Fa
     fade.person(RELEASE, digest, other, "Try another server")
     fade.system.change(f"{SAMPLE}/page.html", "</title>", "  </title>")
     done = fade.system.inv("release")
-    said = done.stdout + done.stderr
-    assert "Ada" in said, said
-    fade.person(RELEASE, other, digest, "Back again")
-    assert fade.system.inv("release").returncode == 0
+    assert done.returncode == 0, done.stderr
+    assert "Ada <ada@example.org> wrote these lines" in done.stderr
+    assert other not in fade.wanted()
     assert fade.running() == fade.wanted()
 
 
