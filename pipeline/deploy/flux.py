@@ -18,7 +18,6 @@ from pipeline.errors import ConfigError
 from pipeline.retry import Policy
 from pipeline.stage import Return, Site, Standing
 from pipeline.tools.kube import connect
-from pipeline.tools.kubeconfig import access_of
 
 __all__ = ["DRIVER", "back", "check", "exclusive", "find", "freeze", "live", "make", "standing", "undo", "warm"]
 
@@ -84,10 +83,7 @@ def warm(spec: Flux, site: Site) -> None:
 
 def check(spec: Flux, site: Site) -> None:
     """Contacts nobody. Raises ConfigError or AuthError for what the deploy itself would stumble over."""
-    cluster = site.cluster(spec.cluster)
-    access_of(site, spec.cluster)
-    for host in filter(None, (cluster.tunnel, cluster.node)):
-        site.host(host)
+    shared.known(spec, site)
     flux_file.repository(spec, site).check()
     values.check_words(spec.values, "values", ("secret",))
     flux_wanted.paths(spec)

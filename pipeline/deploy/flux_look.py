@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 
 from pipeline.artifacts import Images
-from pipeline.deploy import flux_file, flux_wanted, flux_world
+from pipeline.deploy import flux_file, flux_wanted, flux_world, shared
 from pipeline.deploy.compare import release_of
 from pipeline.deploy.flux_spec import Flux
 from pipeline.deploy.flux_wanted import Lines
@@ -35,7 +35,11 @@ def find(spec: Flux, images: Images, site: Site) -> Finding:
         return Finding(None, flux_world.unapplied(world, lines, images))
     if world.lines == lines:
         world = flux_world.steady(world, lambda: flux_world.look(kube, spec, where, images), site.clock)
-    why = list(flux_world.differences(world, lines, images)) or _behind(spec, head, world, lines) or _idle(kube, spec, world)
+    why = (
+        list(flux_world.differences(world, lines, images))
+        or _behind(spec, head, world, lines)
+        or shared.idle(spec, kube, world.number, world.workloads)
+    )
     why += _secret(kube, spec, want.data)
     if why:
         return Finding(None, "; ".join(why[:3]))
@@ -68,14 +72,6 @@ def _behind(spec: Flux, head: Head, world: World, lines: Lines) -> list[str]:
     if flux_file.then(spec, head.repository.at(applied), list(lines)) == lines:
         return []
     return [f"the commit is there, Flux has not applied it (it is at {applied[:7]})"]
-
-
-def _idle(kube: Kube, spec: Flux, world: World) -> list[str]:
-    if not any(each.get("spec", {}).get("replicas") == 0 for each in world.workloads):
-        return []
-    from pipeline.deploy import idle
-
-    return idle.idle(kube, spec.namespace, spec.release, world.number, world.workloads)
 
 
 def _secret(kube: Kube, spec: Flux, data: Mapping[str, str]) -> list[str]:

@@ -9,12 +9,11 @@ from pipeline.artifacts import Images, Release
 from pipeline.deploy import history, manifest_files, manifest_render, manifest_state, values
 from pipeline.deploy.compare import differences
 from pipeline.deploy.manifest_spec import Kubecfg, Manifests
-from pipeline.deploy.shared import found, greet
+from pipeline.deploy.shared import found, greet, known
 from pipeline.errors import ConfigError
 from pipeline.stage import Finding, Site
 from pipeline.tools.kube import connect, path
 from pipeline.tools.kube_objects import SETS
-from pipeline.tools.kubeconfig import access_of
 
 
 def find(spec: Manifests, images: Images, site: Site) -> Finding:
@@ -49,10 +48,7 @@ def warm(spec: Manifests, site: Site) -> None:
 
 def check(spec: Manifests, site: Site) -> None:
     """Contacts nobody. Raises ConfigError or AuthError for what the deploy itself would stumble over."""
-    cluster = site.cluster(spec.cluster)
-    access_of(site, spec.cluster)
-    for host in filter(None, (cluster.tunnel, cluster.node)):
-        site.host(host)
+    known(spec, site)
     manifest_files.read(site.root, spec)
     values.check_words(spec.values, "values", ("secret",))
     if isinstance(spec, Kubecfg):

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import shutil
 
-from pipeline.deploy import chart, layers, typos, values
+from pipeline.deploy import chart, layers, shared, typos, values
 from pipeline.deploy.spec import SCHEME, Helm
 from pipeline.errors import ConfigError
 from pipeline.stage import Site
-from pipeline.tools.kubeconfig import access_of
 
 
 def check(spec: Helm, site: Site) -> None:
     """Contacts nobody. Raises ConfigError or AuthError for what the deploy itself would stumble over."""
-    cluster = site.cluster(spec.cluster)
-    access_of(site, spec.cluster)
-    for host in filter(None, (cluster.tunnel, cluster.node)):
-        site.host(host)
+    shared.known(spec, site)
     _chart(spec, site)
     values.secret_data(spec.secret, site)
     helm = site.tool("helm")

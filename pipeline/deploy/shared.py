@@ -17,6 +17,7 @@ from pipeline.deploy.spec import Engined, Spec
 from pipeline.host import Cmd
 from pipeline.stage import Driver, Finding, Return, Site, Standing
 from pipeline.tools.kube import Kube, connect
+from pipeline.tools.kubeconfig import access_of
 
 
 def live(spec: Spec, site: Site) -> Release | None:
@@ -72,17 +73,29 @@ def greet(spec: Spec, site: Site) -> None:
         site.host(node).run(Cmd(("true",)))
 
 
+def known(spec: Spec, site: Site) -> None:
+    """Whether the site knows the cluster, its kubeconfig, its tunnel and its node. Contacts nobody. Raises ConfigError."""
+    cluster = site.cluster(spec.cluster)
+    access_of(site, spec.cluster)
+    for host in filter(None, (cluster.tunnel, cluster.node)):
+        site.host(host)
+
+
+def idle(spec: Spec, kube: Kube, number: int, now: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which workloads of `now` were scaled to nothing though revision `number` says how many pods they have: live, for nobody."""
+    if not any(each.get("spec", {}).get("replicas") == 0 for each in now):
+        return []
+    from pipeline.deploy import idle as scaled
+
+    return scaled.idle(kube, spec.namespace, spec.release, number, now, spec.keeper)
+
+
 def found(
     spec: Spec, images: Images, kube: Kube, newest: Revision | None, now: Sequence[Mapping[str, Any]], why: Sequence[str], inputs: str
 ) -> Finding:
-    """The release that is live as it is wanted, by its `inputs`; else the first of the reasons `why` it is not.
-
-    A Deployment of `now` that was scaled to nothing is live for nobody.
-    """
-    if newest and not why and any(each.get("spec", {}).get("replicas") == 0 for each in now):
-        from pipeline.deploy import idle
-
-        why = idle.idle(kube, spec.namespace, spec.release, newest.number, now, spec.keeper)
+    """The release that is live as it is wanted, by its `inputs`; else the first of the reasons `why` it is not."""
+    if newest and not why:
+        why = idle(spec, kube, newest.number, now)
     if why or newest is None:
         return Finding(None, "; ".join(why[:3]))
     return Finding(release_of(spec, images, newest.number, inputs), f"revision {newest.number} is live")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pipeline.tools.flux import Sign, State
 from pipeline.tools.flux_rules import LATER, Rule, meaning
-from pipeline.tools.flux_words import Words, again, resume, tidy
+from pipeline.tools.flux_words import Words, again, filled, suspended, tidy
 
 LOGIN = (
     "make the Secret that spec.secretRef of {object} names, in {namespace}:\n"
@@ -61,23 +61,18 @@ def words(state: State) -> Words | None:
     """What keeps an image object from going on; None where nothing does."""
     ref = state.ref
     if state.suspended:
-        return Words("suspended", f"{ref} is suspended: Flux leaves it as it is", mend=resume(ref))
+        return suspended(ref)
     for sign in (state.stalled, state.ready):
         bad = sign.status == ("True" if sign is state.stalled else "False")
         if bad:
             return _told(state, sign)
     if state.ready.status != "True" or state.observed < state.generation:
-        return Words("waiting", f"{ref} was not looked at yet", mend=_filled(LATER, state, {}), passing=True)
+        return Words("waiting", f"{ref} was not looked at yet", mend=filled(LATER, state, {}), passing=True)
     return None
 
 
 def _told(state: State, sign: Sign) -> Words:
     if found := meaning(RULES[state.ref.kind], sign.message):
         rule, groups = found
-        return Words(rule.kind, _filled(rule.what, state, groups), tidy(sign.message), _filled(rule.mend, state, groups), rule.passing)
+        return Words(rule.kind, filled(rule.what, state, groups), tidy(sign.message), filled(rule.mend, state, groups), rule.passing)
     return Words("other", f"{state.ref} cannot go on", tidy(sign.message), f"correct what the cause names; then: {again(state.ref)}")
-
-
-def _filled(text: str, state: State, groups: dict[str, str]) -> str:
-    known = {"text": "", "object": str(state.ref), "namespace": state.ref.namespace, "again": again(state.ref)}
-    return text.format_map({**known, **groups})

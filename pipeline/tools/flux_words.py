@@ -37,12 +37,17 @@ FAILED = {"BuildFailed": "build", "HealthCheckFailed": "health", "InstallFailed"
 def words(state: State) -> Words | None:
     """What keeps the object from going on; None where nothing does."""
     if state.suspended:
-        return Words("suspended", f"{state.ref} is suspended: Flux leaves it as it is", mend=resume(state.ref))
+        return suspended(state.ref)
     if state.stalled.status == "True" and state.stalled.generation >= state.generation:
         return _stalled(state)
     if state.ready.status == "False":
         return _failed(state, _first(state))
     return None
+
+
+def suspended(ref: Ref) -> Words:
+    """What is said of an object that somebody suspended."""
+    return Words("suspended", f"{ref} is suspended: Flux leaves it as it is", mend=resume(ref))
 
 
 def resume(ref: Ref) -> str:
@@ -105,7 +110,7 @@ def _failed(state: State, sign: Sign) -> Words:
     ref, message = state.ref, sign.message
     cause = "\n".join(filter(None, (tidy(PREFIX.sub("", message)), _remedied(state))))
     if sign.reason in WAITS and not (ref.kind == "HelmRelease" and meaning(CHART + SOURCE, message)):
-        return Words("waiting", f"{ref} waits: {cause}", cause, _filled(LATER, state, {}), passing=True)
+        return Words("waiting", f"{ref} waits: {cause}", cause, filled(LATER, state, {}), passing=True)
     if sign.reason == "HealthCheckFailed":
         return Words("health", f"{ref}: what was applied does not become ready", cause,
                      "look at the objects that the cause names; more time: spec.timeout")  # fmt: skip
@@ -117,7 +122,7 @@ def _failed(state: State, sign: Sign) -> Words:
         return _unknown(state, sign, cause)
     rule, groups = found
     kind = FAILED.get(sign.reason, rule.kind) if rule.kind in ("install", "upgrade") else rule.kind
-    return Words(kind, _filled(rule.what, state, groups), cause, _filled(rule.mend, state, groups), rule.passing)
+    return Words(kind, filled(rule.what, state, groups), cause, filled(rule.mend, state, groups), rule.passing)
 
 
 def _unknown(state: State, sign: Sign, cause: str) -> Words:
@@ -126,16 +131,17 @@ def _unknown(state: State, sign: Sign, cause: str) -> Words:
         mend = "correct the file that the cause names, and commit: kustomize build shows the same"
         return Words("build", f"{state.ref} cannot build what was committed", cause, mend)
     if sign.reason in ("ProgressingWithRetry", "RetryAfterInterval", "Progressing"):
-        return Words(kind, f"{state.ref} tries again", cause, _filled(LATER, state, {}), passing=True)
+        return Words(kind, f"{state.ref} tries again", cause, filled(LATER, state, {}), passing=True)
     verb = {"fetch": "fetch", "apply": "apply what was committed", "chart": "make the chart", "install": "install the release"}
     mend = f"correct what the cause names; then: {again(state.ref)}"
     return Words(kind, f"{state.ref} cannot {verb.get(kind, 'upgrade the release')}", cause, mend)
 
 
-def _filled(text: str, state: State, groups: dict[str, str]) -> str:
+def filled(text: str, state: State, groups: dict[str, str]) -> str:
+    """A rule's `text` with the object's names and what the rule's `groups` found."""
     ref = state.ref
     known = {
-        "url": str(ref), "branch": "main", "secret": ref.name, "path": "", "chart": "", "source": "", **state.about,
+        "url": str(ref), "branch": "main", "secret": ref.name, "path": "", "chart": "", "source": "", "text": "", **state.about,
         "object": str(ref), "name": ref.name, "namespace": ref.namespace, "again": again(ref),
     }  # fmt: skip
     return text.format_map({**known, **groups})

@@ -148,7 +148,7 @@ def test_a_build_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
 GO = """#!/bin/sh
 case $1 in
 mod) printf '{{"Dir": "{home}/module", "GoMod": "{home}/module/go.mod"}}' ;;
-build) printf '%s\\n' "$@" "CGO_CFLAGS=$CGO_CFLAGS" > {home}/asked; cp -r . {home}/built; touch {home}/work/out/b ;;
+build) printf '%s\\n' "$@" "CGO_CFLAGS=$CGO_CFLAGS" > {home}/asked; cp -r . {home}/built; touch {home}/desk/out/b ;;
 esac
 """
 
@@ -156,7 +156,7 @@ esac
 def test_a_hollowed_module_is_built_from_a_copy_with_its_files_replaced(tmp_path: Path) -> None:
     import threading
 
-    for folder in ("module/pkg", "work"):
+    for folder in ("module/pkg", "desk"):
         (tmp_path / folder).mkdir(parents=True)
     files = {"go.mod": "module a.example/b\n\nrequire x.example/y v1.2.3\n", "go.sum": "", "pkg/one.go": "large", "pkg/two.go": "kept"}
     for name, text in files.items():
@@ -165,7 +165,7 @@ def test_a_hollowed_module_is_built_from_a_copy_with_its_files_replaced(tmp_path
     (tmp_path / "go").chmod(0o755)
     hollow = (("a.example/b", "pkg/one.go", "small"), ("x.example/y", "pkg/two.go", "less"))
     recipe = Recipe("b", 1, "a.example/b", "v2.0.0", "a.example/b", cgo=True, hollow=hollow, cflags="-O1")
-    building.Builder(recipe, tmp_path / "go", tmp_path / "work", {}, print, threading.Event()).build(tmp_path / "home")
+    building.Builder(recipe, tmp_path / "go", tmp_path / "desk", {}, print, threading.Event()).build(tmp_path / "home")
     assert (tmp_path / "home" / "b").exists()
     built = tmp_path / "built"
     assert [(built / "hollow0" / "pkg" / name).read_text() for name in ("one.go", "two.go")] == ["small", "kept"]
@@ -180,7 +180,7 @@ def test_a_hollowed_module_is_built_from_a_copy_with_its_files_replaced(tmp_path
 def test_a_recipe_that_hollows_out_what_is_not_there_says_so(tmp_path: Path) -> None:
     import threading
 
-    for folder in ("module", "work"):
+    for folder in ("module", "desk"):
         (tmp_path / folder).mkdir()
     for name in ("go.mod", "go.sum"):
         (tmp_path / "module" / name).write_text("module a.example/b\n")
@@ -188,13 +188,13 @@ def test_a_recipe_that_hollows_out_what_is_not_there_says_so(tmp_path: Path) -> 
     (tmp_path / "go").chmod(0o755)
     recipe = Recipe("b", 1, "a.example/b", "v2.0.0", hollow=(("x.example/y", "one.go", ""),))
     with pytest.raises(BuildError, match=r"no longer uses x\.example/y"):
-        building.Builder(recipe, tmp_path / "go", tmp_path / "work", {}, print, threading.Event()).build(tmp_path / "home")
+        building.Builder(recipe, tmp_path / "go", tmp_path / "desk", {}, print, threading.Event()).build(tmp_path / "home")
 
 
 SEVERAL = """#!/bin/sh
 case "$1 $4" in
 mod*) module=${{4%%@*}}; printf '{{"Dir": "{home}/%s", "GoMod": "{home}/%s/go.mod"}}' "$module" "$module" ;;
-build*) printf '%s\\n' "$@" > {home}/asked; cp -r . {home}/built; cd {home}/work/out; mkdir all; touch all/b all/c ;;
+build*) printf '%s\\n' "$@" > {home}/asked; cp -r . {home}/built; cd {home}/desk/out; mkdir all; touch all/b all/c ;;
 esac
 """
 
@@ -207,7 +207,7 @@ def test_programs_of_several_modules_lie_in_one_folder_with_what_travels_with_th
         (tmp_path / module / "go.mod").write_text(f"module {module}\n")
         (tmp_path / module / "go.sum").write_text(f"sum of {module}\n")
         (tmp_path / module / "crds" / f"{module[-1]}.yaml").write_text(module)
-    (tmp_path / "work").mkdir()
+    (tmp_path / "desk").mkdir()
     (tmp_path / "go").write_text(SEVERAL.format(home=tmp_path))
     (tmp_path / "go").chmod(0o755)
     recipe = Recipe(
@@ -216,11 +216,11 @@ def test_programs_of_several_modules_lie_in_one_folder_with_what_travels_with_th
         hollow=(("cloud.example/z", "go.mod", "module cloud.example/z\n"), ("cloud.example/z", "pkg/z/none.go", "package z\n")),
         extras=(("crds", "crds"), ("a.example/c//crds", "crds")),
     )  # fmt: skip
-    building.Builder(recipe, tmp_path / "go", tmp_path / "work", {}, print, threading.Event()).build(tmp_path / "home")
+    building.Builder(recipe, tmp_path / "go", tmp_path / "desk", {}, print, threading.Event()).build(tmp_path / "home")
     assert sorted(path.name for path in (tmp_path / "home" / "all").iterdir()) == ["b", "c"]
     assert sorted(path.name for path in (tmp_path / "home" / "crds").iterdir()) == ["b.yaml", "c.yaml"]
     asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked[-3:] == [f"{tmp_path}/work/out/all/", "a.example/b", "a.example/c"]
+    assert asked[-3:] == [f"{tmp_path}/desk/out/all/", "a.example/b", "a.example/c"]
     built = tmp_path / "built"
     assert sorted(str(path.relative_to(built / "hollow0")) for path in (built / "hollow0").rglob("*") if path.is_file()) == [
         "go.mod",
@@ -239,9 +239,9 @@ def test_a_module_that_is_no_longer_used_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.example/b").mkdir(parents=True)
     for name in ("go.mod", "go.sum"):
         (tmp_path / "a.example/b" / name).write_text("")
-    (tmp_path / "work").mkdir()
+    (tmp_path / "desk").mkdir()
     (tmp_path / "go").write_text(SEVERAL.format(home=tmp_path))
     (tmp_path / "go").chmod(0o755)
     recipe = Recipe("all", 1, "a.example/b", "v1.0.0", hollow=(("x.example/gone", "one.go", "small"),))
     with pytest.raises(BuildError, match=r"no longer uses x\.example/gone"):
-        building.Builder(recipe, tmp_path / "go", tmp_path / "work", {}, print, threading.Event()).build(tmp_path / "home")
+        building.Builder(recipe, tmp_path / "go", tmp_path / "desk", {}, print, threading.Event()).build(tmp_path / "home")
