@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.artifacts import Check, Release
+from pipeline.errors import Transient
 from pipeline.schema import keyed
-from pipeline.verify.through import PATH, parse
+from pipeline.verify.through import PATH, USER_WAYS, parse
 from pipeline.verify.words import compiled, fill, refuse_unknown
 
 if TYPE_CHECKING:
     from pipeline.verify.web import Answer
 
 LONGEST = 10_000  # characters of a value that a pattern is tried on
+MOST = 100  # answers of one page in one look
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 Scalar = str | int | float | bool | None
 
@@ -28,8 +30,9 @@ class Page:
     Of the dotted paths into a JSON body, `json` are equal to a value, `matches` to a regular expression (somewhere in the text), `at_least`
     are numbers no smaller, `present` are there and not null. `headers` are of the answer, `text` is somewhere in the body. In all of
     these {app} {commit} {short} {label} {digest} {tag} stand for the release's own, {name.digest} {name.tag} for those of one image of a
-    set. `through` is the way: ingress, an address, load-balancer:SERVICE:PORT, port-forward:service/NAME:PORT. Raises ValueError where
-    something is none of that.
+    set. `through` is the way: ingress, an address, load-balancer:SERVICE:PORT, port-forward:service/NAME:PORT. A page on a way that users
+    go is asked for `times` times in the look that counts, and at most `failures` of these answers may be wrong: a front door with several
+    pods behind it gives many answers. Raises ValueError if something is none of that.
     """
 
     path: str
@@ -42,8 +45,16 @@ class Page:
     present: tuple[str, ...] = ()
     method: Literal["GET", "HEAD"] = "GET"
     through: str = "ingress"
+    times: int = 10
+    failures: int = 0
 
     def __post_init__(self) -> None:
+        with keyed("times"):
+            if not 1 <= self.times <= MOST:
+                raise ValueError(f"{self.times} is not between 1 and {MOST}")
+        with keyed("failures"):
+            if not 0 <= self.failures < self.times:
+                raise ValueError(f"{self.failures} of {self.times} answers may be wrong: name fewer than `times`, 0 or more")
         with keyed("path"):
             if not PATH.fullmatch(self.path):
                 raise ValueError(f"path {self.path!r} has to start with / and have no spaces")
@@ -86,6 +97,11 @@ class Page:
         return bool(self.json or self.matches or self.at_least or self.present)
 
     @property
+    def answers(self) -> int:
+        """How many answers are asked for in one look: one if the way leads to a single pod or container."""
+        return self.times if parse(self.through).kind in USER_WAYS else 1
+
+    @property
     def follow(self) -> bool:
         """A page that is expected to redirect is looked at itself, not where it leads."""
         return not 300 <= self.status < 400
@@ -102,8 +118,23 @@ def filled(wanted: Page, known: Mapping[str, tuple[str, ...]]) -> Page:
     )
 
 
-def judge(wanted: Page, answer: Answer, release: Release) -> Check:
-    """`wanted` held against `answer`: all that differs is named, with what was expected and what was seen."""
+def judge_all(wanted: Page, answers: Sequence[Answer | Exception], release: Release) -> Check:
+    """Return whether enough of `answers` hold: how many do not, and what differs in the first of them."""
+    checks = [judge(wanted, each, release) for each in answers]
+    wrong = [check.evidence for check in checks if not check.passed]
+    if len(checks) == 1:
+        return checks[0]
+    if not wrong:
+        return Check(wanted.name, True, f"{checks[0].evidence}; {len(checks)} of {len(checks)} answers")
+    allowed = f"{wanted.failures} may be" if wanted.failures else "none may be"
+    said = f"{len(wrong)} of {len(checks)} answers are wrong, {allowed}: {wrong[0]}"
+    return Check(wanted.name, len(wrong) <= wanted.failures, said)
+
+
+def judge(wanted: Page, answer: Answer | Exception, release: Release) -> Check:
+    """Return what one answer shows: all that differs from `wanted` is named, with what was expected and what was seen."""
+    if isinstance(answer, Exception):
+        return Check(wanted.name, False, answer.what if isinstance(answer, Transient) else repr(answer))
     wrong: list[str] = []
     held: list[str] = [str(answer.status)]
     if answer.status != wanted.status:

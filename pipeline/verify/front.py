@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from pipeline.errors import Transient
 from pipeline.verify.load import Load, Sent
 from pipeline.verify.question import World
-from pipeline.verify.through import parse
+from pipeline.verify.through import USER_WAYS, parse
 from pipeline.verify.view import View
 from pipeline.verify.web import Ask, get
 
-WAYS = ("ingress", "address", "load-balancer")
 MOST = 100.0  # requests a second
 STEP = 0.1  # seconds of load between two looks whether to go on
 
@@ -27,7 +26,7 @@ def rated(rate: float) -> None:
 
 def trodden(through: str) -> None:
     """Raises ValueError for a way that no user goes."""
-    if parse(through).kind not in WAYS:
+    if parse(through).kind not in USER_WAYS:
         raise ValueError("the load goes by the way that users go: the ingress, an address, a load-balancer")
 
 

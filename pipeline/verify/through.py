@@ -14,6 +14,7 @@ ADDRESS = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-
 BALANCER = re.compile(rf"({NAME}):({PORT})")
 FORWARD = re.compile(rf"(service|pod)/({NAME}):({PORT})")
 KINDS = ("ingress", "load-balancer", "port-forward", "port")
+USER_WAYS = ("ingress", "address", "load-balancer")  # those that lead to whatever serves, as a user comes
 PATH = re.compile(r"/[!-~]*")  # of a page
 PORTS = {"http": 80, "https": 443}
 FORMS = (

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 import threading
@@ -94,15 +95,60 @@ def test_everything_that_holds_is_in_the_report_with_its_evidence(tmp_path: Path
     assert events == []
 
 
-def test_one_list_of_pods_and_one_request_a_page_is_all_it_costs(tmp_path: Path) -> None:
+def test_one_list_of_pods_and_ten_answers_a_page_is_all_it_costs(tmp_path: Path) -> None:
     kube = FakeKube([pod()])
     twice = (*CHECKS, Page("/healthz", json={"status": "ok"}), Page("/healthz", text="ok"))
     with probe() as server:
         found, _ = site(tmp_path, server.url, kube)
         report = make(spec(checks=twice), RELEASE, found)
     assert len(report.checks) == 5
-    assert sorted(server.paths) == ["/", "/healthz"]
+    assert sorted(server.paths) == ["/"] * 10 + ["/healthz"] * 10
     assert kube.asked == [("/api/v1/namespaces/coulomb/pods", "app.kubernetes.io/instance=probe")]
+
+
+@contextlib.contextmanager
+def front_door(wrong: Sequence[int], of: int) -> Iterator[Server]:
+    """A front door that answers 500 to those of every `of` requests for / that `wrong` names, counted from 0."""
+    lock, count = threading.Lock(), itertools.count()
+
+    def handler(peer: socket.socket, _head: str) -> None:
+        with lock:
+            number = next(count) % of
+        peer.sendall(answer(b"no", "500 Internal Server Error") if number in wrong else answer(b"yes"))
+
+    with serving(handler) as server:
+        yield server
+
+
+def test_a_front_door_with_one_good_answer_in_twenty_is_not_verified(tmp_path: Path) -> None:
+    with front_door(range(1, 20), 20) as server:
+        found, _ = site(tmp_path, server.url, FakeKube([pod()]))
+        with pytest.raises(VerifyError) as failed:
+            make(spec(checks=(Page("/"),), deadline=3), RELEASE, found)
+    assert "failed  GET /: " in failed.value.cause
+    assert "status 500" in failed.value.cause
+
+
+def test_wrong_answers_behind_a_good_one_are_counted(tmp_path: Path) -> None:
+    with front_door(range(7, 10), 10) as server:
+        found, _ = site(tmp_path, server.url, FakeKube([pod()]))
+        with pytest.raises(VerifyError, match="1 of 1 checks") as failed:
+            make(spec(checks=(Page("/"),), pods=False, deadline=3), RELEASE, found)
+    assert "3 of 10 answers are wrong, none may be: status 500, expected 200" in failed.value.cause
+
+
+def test_as_many_wrong_answers_as_the_blueprint_allows_are_told_and_pass(tmp_path: Path) -> None:
+    with front_door([9], 10) as server:
+        found, _ = site(tmp_path, server.url, FakeKube([pod()]))
+        report = make(spec(checks=(Page("/", failures=1),), pods=False), RELEASE, found)
+    assert report.checks[0].evidence.startswith("1 of 10 answers are wrong, 1 may be: status 500")
+
+
+def test_a_page_that_is_dear_is_asked_as_often_as_it_says(tmp_path: Path) -> None:
+    with front_door([], 10) as server:
+        found, _ = site(tmp_path, server.url, FakeKube([pod()]))
+        make(spec(checks=(Page("/", times=1),), pods=False), RELEASE, found)
+    assert server.paths == ["/"]
 
 
 def test_pages_and_pods_are_asked_at_the_same_time(tmp_path: Path) -> None:

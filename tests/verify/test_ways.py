@@ -24,7 +24,7 @@ def test_a_service_leads_to_a_ready_pod_and_the_port_it_names(at: Shop) -> None:
     with serving(saying(answer(b"here"))) as server:
         at.fake.ports["probe-1:8000"] = Address(server.address, server.port)
         asked = question(Page("/x", through=FORWARD), at.world)
-        found = asked.ask(at.view, 5)
+        (found,) = asked.ask(at.view, 5)
     assert isinstance(found, Answer)
     assert found.body == b"here"
     assert "Host: probe.example" in server.requests[0]
