@@ -257,6 +257,9 @@ class Driver:
     nobody: names the site has to know, files, secrets, tools. It is asked of every stage before the first one acts, so that a typing
     error at the end of a plan costs no build, and raises ConfigError or AuthError.
 
+    `watch` of a stage is entered before the stage that makes what it takes acts, and left at the end of the run: what is seen in between is
+    part of what it gives.
+
     For the operator: `back` looks, under the lock, for the way to what was live before (or to what is named, where it is named), despite
     a freeze where it is told so; `standing` tells what else is to be known; `freeze` stops deploys with a message, and "" lets them go on.
     `policy` is the patience that its world needs.
@@ -281,6 +284,7 @@ class Driver:
     standing: Callable[[Any, Site], Standing] | None = None
     freeze: Callable[[Any, str, Site], None] | None = None
     policy: Policy = USUAL
+    watch: Callable[[Any, Site], AbstractContextManager[None]] | None = None
 
 
 @dataclass(frozen=True)

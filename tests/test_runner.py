@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,24 @@ def test_lock_is_around_look_act_look(bench: Bench) -> None:
     assert bench.world.calls[2:] == ["deploy.lock", "deploy.find", "deploy.make", "deploy.find"]
     assert seen == [[], ["in"], ["in"]]
     assert bench.world.entered == ["in", "out"]
+
+
+def test_verify_watches_from_before_the_deploy_acts_until_the_end_of_the_run(bench: Bench) -> None:
+    calls = bench.world.calls
+
+    @contextlib.contextmanager
+    def watch(_spec: Any, _site: Site) -> Iterator[None]:
+        calls.append("watch begins")
+        yield
+        calls.append("watch ends")
+
+    *before, verify = bench.plan
+    bench.plan = (*before, dataclasses.replace(verify, driver=dataclasses.replace(verify.driver, watch=watch)))
+    bench.run()
+    seen = [call for call in calls if call.startswith(("watch", "deploy.make", "verify.make"))]
+    assert seen == ["watch begins", "deploy.make", "verify.make", "watch ends"]
+    bench.run()
+    assert not any(call.startswith("watch") for call in calls), "what is not released is not watched"
 
 
 def test_no_op_asks_push_and_deploy_only(bench: Bench) -> None:

@@ -30,7 +30,7 @@ def capture(kube: Kube, namespace: str, release: str, pods: Sequence[Object], de
         claims = pool.submit(_items, kube, path("v1", "persistentvolumeclaims", namespace), selector(release))
         services = pool.submit(_items, kube, path("v1", "services", namespace), selector(release))
         wanted = [(pod, container) for pod in pods[:PODS] for container in containers(pod) if not container.ready]
-        logs = {f"{name(pod)}/{container.name}": pool.submit(_log, kube, namespace, name(pod), container.name) for pod, container in wanted}
+        logs = {f"{name(pod)}/{each.name}": pool.submit(read_log, kube, namespace, name(pod), each.name) for pod, each in wanted}
         found = nodes.result()
         return Evidence(
             pods=pods,
@@ -79,12 +79,12 @@ def _items(kube: Kube, target: str, labels: str) -> list[Object]:
         return []
 
 
-def _log(kube: Kube, namespace: str, pod: str, container: str) -> str:
-    """The log of the container that ended last: the one before, or the one that is there, whichever the node still has."""
+def read_log(kube: Kube, namespace: str, pod: str, container: str, lines: int = TAIL) -> str:
+    """Return the end of the log of the container that ended last: the one before, or the one that is there, if the node still has it."""
     for _ in range(TRIES):
         for previous in (True, False):
             try:
-                text = kube.logs(namespace, pod, container, previous=previous, tail=TAIL)
+                text = kube.logs(namespace, pod, container, previous=previous, tail=lines)
             except PipelineError:
                 continue
             if text and not text.startswith(ROTATED):

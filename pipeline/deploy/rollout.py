@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.clock import Clock
+from pipeline.deploy.capture import read_log
 from pipeline.deploy.diagnosis import CONFIG, PULL
 from pipeline.deploy.stuck import stuck
 from pipeline.deploy.watching import Watched, drained, watching
@@ -18,6 +19,7 @@ from pipeline.tools.kube_objects import (
     SETS,
     condition,
     containers,
+    crashes,
     doing,
     labels,
     name,
@@ -25,7 +27,6 @@ from pipeline.tools.kube_objects import (
     newest_of,
     pending,
     ready,
-    restarts,
     selector,
     taken_up,
     terminating,
@@ -33,6 +34,7 @@ from pipeline.tools.kube_objects import (
 
 Object = dict[str, Any]
 GRACE = {"schedule": 20.0, "config": 6.0, "pull": 20.0, "quota": 8.0}  # seconds a sign may last that can pass by itself
+LAST_LINES = 10  # of a container that crashed
 UNREAD = "failed to sync"  # "… secret cache: timed out waiting for the condition": the kubelet has not read it yet, and says more soon
 PASSING = ("network", "busy", "unknown")  # pulls that the kubelet's next try may mend
 
@@ -84,15 +86,17 @@ class View:
 
 def follow(
     kube: Kube, namespace: str, release: str, clock: Clock, *, deadline: float, allowed: int, tell: Callable[[str], None],
-    check: Callable[[], None] = lambda: None, kinds: Sequence[str] = ("deployments",),
+    log: Callable[[str], None] = lambda _line: None, check: Callable[[], None] = lambda: None, kinds: Sequence[str] = ("deployments",),
 ) -> tuple[Failure | None, View]:  # fmt: skip
     """Wait until every workload of the release, of these `kinds`, runs its newest pods only, all available; or say why it will not.
 
-    `deadline` is in seconds, `allowed` the restarts of a container after which it counts as a crash loop. `tell` hears each change of
-    the state in one line; `check` is called twice a second and may raise to end the wait. Raises Transient where the API goes away.
+    `deadline` is in seconds, `allowed` how often a container may end before that counts as a crash loop. `tell` hears each change of the
+    state in one line, `log` the last lines of each container that crashed, as soon as it has. `check` is called twice a second and may
+    raise to end the wait. Raises Transient if the API goes away.
     """
     started, shown, view = clock.monotonic(), "", View()
     freed: set[str] = set()
+    told: dict[str, int] = {}
     watched = [Watched(path("apps/v1", kind, namespace), selector(release)) for kind in kinds]
     with watching(kube, [*watched, Watched(path("v1", "pods", namespace), selector(release))]) as changes:
         while True:
@@ -110,6 +114,7 @@ def follow(
                     tell(f"{name(pod)} is of an older version and never came up: deleted, so that it is made anew")
                     kube.delete(path("v1", "pods", namespace, name(pod)))
                     freed.add(name(pod))
+            _tell_crashes(kube, namespace, view, told, log)
             spent = clock.monotonic() - started
             if failure := judge(view, allowed, clock.monotonic()):
                 return failure, view
@@ -120,12 +125,23 @@ def follow(
             check()
 
 
+def _tell_crashes(kube: Kube, namespace: str, view: View, told: dict[str, int], log: Callable[[str], None]) -> None:
+    """Pass on what each crashed container said last; `told` keeps how many crashes of it were passed on."""
+    for pod in view.new_pods:
+        for container in containers(pod):
+            key, count = f"{name(pod)}/{container.name}", container.restarts + container.has_crashed
+            if count > told.get(key, 0):
+                told[key] = count
+                for line in read_log(kube, namespace, name(pod), container.name, LAST_LINES).splitlines():
+                    log(f"{name(pod)}: {line}")
+
+
 def judge(view: View, allowed: int, now: float) -> Failure | None:
     """Whether what is seen can only end badly. Signs that may pass by themselves have a short grace, in seconds of `now`."""
     signs: dict[str, tuple[str, str, Object]] = {}
     for pod in view.new_pods:
-        if not ready(pod) and restarts(pod) >= allowed:
-            return Failure(f"{name(pod)} restarted {restarts(pod)} times", (pod,))
+        if not ready(pod) and crashes(pod) >= allowed:
+            return Failure(f"{name(pod)} has crashed {crashes(pod)} times", (pod,))
         if condition(pod, "PodScheduled").get("status") == "False":
             signs[f"schedule/{name(pod)}"] = ("schedule", f"{name(pod)} cannot be scheduled", pod)
         for container in containers(pod):

@@ -88,8 +88,8 @@ class Helm:
     {repository}, {digest}, {tag}, {reference}, of several images {name.digest} and so on, {commit}, {short}, {app} and {secret} (a
     fingerprint that changes with the Secret).
 
-    `rollback` says what happens to a release that does not come up, `deadline` (seconds) and `restarts` (per container) when that is
-    decided, `pull` whether a node has to prove first that it can pull the image, `create_namespace` that a missing one is made.
+    `rollback` says what happens to a release that does not come up, `deadline` (seconds) and `restarts` (how often a container ends) when
+    that is decided, `pull` whether a node has to prove first that it can pull the image, `create_namespace` that a missing one is made.
     """
 
     engine: ClassVar[str] = "pipeline.deploy.by_helm"

@@ -78,6 +78,7 @@ class Held:
             deadline=deadline,
             allowed=spec.restarts,
             tell=lambda text: site.tell(What.WAIT, STAGE, before + text),
+            log=lambda line: site.tell(What.LOG, STAGE, line),
             check=self.lease.check,
             kinds=stored.kinds(self.stored(number)),
         )

@@ -42,6 +42,7 @@ def act(walk: Walk, number: int, given: Artifact, why: str) -> Artifact:
             site.records.intend(walk.id, verb, key, parent, why)
             failpoint(f"{verb}.intended")
             walk.warm(number)
+            walk.watch(number)
             artifact = _make(walk, number, given, attempts)
             failpoint(f"{verb}.made")
     except PipelineError as error:

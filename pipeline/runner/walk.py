@@ -42,6 +42,7 @@ class Walk:
         self.last = len(self.plan) - 1
         self.warmed = False
         self.checked = False
+        self.watchers = contextlib.ExitStack()
 
     def until(self, last: int) -> list[Record]:
         """The records of the stages that were asked, the last one being `last`."""
@@ -55,7 +56,8 @@ class Walk:
             if aside := self.site.records.set_aside:
                 self.site.tell(What.WARN, "", f"the records were damaged and are now in {aside}; the world is asked instead")
             self.look_ahead(last)
-            self.ensure(last)
+            with self.watchers:
+                self.ensure(last)
         except PipelineError as error:
             raise self.failed("", error)  # noqa: B904  # the same error, filled in
         except KeyboardInterrupt as error:
@@ -121,6 +123,13 @@ class Walk:
         if waiting and not self.warmed:
             self.warmed = True
             threading.Thread(target=open_all, name="warm", daemon=True).start()
+
+    def watch(self, number: int) -> None:
+        """Let the stage behind `number` watch from now on what comes of it, until the end of the run."""
+        following = self.plan[number + 1 : number + 2]
+        for stage in following:
+            if stage.driver.watch:
+                self.watchers.enter_context(stage.driver.watch(stage.spec, self.site))
 
     def ensure(self, number: int) -> Artifact:
         """The artifact of stage `number`, found or made."""

@@ -31,6 +31,12 @@ class Container:
     last_exit: int | None
     init: bool
 
+    @property
+    def has_crashed(self) -> bool:
+        """Whether it is not running now because it ended, or is held back after that. An init container that ended well is done."""
+        ended = self.state == "terminated" and not (self.init and self.exit_code == 0)
+        return ended or (self.state == "waiting" and self.reason == "CrashLoopBackOff")
+
 
 def name(value: Object) -> str:
     return str(value.get("metadata", {}).get("name", ""))
@@ -95,6 +101,11 @@ def _container(entry: Object, init: bool) -> Container:
 def restarts(pod: Object) -> int:
     """The restarts of its most restless container."""
     return max((container.restarts for container in containers(pod)), default=0)
+
+
+def crashes(pod: Object) -> int:
+    """Return how often its most restless container has ended though it should run: each restart, and the end that it is in now."""
+    return max((each.restarts + each.has_crashed for each in containers(pod)), default=0)
 
 
 def doing(pod: Object) -> str:

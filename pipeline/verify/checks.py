@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import urllib.parse
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -15,6 +17,7 @@ from pipeline.schema import OneOf
 from pipeline.stage import Driver, Finding, Site
 from pipeline.verify.through import parse
 
+MOST = 100  # requests a second while a release is made
 HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?", re.IGNORECASE)
 SELECTOR = re.compile(r"[A-Za-z0-9]([A-Za-z0-9./_-]*[A-Za-z0-9])?=[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 KINDS = OneOf(
@@ -41,7 +44,9 @@ class Checks:
     cluster's ingress. `checks` is the list, each item of one kind that its first key names. `deadline` in seconds holds for everything
     together. `pods` says whether pods are looked at, `beside` names the image repositories that may run in them though the release did
     not push them (a database, a mesh's sidecar), `selector` the label they carry (KEY=VALUE), by default that of their Helm release.
-    `disturb` allows the checks that take something away from what runs (`survives`): without it they are left out, and that is told.
+    `watch` is how many times a second the first page of the ingress is asked for while a release is made, 0 for not at all: how users
+    fared is told. `disturb` allows the checks that take something away from what runs (`survives`): without it they are left out, and
+    that is told.
     Raises ValueError.
     """
 
@@ -53,6 +58,7 @@ class Checks:
     pods: bool = True
     beside: tuple[str, ...] = ()
     selector: str = ""
+    watch: float = 10.0
     disturb: bool = False
 
     def __post_init__(self) -> None:
@@ -64,6 +70,8 @@ class Checks:
             _base(self.url)
         if self.selector and not SELECTOR.fullmatch(self.selector):
             raise ValueError(f"selector {self.selector!r} is no label like app=relay")
+        if not 0 <= self.watch <= MOST:
+            raise ValueError(f"watch: {self.watch:g} requests a second is not between 0 and {MOST}")
         if not self.deadline > 0:
             raise ValueError(f"a deadline of {self.deadline} s leaves no time")
         if not self.checks and not self.pods:
@@ -111,6 +119,15 @@ def make(spec: Checks, release: Release, site: Site) -> Report:
     return made(spec, release, site, partial(_address, spec, site))
 
 
+@contextlib.contextmanager
+def watch(spec: Checks, site: Site) -> Iterator[None]:
+    """See `pipeline.verify.during.watch`."""
+    from pipeline.verify import during
+
+    with during.watch(spec, site, partial(_address, spec, site)):
+        yield
+
+
 def _address(spec: Checks, site: Site) -> str:
     url = spec.url or site.cluster(spec.cluster).ingress
     try:
@@ -144,4 +161,6 @@ def check(spec: Checks, site: Site) -> None:
             look(each, site)
 
 
-DRIVER = Driver(verb="verify", name="checks", takes=Release, gives=Report, spec=Checks, find=find, make=make, fresh=True, check=check)
+DRIVER = Driver(
+    verb="verify", name="checks", takes=Release, gives=Report, spec=Checks, find=find, make=make, fresh=True, check=check, watch=watch
+)

@@ -14,7 +14,7 @@ from pipeline.artifacts import Check, Release, Report, content_hash
 from pipeline.events import What
 from pipeline.stage import Site
 from pipeline.tools import kube
-from pipeline.verify import pods
+from pipeline.verify import during, pods
 from pipeline.verify.look import SHORTEST, Look, given_up, look
 from pipeline.verify.question import Question, World
 from pipeline.verify.view import View
@@ -66,7 +66,8 @@ def made(spec: Checks, release: Release, site: Site, front: Any) -> Report:
             done.append(before or _done(each, spec, world))
         if acted:  # the pods may be others now
             seen = _until_passed(spec, world, questions, public)
-        return Report(release, (*seen.checks, *done), public)
+        fared = during.tell(site)
+        return Report(release, (*seen.checks, *done, *filter(None, (fared,))), public)
 
 
 def _allowed(spec: Checks, site: Site) -> list[Any]:

@@ -106,9 +106,13 @@ def test_d03_a_pull_fails_at_once_unless_the_next_may_work(message: str, at_once
     assert GRACE["pull"] < 30
 
 
-def test_d04_the_second_restart_is_a_crash_loop_unless_it_came_up() -> None:
-    assert judge(view(pod(restarts=1, waiting="CrashLoopBackOff")), 2, 0) is None
-    assert judge(view(pod(restarts=2, waiting="CrashLoopBackOff")), 2, 0) is not None
+def test_d04_the_second_crash_is_a_crash_loop_unless_it_came_up() -> None:
+    assert judge(view(pod(restarts=0, waiting="CrashLoopBackOff")), 2, 0) is None, "it has ended once"
+    assert judge(view(pod(restarts=1)), 2, 0) is None, "it was started again"
+    failure = judge(view(pod(restarts=1, waiting="CrashLoopBackOff")), 2, 0)
+    assert failure is not None, "it has ended twice: the back-off before the next start is not waited for"
+    assert "crashed 2 times" in failure.why
+    assert judge(view(pod(restarts=2)), 2, 0) is not None
     assert judge(view(pod(restarts=2, ready=True)), 2, 0) is None
 
 
@@ -160,6 +164,17 @@ def put(fake: FakeKube, value: dict[str, Any]) -> None:
 
 def later(action: Any) -> None:
     threading.Timer(0.1, action).start()
+
+
+def test_what_a_container_said_before_it_crashed_is_passed_on_once_a_crash(kube: Kube, fake: FakeKube) -> None:
+    put(fake, deployment(available=0))
+    fake.put(path("v1", "pods", "shop", "web-new-1"), pod(restarts=1, waiting="CrashLoopBackOff"))
+    fake.put(path("apps/v1", "replicasets", "shop", "web-new"), replica_set())
+    fake.logs["web-new-1/app/previous"] = "reads its settings\nDATABASE_URL is not set\n"
+    said: list[str] = []
+    failure, _ = follow(kube, "shop", "web", SystemClock(), deadline=10, allowed=2, tell=lambda _: None, log=said.append)
+    assert failure is not None
+    assert said == ["web-new-1: reads its settings", "web-new-1: DATABASE_URL is not set"]
 
 
 def test_it_is_noticed_when_the_last_pod_is_available(kube: Kube, fake: FakeKube) -> None:
