@@ -147,8 +147,8 @@ def test_a_reader_that_has_gone_is_no_error_to_talk_about(copy: Path) -> None:
 def test_d19_a_signal_ends_it_in_order(tmp_path: Path, name: str, code: int) -> None:
     """A closed terminal killed it on the spot: helm went on alone, and the lock was held until it expired."""
     (tmp_path / "tasks.py").write_text(WAITS)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "invoke", "waits"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    process = subprocess.Popen(  # whoever starts the tests by nohup has SIGHUP ignored, here as well
+        ["env", "--default-signal=HUP", sys.executable, "-m", "invoke", "waits"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None

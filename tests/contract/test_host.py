@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import socket
 import subprocess
@@ -109,13 +110,11 @@ def test_lines_come_as_they_are_written(machine: Host) -> None:
 
 @pytest.mark.parametrize("stubborn", [False, True], ids=["ends", "ignores-term"])
 def test_trap5_a_command_past_its_time_is_ended_on_the_host(host: Host, stubborn: bool) -> None:
-    mark = f"8{time.monotonic_ns()}"[:9]
+    mark = f"8{secrets.randbelow(10**8):08}"
     script = f"{'trap : TERM; ' if stubborn else ''}sleep {mark} & sleep {mark}; sleep {mark}"
-    begin = time.monotonic()
     with pytest.raises(Transient, match=r"within 1 s and was ended"):
         host.run(Cmd(("sh", "-c", script), timeout=1))
-    assert time.monotonic() - begin < 9
-    assert settled(lambda: not processes(mark), 2)
+    assert settled(lambda: not processes(mark))
 
 
 def test_only_the_last_bytes_are_kept_where_that_is_enough(machine: Host) -> None:

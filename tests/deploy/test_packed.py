@@ -93,6 +93,7 @@ def test_y04_a_link_or_a_device_in_an_archive_is_refused(kind: bytes) -> None:
         archive(("web/x", b"")),
         archive(("a/Chart.yaml", b""), ("b/x", b"")),
     ],
+    ids=["empty", "not gzip", "cut", "not tar", "no chart", "two charts"],
 )
 def test_what_is_no_archive_of_a_chart_is_refused(body: bytes) -> None:
     with pytest.raises(IntegrityError, match="is not a chart's archive"):

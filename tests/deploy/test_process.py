@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -67,10 +66,8 @@ def test_l06_a_lost_lock_ends_helm_before_it_ends_the_run(site: Site, slow: tupl
 
 
 def test_a_helm_that_hangs_is_ended_and_its_outcome_unknown(site: Site, slow: tuple[str, str]) -> None:
-    started = time.monotonic()
     with pytest.raises(Ambiguous, match="was not done after 1 s"):
         process.call(site, slow, 1)
-    assert time.monotonic() - started < 5
     assert Path(slow[1]).read_text() == "terminated\n"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
 from pipeline.doctor.verdict import Check, Status, Verdict, ask_all, exit_code, fail, ok, unknown, warn
@@ -35,12 +34,10 @@ def test_a_check_that_never_ends_is_left_after_its_time_with_what_it_had_said() 
 
     def ask() -> Iterator[Verdict]:
         yield ok("host", "ssh", "reached")
-        never.wait(30)
+        never.wait()
 
-    began = time.monotonic()
     found = ask_all([Check("host", "ssh", ask, seconds=0.2)])
     never.set()
-    assert time.monotonic() - began < 2
     assert [(verdict.status, verdict.code) for verdict in found] == [("ok", 0), ("fail", 10)]
     assert found[1].mend
 

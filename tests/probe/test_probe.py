@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from tests.sshd import settled
+
 SOURCE = Path(__file__).parents[2] / "pipeline/lab/probe"
 SECRET = base64.b64encode(bytes(range(48))).decode()
 
@@ -183,9 +185,18 @@ def test_no_database_means_no_traffic_but_no_restart(start: Start, url: str) -> 
 def test_a_silent_database_delays_nobody(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         probe = start(DATABASE_URL=f"postgresql://127.0.0.1:{silent.getsockname()[1]}/app")
-        began = time.monotonic()
-        assert probe.health()[0] == 503
-        assert time.monotonic() - began < 0.5
+        silent.settimeout(10)
+        for _ in range(10):  # each check lasts a second, which a busy machine may need for one answer
+            peer, _ = silent.accept()
+            with peer:
+                assert probe.health()[0] == 503
+                peer.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    while peer.recv(64):
+                        pass
+                    continue  # the check was over before the answer came
+                return
+    pytest.fail("no answer came while a check waited for the database")
 
 
 def test_a_database_that_comes_back_is_noticed(start: Start) -> None:
@@ -197,24 +208,20 @@ def test_a_database_that_comes_back_is_noticed(start: Start) -> None:
         with peer:
             peer.sendall(b"N")
             peer.recv(64)
-            until = time.monotonic() + 3
-            while probe.health()[0] != 200 and time.monotonic() < until:
-                time.sleep(0.02)
-    assert probe.health()[0] == 200
+            assert settled(lambda: probe.health()[0] == 200)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_drains_then_exits_with_0(start: Start, sent: signal.Signals) -> None:
-    probe = start()
-    probe.process.send_signal(sent)
+    probe = start(DRAIN_SECONDS="2")
     began = time.monotonic()
-    while probe.health()[0] != 503:
-        assert time.monotonic() - began < 0.5
+    probe.process.send_signal(sent)
+    assert settled(lambda: probe.health()[0] == 503)
     assert probe.health()[1]["status"] == "draining"
     assert probe.get("/")[0] == 200
     assert probe.get("/livez")[0] == 200
-    assert probe.process.wait(5) == 0
-    assert 0.8 < time.monotonic() - began < 2
+    assert probe.process.wait(30) == 0
+    assert time.monotonic() - began >= 2
 
 
 def test_drains_as_process_1(program: Path) -> None:
@@ -301,9 +308,7 @@ def test_slow_peers_do_not_lock_out_the_health_check(start: Start) -> None:
                 peer.sendall(b"GET / HTTP/1.1\r\nX: ")
         for _ in range(20):
             assert probe.health()[0] == 200
-        began = time.monotonic()
         assert slow[-1].recv(100).startswith(b"HTTP/1.1 408")
-        assert time.monotonic() - began < 7
 
 
 def test_a_peer_that_hangs_up_early_is_forgotten(start: Start) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from tests.samples.conftest import Program, Start
 
 START = 60.0  # seconds: on a machine that has much else to do, too
-QUICK = {"REPRAM_HOST": "127.0.0.1", "REPRAM_SYNC_SECONDS": "0.1", "REPRAM_WRITE_SECONDS": "1", "REPRAM_DRAIN_SECONDS": "0"}
+QUICK = {"REPRAM_HOST": "127.0.0.1", "REPRAM_SYNC_SECONDS": "0.1", "REPRAM_WRITE_SECONDS": "10", "REPRAM_DRAIN_SECONDS": "0"}
 
 
 @dataclass

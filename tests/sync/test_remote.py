@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,15 +142,14 @@ def test_a_refused_connection_passes(work: Worktree, site: Site, tmp_path: Path)
     assert git.find(SPEC, snapshot(work.path), site).artifact is None
 
 
+@pytest.mark.timeout(60)
 def test_a_failed_sending_ends_the_push(work: Worktree, site: Site, tmp_path: Path) -> None:
-    (tmp_path / "tools/ssh").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "tools/ssh").write_text("#!/bin/sh\nexec sleep 3600\n")
     machine = site.host("builder")
     assert isinstance(machine, Machine)
     machine.on(lambda cmd: "receive" in cmd.argv, Output(72, stderr=b"held by anna\n"))
-    began = time.monotonic()
     with pytest.raises(Locked, match="at work"):
         git.make(SPEC, snapshot(work.path), site)
-    assert time.monotonic() - began < 10
 
 
 def test_i04_hooks_of_the_working_copy_do_not_run(work: Worktree, site: Site, tmp_path: Path) -> None:

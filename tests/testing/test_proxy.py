@@ -66,7 +66,7 @@ def test_latency_is_each_way(echo: Address) -> None:
     with FaultProxy(echo, latency=0.05) as proxy, connect(proxy) as end:
         begin = time.monotonic()
         ask(end)
-        assert 0.1 <= time.monotonic() - begin < 0.4
+        assert time.monotonic() - begin >= 0.1
 
 
 def test_freeze_holds_and_thaw_delivers(echo: Address) -> None:

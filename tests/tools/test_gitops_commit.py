@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.tools.gitops import Message, Repository
 from pipeline.tools.gitops_call import signing_error
 from pipeline.tools.gitops_commit import Author, author, checked
+from tests.sshd import processes, settled
 from tests.tools.gitserver import Server, server
 
 __all__ = ["server"]
@@ -184,8 +185,7 @@ def test_a_program_that_waits_for_somebody_is_ended(server: Server, monkeypatch:
     monkeypatch.setattr("pipeline.tools.gitops_commit.SIGN_TIMEOUT", 0.5)
     with pytest.raises(ConfigError, match="locked by a passphrase, and nobody is asked"):
         first(server.repository(sign=True), x=b"x")
-    state = Path(f"/proc/{(server.folder / 'pid').read_text().strip()}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"  # ended, perhaps not yet fetched by init
+    assert settled(lambda: not processes(str(program)))
 
 
 def test_an_unknown_reason_is_told_as_it_is() -> None:

