@@ -253,21 +253,13 @@ class _Tasks:
     def test(self) -> Any:
         @cli
         def test(_c: Context, real: bool = True) -> None:
-            """Every test of this repository: style, types, unit, and (on the lab, which it starts) real. --no-real leaves the lab out."""
-            import subprocess
+            """Every test of this repository: style, types, unit; and real ones, for which the lab is started meanwhile."""
+            from pipeline.suite import Suite
 
-            from pipeline import lab
+            with _story() as say:
+                Suite(self.home(), say).everything(real=real)
 
-            if real:
-                with _story() as say:
-                    lab.up(self.home(), parts=lab.ALL | lab.ON_REQUEST, say=say)
-            marks = [] if real else ["-m", "not real"]
-            for argv in (["ruff", "check", "."], ["mypy"], ["pytest", *marks]):
-                code = subprocess.run([sys.executable, "-m", *argv], cwd=self.home(), check=False).returncode
-                if code:
-                    raise Exit(f"{argv[0]} found something, see above", code=code)
-
-        return task(test, help={"real": "with the tests that need the lab"})
+        return task(test, help={"real": "with the tests on real parts"})
 
 
 def _story() -> contextlib.AbstractContextManager[Callable[[str], None]]:

@@ -1,5 +1,5 @@
-"""What holds for every test: it talks to this machine and its labs, whatever else it dials or looks up is an AssertionError; and Ctrl-C
-means Ctrl-C.
+"""What holds for every test: it talks to this machine and its labs, whatever else it dials or looks up is an AssertionError; Ctrl-C
+means Ctrl-C; and which tests need the lab.
 
 An audit hook of the interpreter sees every connection that Python itself makes, whichever library asks for it. Programs that a test starts
 (git, helm, nix, curl) are processes of their own and are not covered.
@@ -11,9 +11,14 @@ import ipaddress
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
+import pytest
+from hypothesis import HealthCheck, settings
+
 from pipeline.lab.gitea import REALM_HOST
+from pipeline.suite import REAL
 
 NETWORKS = tuple(
     ipaddress.ip_network(text)
@@ -69,3 +74,27 @@ def guard(event: str, args: tuple[Any, ...]) -> None:
 sys.addaudithook(guard)
 # A shell that starts this in the background has SIGINT ignored, for all that is started from here as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# How long an example takes says something of the machine, and nothing of what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def lab_site_file() -> Path:
+    """The site file of the lab of this working copy. A test that needs the lab fails where there is none: nobody sees a skip."""
+    path = ROOT / ".pipeline" / "lab" / "site.yml"
+    if not path.exists():
+        pytest.fail("this test runs on the lab: start it with `inv lab.up`, or leave it out with `inv test --no-real`", pytrace=False)
+    return path
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the real tests that do without the lab, and see to it that no real test lies where nobody runs it."""
+    for item in items:
+        if item.get_closest_marker("real"):
+            if not item.path.relative_to(config.rootpath).as_posix().startswith(REAL):
+                raise pytest.UsageError(f"{item.nodeid} is marked `real` and none of pipeline.suite.REAL: no tier runs it")
+            if "lab_site_file" not in getattr(item, "fixturenames", ()) and not item.get_closest_marker("alone"):
+                item.add_marker("programs")

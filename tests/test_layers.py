@@ -24,7 +24,7 @@ LAYERS = (
     ("opened",),
     ("plan",),
     ("chain", "line", "menu", "report", "lab", "doctor", "ci"),
-    ("operate", "infra", "ending", "charts", "tagging"),
+    ("operate", "infra", "ending", "charts", "tagging", "suite"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

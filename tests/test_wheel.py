@@ -172,11 +172,8 @@ def test_another_repository_releases_its_own_application_to_the_lab(python: Path
 
 
 @pytest.fixture
-def lab_of_this_copy() -> dict[str, Any]:
-    path = ROOT / ".pipeline/lab/site.yml"
-    if not path.exists():
-        pytest.fail("this test runs on the lab: start it with `inv lab.up`, or leave it out with `-m 'not real'`", pytrace=False)
-    found: dict[str, Any] = yaml.safe_load(path.read_text())
+def lab_of_this_copy(lab_site_file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(lab_site_file.read_text())
     return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError, Transient
 from pipeline.lab import local
+from pipeline.lab.layout import flocked
 
 if TYPE_CHECKING:
     import subprocess
@@ -38,8 +39,9 @@ def ensure(parts: frozenset[str], *, say: Callable[[str], None], env: dict[str, 
     wanted = sorted({*COMMON, *(name for part in parts for name in NEEDED.get(part, ()))})
     if not (absent := missing(wanted)):
         return
-    say("installing from Debian: " + " ".join(absent))
-    with quiet():
+    NO_CLUSTER.parent.mkdir(parents=True, exist_ok=True)
+    with flocked(NO_CLUSTER.parent, waiting=lambda: say("another process is installing packages, waiting for it")), quiet():
+        say("installing from Debian: " + " ".join(absent))
         done = _apt(["install", "--no-install-recommends", "-y", *absent], env)
         if done.returncode:
             _apt(["update"], env)

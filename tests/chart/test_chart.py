@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,10 @@ import jsonschema
 import pytest
 import yaml
 
+from pipeline.lab import programs
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "chart"
-LAB = ROOT / ".pipeline/lab/site.yml"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 Values = dict[str, Any]
@@ -81,30 +80,16 @@ def merge(below: Values, above: Values) -> Values:
     return both | {key: merge(below[key], above[key]) for key in below.keys() & above.keys() if isinstance(below[key], dict)}
 
 
-def lab(*keys: str) -> str:
-    """A value of the lab's site.yml, or nothing where no lab is up."""
-    found: Any = yaml.safe_load(LAB.read_text()) if LAB.exists() else {}
-    for key in keys:
-        found = found.get(key, {}) if isinstance(found, dict) else {}
-    return found if isinstance(found, str) else ""
-
-
 @pytest.fixture(scope="session")
 def helm() -> str:
-    path = os.environ.get("PIPELINE_HELM") or lab("tools", "helm") or shutil.which("helm")
-    if not path:
-        pytest.skip("no helm: start the lab, or set PIPELINE_HELM")
-    return path
+    return str(programs.ensure("helm") / "helm")
 
 
 @pytest.fixture(scope="session")
-def kubeconfig() -> str:
-    sites = yaml.safe_load(LAB.read_text()) if LAB.exists() else {}
-    of_lab = [cluster["kubeconfig"] for cluster in sites.get("clusters", {}).values() if "kubeconfig" in cluster]
-    path = os.environ.get("PIPELINE_KUBECONFIG") or next(iter(of_lab), "")
-    if not path or not (ROOT / path).exists():
-        pytest.skip("no cluster: start the lab, or set PIPELINE_KUBECONFIG")
-    return str(ROOT / path)
+def kubectl(lab_site_file: Path) -> list[str]:
+    """kubectl as the lab's cluster knows it. A dry run still needs a namespace that exists."""
+    site = yaml.safe_load(lab_site_file.read_text())
+    return [site["tools"]["kubectl"], "--kubeconfig", site["clusters"]["railiance01"]["kubeconfig"], "--namespace", "default"]
 
 
 def run(*argv: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -279,11 +264,10 @@ def test_a_disruption_budget_needs_more_than_one_replica(helm: str) -> None:
 
 @real
 @pytest.mark.parametrize("case", WORTH_TRYING)
-def test_the_api_server_takes_every_object(helm: str, kubeconfig: str, case: str) -> None:
+def test_the_api_server_takes_every_object(helm: str, kubectl: list[str], case: str) -> None:
     rendered = template(helm, WORTH_TRYING[case])
     assert rendered.returncode == 0, rendered.stderr
-    # A dry run still needs a namespace that exists; strict validation refuses unknown and duplicate fields, of IngressRoute too.
-    kubectl = [lab("tools", "kubectl") or "kubectl", "--kubeconfig", kubeconfig, "--namespace", "default"]
+    # strict validation refuses unknown and duplicate fields, of IngressRoute too
     done = run(*kubectl, "apply", "--dry-run=server", "--validate=strict", "--filename", "-", given=rendered.stdout)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == sum(1 for item in yaml.safe_load_all(rendered.stdout) if item)

@@ -26,7 +26,7 @@ NIX = (
     *(("--option", "build-users-group", "") if os.geteuid() == 0 else ()),
 )
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(not shutil.which("nix"), reason="no nix here")]
+pytestmark = pytest.mark.real
 
 
 def nix(*args: str | Path) -> str:
@@ -139,7 +139,6 @@ def test_no_file_tells_when_where_or_by_whom_it_was_made(archive: Archive) -> No
         assert b"/tmp/nix-build" not in layer
 
 
-@pytest.mark.skipif(not shutil.which("skopeo"), reason="no skopeo here")
 def test_skopeo_reads_it(archive: Archive, tmp_path: Path) -> None:
     argv = ["skopeo", "inspect", f"docker-archive:{archive.path}"]
     seen = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)

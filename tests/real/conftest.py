@@ -1,26 +1,38 @@
-"""The lab for the tests that run on real parts: loud where it is not there."""
+"""The lab for the tests that run on real parts, and in which order they run."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.events import Event
+from pipeline.lab import programs
 from pipeline.plan import Blueprint, load
+from pipeline.records import Records
 from pipeline.stage import Site
 
 ROOT = Path(__file__).parents[2]
+LONGEST = (  # files, by how long they take: what is begun last is waited for
+    "test_kill", "test_flux_driver", "test_manifests", "test_deploy", "test_helm_oci", "test_buildx", "test_image_automation",
+    "test_flux_init", "test_flux_follow", "test_checks", "test_workflow", "test_acceptance", "test_operator", "test_system_fade",
+    "test_system_tokenplace", "test_system_relay", "test_replication_checks", "test_gitops_repository", "test_helm3",
+)  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def lab_site_file() -> Path:
-    """The site file of the lab of this working copy. A test that needs the lab fails where there is none: nobody sees a skip."""
-    path = ROOT / ".pipeline" / "lab" / "site.yml"
-    if not path.exists():
-        pytest.fail("these tests run on the lab: start it with `inv lab.up`, or leave them out with `-m 'not real'`", pytrace=False)
-    return path
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)) if item.get_closest_marker("real") else 0)
+
+
+@pytest.fixture
+def helm(tmp_path: Path) -> Iterator[Site]:
+    """A site that has helm and nothing else: no lab is needed."""
+    with Site("chart", ROOT, {}, {}, {}, {}, {"helm": str(programs.ensure("helm") / "helm")}, {}, Records(tmp_path / "records.db")) as made:
+        yield made
 
 
 @pytest.fixture
@@ -38,9 +50,5 @@ def events() -> list[Event]:
 @pytest.fixture
 def lab(blueprint: Blueprint, events: list[Event], tmp_path: Path) -> Iterator[Site]:
     """The lab's site, with records of the test's own."""
-    import dataclasses
-
-    from pipeline.records import Records
-
     with dataclasses.replace(blueprint.site(events.append), records=Records(tmp_path / "records.db")) as own:
         yield own

@@ -301,6 +301,7 @@ def test_the_api_is_reached_through_an_ssh_tunnel_by_helm_too(lab_world: World) 
         connect(through, CLUSTER).close()
 
 
+@pytest.mark.alone
 def test_d03_a_realm_that_does_not_answer_is_named_with_its_mend(lab_world: World) -> None:
     state = Path(lab_world.site.host("railiance01").state).parent
     images = lab_world.image()

@@ -61,6 +61,7 @@ def test_k04_the_old_nix_of_the_build_host_is_told(blueprint: Blueprint, lab: Si
     assert "CVE-2024-27297" in verdict.evidence
 
 
+@pytest.mark.alone
 def test_a_realm_that_does_not_answer_the_node_fails_with_its_mend(blueprint: Blueprint, lab: Site) -> None:
     with realm_broken():
         broken = found(blueprint, lab)
@@ -104,6 +105,7 @@ def test_another_identity_of_the_cluster_keeps_the_doctor_out(blueprint: Bluepri
     assert verdicts["railiance01 (node)", "runtime"].status == "ok"
 
 
+@pytest.mark.alone
 def test_the_task_prints_a_table_or_json_and_ends_with_the_worst_class(lab_site_file: Path) -> None:
     inv = [sys.executable, "-m", "invoke"]
     table = subprocess.run([*inv, "doctor"], cwd=ROOT, capture_output=True, text=True, check=False)

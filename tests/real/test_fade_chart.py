@@ -47,14 +47,14 @@ def merge(below: Values, above: Values) -> Values:
     return both | {key: merge(below[key], above[key]) for key in below.keys() & above.keys() if isinstance(below[key], dict)}
 
 
-def template(lab: Site, values: Values) -> subprocess.CompletedProcess[str]:
-    argv = [lab.tool("helm"), "template", "fade", str(CHART), "--namespace", "fade-lab", "--values", "-"]
+def template(helm: Site, values: Values) -> subprocess.CompletedProcess[str]:
+    argv = [helm.tool("helm"), "template", "fade", str(CHART), "--namespace", "fade-lab", "--values", "-"]
     return subprocess.run(argv, input=json.dumps(merge(WRITTEN, values)), capture_output=True, text=True, check=False, timeout=60)
 
 
-def rendered(lab: Site, values: Values) -> dict[str, dict[str, Any]]:
+def rendered(helm: Site, values: Values) -> dict[str, dict[str, Any]]:
     """The objects by kind and name."""
-    done = template(lab, values)
+    done = template(helm, values)
     assert done.returncode == 0, done.stderr
     return {f"{each['kind']}/{each['metadata']['name']}": each for each in yaml.safe_load_all(done.stdout) if each}
 
@@ -72,12 +72,12 @@ def container(objects: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
 SERVER, NODES = "Deployment/fade-server", "StatefulSet/repram-node"
 
 
-def test_helm_finds_no_fault_with_it(lab: Site) -> None:
-    publish.lint(CHART, lab)
+def test_helm_finds_no_fault_with_it(helm: Site) -> None:
+    publish.lint(CHART, helm)
 
 
-def test_it_is_the_plan_s(lab: Site) -> None:
-    found = rendered(lab, {"ingress": {"host": "fade.lab.test"}})
+def test_it_is_the_plan_s(helm: Site) -> None:
+    found = rendered(helm, {"ingress": {"host": "fade.lab.test"}})
     assert set(found) == {
         SERVER, NODES, "Service/fade-server", "Service/repram-nodes", "Ingress/fade-server",
         "ConfigMap/fade-server", "PodDisruptionBudget/fade-server", "NetworkPolicy/fade-server",
@@ -106,8 +106,8 @@ def environment(objects: dict[str, dict[str, Any]], name: str) -> dict[str, str]
 
 
 @pytest.mark.parametrize("replicas", [1, 3, 5])
-def test_the_programs_understand_what_they_are_told(lab: Site, replicas: int) -> None:
-    found = rendered(lab, {"node": {"replicas": replicas}, "version": "main-1"})
+def test_the_programs_understand_what_they_are_told(helm: Site, replicas: int) -> None:
+    found = rendered(helm, {"node": {"replicas": replicas}, "version": "main-1"})
     names = [f"repram-node-{number}.repram-nodes.fade-lab.svc.cluster.local" for number in range(replicas)]
     server = settings.server(environment(found, SERVER))
     assert server.nodes == tuple((name, 8080) for name in names)
@@ -117,29 +117,29 @@ def test_the_programs_understand_what_they_are_told(lab: Site, replicas: int) ->
     assert (node.name, node.common.port, node.gossip_port, node.longest_ttl) == ("repram-node-1", 8080, 9090, 86_400)
 
 
-def test_what_fades_is_on_no_disk(lab: Site) -> None:
-    text = template(lab, {}).stdout
+def test_what_fades_is_on_no_disk(helm: Site) -> None:
+    text = template(helm, {}).stdout
     assert not {"volumeClaimTemplates", "volumeMounts", "emptyDir", "hostPath"} & set(text.replace(":", " ").split())
-    assert container(rendered(lab, {}), NODES)["securityContext"]["readOnlyRootFilesystem"]
+    assert container(rendered(helm, {}), NODES)["securityContext"]["readOnlyRootFilesystem"]
 
 
 @pytest.mark.parametrize(("name", "ready", "component"), [(SERVER, "/health/ready", "server"), (NODES, "/health", "node")])
-def test_who_waits_for_others_is_not_restarted_and_who_stops_drains_first(lab: Site, name: str, ready: str, component: str) -> None:
-    one = container(found := rendered(lab, {}), name)
+def test_who_waits_for_others_is_not_restarted_and_who_stops_drains_first(helm: Site, name: str, ready: str, component: str) -> None:
+    one = container(found := rendered(helm, {}), name)
     paths = {kind: one[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
     assert paths == {"startup": "/health/live", "readiness": ready, "liveness": "/health/live"}
     told = environment(found, name)
     drain = int(told["FADE_DRAIN_SECONDS" if component == "server" else "REPRAM_DRAIN_SECONDS"])
     assert one["readinessProbe"]["periodSeconds"] * one["readinessProbe"]["failureThreshold"] < drain
     assert drain < pod(found, name)["terminationGracePeriodSeconds"]
-    done = template(lab, {component: {"drainSeconds": 20, "terminationGracePeriodSeconds": 20}})
+    done = template(helm, {component: {"drainSeconds": 20, "terminationGracePeriodSeconds": 20}})
     assert done.returncode == 1
     assert f"{component}.drainSeconds must be below its terminationGracePeriodSeconds" in done.stderr
 
 
 @pytest.mark.parametrize("name", [SERVER, NODES])
-def test_it_runs_as_nobody_on_a_file_system_it_cannot_write(lab: Site, name: str) -> None:
-    spec, one = pod(found := rendered(lab, {}), name), container(found, name)
+def test_it_runs_as_nobody_on_a_file_system_it_cannot_write(helm: Site, name: str) -> None:
+    spec, one = pod(found := rendered(helm, {}), name), container(found, name)
     assert (spec["securityContext"]["runAsNonRoot"], spec["automountServiceAccountToken"]) == (True, False)
     assert one["securityContext"] == {
         "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
@@ -159,8 +159,8 @@ def allowed(policy: dict[str, Any], way: str) -> set[tuple[str, Any]]:
     return found
 
 
-def test_who_may_talk_to_whom(lab: Site) -> None:
-    found = rendered(lab, {})
+def test_who_may_talk_to_whom(helm: Site) -> None:
+    found = rendered(helm, {})
     server, node = found["NetworkPolicy/fade-server"], found["NetworkPolicy/repram-node"]
     assert allowed(server, "ingress") == {("another", "http")}
     assert allowed(server, "egress") == {("node", "http"), ("all", 53)}
@@ -168,12 +168,12 @@ def test_who_may_talk_to_whom(lab: Site) -> None:
     assert allowed(node, "egress") == {("node", "gossip"), ("all", 53)}
     for policy, name in ((server, SERVER), (node, NODES)):
         assert policy["spec"]["podSelector"]["matchLabels"] == found[name]["spec"]["selector"]["matchLabels"]
-    assert allowed(rendered(lab, {"networkPolicies": {"from": []}})["NetworkPolicy/fade-server"], "ingress") == {("all", "http")}
+    assert allowed(rendered(helm, {"networkPolicies": {"from": []}})["NetworkPolicy/fade-server"], "ingress") == {("all", "http")}
 
 
-def test_a_setting_restarts_those_who_are_told_it_and_nobody_else(lab: Site) -> None:
+def test_a_setting_restarts_those_who_are_told_it_and_nobody_else(helm: Site) -> None:
     def pods(values: Values) -> list[Any]:
-        found = rendered(lab, values)
+        found = rendered(helm, values)
         return [found[name]["spec"]["template"] for name in (SERVER, NODES)]
 
     usual = pods({})
@@ -218,7 +218,7 @@ def test_the_api_server_takes_every_object(lab: Site, case: str) -> None:
         ({"node": {"resources": {"limits": {"memory": "lots"}}}}, "/node/resources/limits/memory"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(lab: Site, values: Values, said: str) -> None:
-    done = template(lab, values)
+def test_what_cannot_be_meant_is_refused(helm: Site, values: Values, said: str) -> None:
+    done = template(helm, values)
     assert done.returncode == 1
     assert said in done.stderr

@@ -236,6 +236,7 @@ def test_a_set_that_inv_build_published_is_found_by_its_commits_time(watched: Wa
             assert [each for each in web.client.tags(web.repository) if each.startswith("main-")] == [tag]
 
 
+@pytest.mark.alone
 def test_what_writes_is_taken_by_the_api_of_its_own_kind(watched: Watch) -> None:
     """Its controller cannot be had here: its kind, as its own types have it, is defined for the time of the test."""
     web = watched()

@@ -22,7 +22,7 @@ from pipeline.lab.layout import Lab
 from pipeline.lab.machine import machines
 from pipeline.lab.process import answers_tcp
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 SMALL = frozenset({"host", "registry"})
 UP = "import sys; from pathlib import Path; from pipeline import lab; lab.up(Path(sys.argv[1]), say=print)"
 

@@ -127,6 +127,7 @@ def of(kind: str, version: str, **spec: Any) -> dict[str, Any]:
     return {"apiVersion": version, "kind": kind, "metadata": {"name": "app"}, "spec": spec}
 
 
+@pytest.mark.alone
 def test_a_repository_in_gitea_becomes_running_pods_that_are_found_by_name(corner: Corner, lab_site_file: Path) -> None:
     remote = yaml.safe_load(lab_site_file.read_text())["remotes"]["gitops"]
     url = remote["url"].format(app=corner.name)

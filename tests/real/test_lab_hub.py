@@ -145,6 +145,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
     lab.down(tmp_path / "copy", say=print)
 
 
+@pytest.mark.alone
 def test_both_parts_come_when_they_are_asked_for_and_leave_nothing(root: Path) -> None:
     rules_before, outside_before = rules(), outside()
     begun = time.monotonic()

@@ -20,25 +20,25 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 IMAGE = {"image": {"repository": "ghcr.io/democratizedspace/tokenplace-relay", "digest": DIGEST, "tag": "main-1a2b3c4"}}
 
 
-def template(lab: Site, values: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    argv = [lab.tool("helm"), "template", "relay", str(ROOT / SAMPLE / "chart"), "--namespace", "default", "--values", "-"]
+def template(helm: Site, values: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    argv = [helm.tool("helm"), "template", "relay", str(ROOT / SAMPLE / "chart"), "--namespace", "default", "--values", "-"]
     return subprocess.run(argv, input=json.dumps(values), capture_output=True, text=True, check=False, timeout=60)
 
 
-def rendered(lab: Site, overlay: str, **more: Any) -> dict[str, dict[str, Any]]:
+def rendered(helm: Site, overlay: str, **more: Any) -> dict[str, dict[str, Any]]:
     """The objects by kind and name, of the values file of an environment."""
     merged = layers.read(ROOT, (f"{SAMPLE}/values/{overlay}.yaml",), {**IMAGE, **more}).merged(lambda text, _: text)
-    done = template(lab, merged)
+    done = template(helm, merged)
     assert done.returncode == 0, done.stderr
     return {f"{each['kind']}/{each['metadata']['name']}": each for each in yaml.safe_load_all(done.stdout) if each}
 
 
-def test_helm_finds_no_fault_with_it(lab: Site) -> None:
-    publish.lint(ROOT / SAMPLE / "chart", lab)
+def test_helm_finds_no_fault_with_it(helm: Site) -> None:
+    publish.lint(ROOT / SAMPLE / "chart", helm)
 
 
-def test_staging_is_the_plan_s(lab: Site) -> None:
-    found = rendered(lab, "staging")
+def test_staging_is_the_plan_s(helm: Site) -> None:
+    found = rendered(helm, "staging")
     assert set(found) == {"Deployment/relay", "Service/relay", "Ingress/relay"}
     pod = found["Deployment/relay"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -49,21 +49,21 @@ def test_staging_is_the_plan_s(lab: Site) -> None:
     assert [rule["host"] for rule in found["Ingress/relay"]["spec"]["rules"]] == ["staging.token.place"]
 
 
-def test_a_relay_that_stops_drains_before_the_kubelet_kills_it(lab: Site) -> None:
-    pod = rendered(lab, "staging")["Deployment/relay"]["spec"]["template"]["spec"]
+def test_a_relay_that_stops_drains_before_the_kubelet_kills_it(helm: Site) -> None:
+    pod = rendered(helm, "staging")["Deployment/relay"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     drain = next(int(each["value"]) for each in container["env"] if each["name"] == "RELAY_DRAIN_SECONDS")
     assert 0 < drain < pod["terminationGracePeriodSeconds"]
     assert container["readinessProbe"]["httpGet"]["path"] == "/healthz"
     assert drain > container["readinessProbe"]["periodSeconds"] * container["readinessProbe"]["failureThreshold"]
     assert container["livenessProbe"]["httpGet"]["path"] != "/healthz"  # a draining relay is not to be restarted
-    done = template(lab, {**IMAGE, "drainSeconds": 20, "terminationGracePeriodSeconds": 20})
+    done = template(helm, {**IMAGE, "drainSeconds": 20, "terminationGracePeriodSeconds": 20})
     assert done.returncode == 1
     assert "drainSeconds must be below terminationGracePeriodSeconds" in done.stderr
 
 
-def test_it_runs_as_nobody_on_a_file_system_it_cannot_write(lab: Site) -> None:
-    for name, each in rendered(lab, "lab").items():
+def test_it_runs_as_nobody_on_a_file_system_it_cannot_write(helm: Site) -> None:
+    for name, each in rendered(helm, "lab").items():
         if name.startswith("Deployment/"):
             pod = each["spec"]["template"]["spec"]
             (container,) = pod["containers"]
@@ -106,7 +106,7 @@ def test_the_api_server_takes_every_object(lab: Site, overlay: str) -> None:
         ({"image": {"repository": "ghcr.io/a/b", "digest": "", "tag": ""}}, "image.digest or image.tag is required"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(lab: Site, values: dict[str, Any], said: str) -> None:
-    done = template(lab, {**IMAGE, **values})
+def test_what_cannot_be_meant_is_refused(helm: Site, values: dict[str, Any], said: str) -> None:
+    done = template(helm, {**IMAGE, **values})
     assert done.returncode == 1
     assert said in done.stderr

@@ -1,0 +1,140 @@
+"""The tests of a repository like this one: what tells something soonest runs first, and the lab is started beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import ConfigError, PipelineError
+
+REAL = ("tests/real", "tests/probe/test_image.py", "tests/chart/test_chart.py", "tests/test_wheel.py")  # no test elsewhere is marked `real`
+NOTHING_RAN, MISUSED, INTERRUPTED = 5, 4, 2  # exit codes of pytest
+CORES = os.cpu_count() or 2
+SIDE_BY_SIDE = ("-n", str(CORES + 1))
+BESIDE_WAITS = ("-n", str(min(2 * CORES, 8)))  # on the lab a test mostly waits; and there is one lab
+UNIT = ("-m", "not real", "--ignore=tests/real", *SIDE_BY_SIDE, "--dist=worksteal")
+PROGRAMS = (*REAL, "-m", "programs", *SIDE_BY_SIDE, "--dist=worksteal")
+ON_THE_LAB = (*REAL, "-m", "real and not programs and not alone", *BESIDE_WAITS, "--dist=loadfile", "--no-loadscope-reorder")
+ALONE = (*REAL, "-m", "alone")
+
+
+class Failed(PipelineError):
+    """A check or a test found something. The exit code is 1, as that of every test runner."""
+
+    exit_code = 1
+
+
+@dataclass
+class Beside:
+    """A program that runs while the tests do, as a process of its own. Its lines go to the file `log`."""
+
+    name: str
+    argv: tuple[str, ...]
+    home: Path
+    log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as lines:
+            self.process = subprocess.Popen(self.argv, cwd=self.home, stdin=subprocess.DEVNULL, stdout=lines, stderr=subprocess.STDOUT)
+
+    def wait(self, say: Callable[[str], None]) -> None:
+        """Wait until it has ended, and tell its lines meanwhile. Raises Failed with the last of them."""
+        with self.log.open(errors="replace") as lines:
+            ended = False
+            while not ended:
+                ended = self.process.poll() is not None
+                for line in lines:
+                    say(f"{self.name}: {line.rstrip()}")
+                if not ended:
+                    time.sleep(0.2)
+        if self.process.returncode:
+            last = self.log.read_text(errors="replace").strip().splitlines()[-12:]
+            raise Failed(f"{self.name} failed (exit {self.process.returncode})", cause="\n".join(last), log=str(self.log))
+
+    def stop(self) -> None:
+        """End it where it has not ended."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(60)
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The tests of the working copy `home`; `run` runs a command line to its exit code, `start` starts one beside."""
+
+    home: Path
+    say: Callable[[str], None]
+    run: Callable[[Sequence[str], Path], int] = lambda argv, home: subprocess.run(argv, cwd=home, check=False).returncode
+    start: Callable[..., Beside] = Beside
+
+    def everything(self, *, real: bool) -> None:
+        """Style, types and unit tests; then, with `real`, those on real parts, for which the lab is started meanwhile. Raises Failed."""
+        beside = self._beside() if real else ()
+        try:
+            self.checks()
+            self.tests("the unit tests", UNIT)
+            if not beside:
+                return
+            programs, lab = beside
+            found = []
+            for name, words, needed in (
+                ("the tests of programs that need no lab", PROGRAMS, programs),
+                ("the tests on the lab", ON_THE_LAB, lab),
+                ("the tests that have the lab to themselves", ALONE, lab),
+            ):
+                needed.wait(self.say)
+                try:
+                    self.tests(name, words)
+                except Failed as error:
+                    found.append(error.what)  # the others run all the same: a machine's hour is worth a whole answer
+            if found:
+                raise Failed("; ".join(found))
+        finally:
+            for each in beside:
+                each.stop()
+
+    def _beside(self) -> tuple[Beside, Beside]:
+        from pipeline import lab
+
+        logs = self.home / ".pipeline" / "logs"
+        return (
+            self.start("programs", (sys.executable, "-m", "tests.programs"), self.home, logs / "tests.programs.log"),
+            self.start(
+                "lab", (sys.executable, "-m", "invoke", "lab.up", "--with", ",".join(sorted(lab.ON_REQUEST))), self.home,
+                logs / "tests.lab.log",
+            ),
+        )  # fmt: skip
+
+    def checks(self) -> None:
+        """Style and types. Raises Failed."""
+        for name, words in (("ruff", ("check", ".")), ("mypy", ())):
+            begun = time.monotonic()
+            if self.run((sys.executable, "-m", name, *words), self.home):
+                raise Failed(f"{name} found something, see above")
+            self.say(f"{name}: all is well ({time.monotonic() - begun:.0f} s)")
+
+    def tests(self, name: str, words: Sequence[str]) -> None:
+        """Run pytest with `words`. Raises Failed, and ConfigError if they name no test or pytest cannot read them."""
+        begun = time.monotonic()
+        self.say(f"{name}: pytest {' '.join(words)}")
+        code = self.run((sys.executable, "-m", "pytest", *words), self.home)
+        if code == NOTHING_RAN:
+            raise ConfigError(f"{name}: no test is meant by {' '.join(words)}", mend="pytest --collect-only -q tests shows all there are")
+        if code == MISUSED:
+            raise ConfigError(f"{name}: pytest cannot read {' '.join(words)}, see above", mend="inv --help test")
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if code:
+            raise Failed(f"{name} found something, see above")
+        self.say(f"{name}: all is well ({time.monotonic() - begun:.0f} s)")

@@ -1,0 +1,127 @@
+"""The test command: in which order it runs what, what it starts beside, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.suite import Beside, Failed, Suite
+
+ROOT = Path(__file__).parents[1]
+
+
+class Machine:
+    """Runs nothing: it writes down what it was asked for, and answers with `codes` by a word of the command line."""
+
+    def __init__(self, **codes: int) -> None:
+        self.codes = codes
+        self.did: list[str] = []
+
+    def run(self, argv: Sequence[str], _home: Path) -> int:
+        self.did.append(" ".join(argv[2:]))
+        return next((code for word, code in self.codes.items() if word in argv), 0)
+
+    def start(self, name: str, argv: Sequence[str], _home: Path, _log: Path) -> Beside:
+        did, code = self.did, self.codes.get(name, 0)
+        did.append(f"start {name}")
+
+        class Started:
+            def wait(self, _say: object) -> None:
+                did.append(f"wait for {name}")
+                if code:
+                    raise Failed(f"{name} failed")
+
+            def stop(self) -> None:
+                did.append(f"stop {name}")
+
+        return Started()  # type: ignore[return-value]
+
+
+def suite(machine: Machine) -> Suite:
+    return Suite(ROOT, lambda _text: None, machine.run, machine.start)
+
+
+def steps(machine: Machine) -> list[str]:
+    """What was done, in a word or two each."""
+    names = {"-m not real": "unit", "-m programs": "programs", "-m real and": "on the lab", "-m alone": "alone"}
+    return [next((name for words, name in names.items() if words in each), each) for each in machine.did]
+
+
+def test_what_needs_no_lab_comes_first_and_the_lab_is_started_beside_it() -> None:
+    machine = Machine()
+    suite(machine).everything(real=True)
+    assert steps(machine) == [
+        "start programs", "start lab", "ruff check .", "mypy", "unit", "wait for programs", "programs",
+        "wait for lab", "on the lab", "wait for lab", "alone", "stop programs", "stop lab",
+    ]  # fmt: skip
+
+
+def test_without_the_real_tests_nothing_is_started() -> None:
+    machine = Machine()
+    suite(machine).everything(real=False)
+    assert steps(machine) == ["ruff check .", "mypy", "unit"]
+
+
+@pytest.mark.parametrize(("word", "last"), [("ruff", "ruff check ."), ("mypy", "mypy"), ("not real", "unit")])
+def test_what_fails_early_is_told_at_once_and_what_was_started_is_stopped(word: str, last: str) -> None:
+    machine = Machine(**{word: 1})
+    with pytest.raises(Failed, match="found something, see above") as caught:
+        suite(machine).everything(real=True)
+    assert caught.value.exit_code == 1
+    assert steps(machine)[-3:] == [last, "stop programs", "stop lab"]
+
+
+def test_a_real_test_that_fails_does_not_keep_the_others_from_running() -> None:
+    machine = Machine(**{"real and not programs and not alone": 1})
+    with pytest.raises(Failed, match=r"^the tests on the lab found something, see above$"):
+        suite(machine).everything(real=True)
+    assert steps(machine)[-3:] == ["alone", "stop programs", "stop lab"]
+
+
+def test_a_lab_that_does_not_start_is_an_error_with_its_last_lines(tmp_path: Path) -> None:
+    said: list[str] = []
+    beside = Beside("lab", (sys.executable, "-c", "print('one'); print('two'); raise SystemExit(10)"), tmp_path, tmp_path / "logs/lab.log")
+    with pytest.raises(Failed, match=r"lab failed \(exit 10\)") as caught:
+        beside.wait(said.append)
+    assert said == ["lab: one", "lab: two"]
+    assert caught.value.cause == "one\ntwo"
+    assert caught.value.log == str(tmp_path / "logs/lab.log")
+
+
+def test_what_runs_beside_is_stopped(tmp_path: Path) -> None:
+    beside = Beside("lab", (sys.executable, "-c", "import time; time.sleep(600)"), tmp_path, tmp_path / "log")
+    beside.stop()
+    assert beside.process.returncode != 0
+    beside.stop()
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "said"),
+    [
+        (5, ConfigError, "no test is meant by -k lesae"),
+        (4, ConfigError, "pytest cannot read -k lesae"),
+        (1, Failed, "found something"),
+        (3, Failed, "found something"),
+        (-9, Failed, "found something"),
+        (2, KeyboardInterrupt, "^$"),
+    ],
+)
+def test_every_end_of_pytest_is_told_for_what_it_is(code: int, error: type[BaseException], said: str) -> None:
+    with pytest.raises(error, match=said):
+        suite(Machine(lesae=code)).tests("these", ("-k", "lesae"))
+
+
+def test_a_real_test_that_no_tier_would_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  real: x\n")
+    (tmp_path / "test_x.py").write_text("import pytest\n\n\n@pytest.mark.real\ndef test_x():\n    pass\n")
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(argv, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "no tier runs it" in done.stderr
