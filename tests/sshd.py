@@ -9,8 +9,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,23 @@ def settled(condition: Any, seconds: float = 10.0) -> bool:
             return True
         time.sleep(0.02)
     return bool(condition())
+
+
+def at_once(works: Sequence[Callable[[], object]]) -> list[BaseException | None]:
+    """Do all `works` beginning at one moment; for each, what it raised."""
+    barrier = threading.Barrier(len(works))
+    raised: list[BaseException | None] = [None] * len(works)
+
+    def work(number: int) -> None:
+        barrier.wait()
+        try:
+            works[number]()
+        except BaseException as error:  # the test's to judge
+            raised[number] = error
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised

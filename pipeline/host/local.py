@@ -8,6 +8,7 @@ import os
 import selectors
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from pipeline.host.scripts import words
 
 CHUNK = 1 << 16
 GRACE = 5.0  # seconds for a command to end by itself before it is killed
+PART = ".pipeline-put."
+KEPT = 24 * 3600.0  # seconds that the part of a copy may lie untouched before it counts as left behind
 
 
 class LocalHost:
@@ -52,13 +55,17 @@ class LocalHost:
         """See Host. Raises ResourceError where the disk is full, IntegrityError where the copy differs, ConfigError where it cannot be."""
         import hashlib  # here and not above: the quick paths copy nothing
         import shutil
+        import tempfile
 
         if not target.startswith("/") or target.endswith("/"):
             raise ConfigError(f"{target!r} is not the absolute path of a file")
-        part = Path(target).with_name(f".{Path(target).name}.{os.getpid()}.part")
+        folder, part = Path(target).parent, None
         try:
-            part.parent.mkdir(parents=True, exist_ok=True)
-            with source.open("rb") as file, part.open("wb") as copy:
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_old(folder)
+            handle, name = tempfile.mkstemp(prefix=f"{PART}{Path(target).name[:100]}.", suffix=".part", dir=folder)
+            part = Path(name)
+            with source.open("rb") as file, os.fdopen(handle, "wb") as copy:
                 shutil.copyfileobj(file, copy, CHUNK)
                 copy.flush()
                 os.fsync(copy.fileno())
@@ -69,16 +76,18 @@ class LocalHost:
             part.replace(target)
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                part.unlink()
-                free = shutil.disk_usage(part.parent).free
+                if part is not None:
+                    part.unlink(missing_ok=True)
+                free = shutil.disk_usage(folder).free
                 raise ResourceError(
                     f"there is no room for {target}",
                     cause=f"{source.stat().st_size:,} bytes are needed, {free:,} are free",
-                    mend=f"make room in {part.parent}",
+                    mend=f"make room in {folder}",
                 ) from error
             raise ConfigError(f"{source} cannot be copied to {target}", cause=str(error)) from error
         finally:
-            part.unlink(missing_ok=True)
+            if part is not None:
+                part.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def forward(self, target: Address) -> Iterator[Address]:
@@ -132,6 +141,14 @@ class LocalHost:
             raise Ambiguous(said, cause="" if cmd.secret else tail)
         code = process.returncode
         return Output(128 - code if code < 0 else code, *(sink.close() for sink in lines))
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove the parts of copies that were killed a day ago or longer."""
+    for part in folder.glob(f"{PART}*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > KEPT:
+                part.unlink()
 
 
 def _start(cmd: Cmd) -> subprocess.Popen[bytes]:

@@ -62,9 +62,13 @@ class Link:
         self.way = way
         self.lost = ""
         self._heard: list[_Heard] = []
-        self._connection: Any = self._prepare()
-        for hop in self._hops():
-            self._secure(hop)
+        try:
+            self._connection: Any = self._prepare()
+            for hop in self._hops():
+                self._secure(hop)
+        except (ValueError, *LOST) as error:
+            mend = "mend ~/.ssh/config; ssh -G shows what it says of this host"
+            raise ConfigError(f"{way.name}: the SSH settings for {way.address} cannot be used", cause=str(error), mend=mend) from error
         self.place = f"{self._connection.host}:{self._connection.port}"
         with self._told():
             self._connection.open()
@@ -79,9 +83,15 @@ class Link:
         return not self.lost and self.transport.is_active()
 
     def ask(self, kind: str, *data: object) -> paramiko.Message | None:
-        """A global request, one at a time, since answers carry no number. None means refused."""
-        with self._asking:
-            return self.transport.global_request(kind, data or None, wait=True)
+        """Return the answer to a global request, None if it is refused. Raise Transient if the line is lost.
+
+        One at a time, since answers carry no number.
+        """
+        try:
+            with self._asking:
+                return self.transport.global_request(kind, data or None, wait=True)
+        except LOST as error:
+            raise self.fault(f"asking for {kind}", error) from error
 
     def fault(self, doing: str, error: BaseException | None = None) -> Transient:
         """The Transient for a connection that failed while `doing` something."""
@@ -196,10 +206,15 @@ class Link:
                 self.lost = f"nothing was heard for {quiet:.0f} s"
                 self.transport.close()
             elif quiet >= interval and (question is None or not question.is_alive()):
-                question = threading.Thread(target=self.ask, args=("keepalive@openssh.com",), daemon=True)
+                question = threading.Thread(target=self._greet, name=f"question-{self.way.name}", daemon=True)
                 question.start()
         if question is not None:
             question.join(2.0)
+
+    def _greet(self) -> None:
+        """Ask for a sign of life: what matters is that something is heard."""
+        with contextlib.suppress(PipelineError):
+            self.ask("keepalive@openssh.com")
 
 
 def _entry(connection: Any) -> str:

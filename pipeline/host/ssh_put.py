@@ -14,6 +14,7 @@ from pipeline.host.scripts import script
 Stream = Callable[[Cmd, Iterable[bytes], int], Output]
 SLOWEST = 50_000  # bytes per second below which a copy is given up
 CHUNK = 1 << 18
+TURNS = 5  # looks at what is there, if others send the same file and are ended on the way
 
 
 def copy(name: str, stream: Stream, source: Path, target: str) -> None:
@@ -36,23 +37,36 @@ def copy(name: str, stream: Stream, source: Path, target: str) -> None:
         left = size - offset if step == "add" else 0
         argv = ("sh", "-c", script("ssh_put"), "put", step, target, digest, str(size), str(offset), mode)
         output = stream(Cmd(argv, timeout=120 + size / SLOWEST), stdin, left)
+        if output.code > 128:
+            raise Transient(f"the copy to {target} was ended on {name}", cause=f"by signal {output.code - 128}")
         if not output.ok or not output.text:
             raise ConfigError(f"{target} cannot be written on {name}", cause=output.tail())
         return output.text.split()
 
-    answer, *numbers = call("look", 0)
-    if answer == "have":
-        offset = int(numbers[0])
-        answer, *numbers = call("add", offset, _pieces(source, offset))
+    for _ in range(TURNS):
+        answer, *numbers = call("look", 0)
+        if answer == "have":
+            offset = int(numbers[0])
+            answer, *numbers = call("add", offset, _pieces(source, offset, size))
+        if answer != "moved":  # another copy of the same file has added to it meanwhile
+            break
     if answer != "done":
         raise _fault(name, target, answer, numbers, size)
 
 
-def _pieces(source: Path, offset: int) -> Iterator[bytes]:
-    with source.open("rb") as file:
-        file.seek(offset)
-        while piece := file.read(CHUNK):
-            yield piece
+def _pieces(source: Path, offset: int, size: int) -> Iterator[bytes]:
+    """The bytes of `source` from `offset` to `size`. Raises ConfigError if they are not there any more."""
+    try:
+        with source.open("rb") as file:
+            file.seek(offset)
+            while offset < size:
+                piece = file.read(min(CHUNK, size - offset))
+                if not piece:
+                    raise ConfigError(f"{source} became shorter while it was copied", mend="run again when nothing writes to it")
+                offset += len(piece)
+                yield piece
+    except OSError as error:
+        raise ConfigError(f"{source} cannot be read", cause=str(error)) from error
 
 
 def _fault(name: str, target: str, answer: str, numbers: list[str], size: int) -> PipelineError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import select
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import paramiko
 
@@ -22,6 +23,7 @@ INLINE = 1 << 16  # bytes of stdin that fit the peer's window, so that no thread
 GRACE = 7.0  # seconds for a command to end when told to: it gets five before it is killed
 STRAGGLE = 2.0  # seconds that output may come after the wrapper's own exit status
 GLANCE = 1.0  # seconds; paramiko wakes the reader, but two of its locks can miss each other
+Taken = TypeVar("Taken")
 
 
 class Talk:
@@ -76,14 +78,14 @@ class Talk:
                 for start in range(0, len(piece), WRITE):
                     self._channel.sendall(piece[start : start + WRITE])
             self._channel.sendall(self._token + b"\n")
-        except LOST as error:
+        except (PipelineError, *LOST) as error:
             self._broken = error
             shut(self._channel)
 
     def _read(self, deadline: float) -> None:
-        """Read until both streams are complete or `deadline`. Raises what `_gone` makes where the channel ends before."""
+        """Read until both streams are complete or `deadline`. Raises what `_gone` makes if the channel ends before."""
         poll = select.poll()
-        poll.register(self._channel.fileno(), select.POLLIN)
+        poll.register(self._taken(self._channel.fileno), select.POLLIN)
         last, exited = self._clock.monotonic(), math.inf
         while (left := deadline - self._clock.monotonic()) > 0:
             ended = self._channel.closed or self._channel.eof_received
@@ -92,16 +94,30 @@ class Talk:
                 exited = min(exited, self._clock.monotonic())
                 ended = ended or self._clock.monotonic() - max(last, exited) > STRAGGLE
             while self._channel.recv_ready():
-                self._out.feed(self._channel.recv(READ))
+                self._out.feed(self._taken(self._channel.recv, READ))
                 last = self._clock.monotonic()
             while self._channel.recv_stderr_ready():
-                self._err.feed(self._channel.recv_stderr(READ))
+                self._err.feed(self._taken(self._channel.recv_stderr, READ))
                 last = self._clock.monotonic()
             if self._code is not None:
                 return
             if ended:
                 raise self._gone(self._broken)
             poll.poll(1000 * min(left, GLANCE))
+
+    def _taken(self, take: Callable[..., Taken], *size: int) -> Taken:
+        """Return what `take` gives. Raise Ambiguous if the line is lost: taking tells the other side, and so writes to it.
+
+        What the command's lines are given to is outside of this: its own faults are not those of the line.
+        """
+        try:
+            return take(*size)
+        except LOST as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: BaseException | None) -> Ambiguous:
+        fault = self._link.fault(f"running {self._cmd.argv[0]}", error)
+        return Ambiguous(fault.what, cause=fault.cause)
 
     def _say_over(self) -> None:
         """Tell the wrapper that its end is no accident."""
@@ -126,9 +142,10 @@ class Talk:
 
     def _gone(self, error: BaseException | None = None) -> PipelineError:
         link = self._link
+        if isinstance(error, PipelineError):
+            return error  # what was to be sent could not be had
         if not link.alive:
-            fault = link.fault(f"running {self._cmd.argv[0]}", error)
-            return Ambiguous(fault.what, cause=fault.cause)
+            return self._lost(error)
         answered = self._channel.status_event.wait(1.0) and self._channel.exit_status >= 0  # closing it here sets the event too
         if answered and not self._out.begun:
             return ConfigError(

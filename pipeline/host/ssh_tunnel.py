@@ -65,7 +65,7 @@ class Tunnels:
         finally:
             del self._exposed[port]
             self._bound.pop(port, None)
-            with contextlib.suppress(PipelineError, *LOST):
+            with contextlib.suppress(PipelineError):
                 link = self._open_link()
                 link.ask("cancel-tcpip-forward", LOOPBACK, port)
             for pump in tuple(self._pumps):
@@ -134,7 +134,8 @@ class _Pump:
         self._all = all_pumps
         self._left = 2
         self._lock = threading.Lock()
-        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # its other side may be gone already, which the reading tells
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._threads = [
             threading.Thread(target=self._carry, args=way, name="pump", daemon=True)
             for way in ((end, channel, channel.shutdown_write), (channel, end, lambda: end.shutdown(socket.SHUT_WR)))

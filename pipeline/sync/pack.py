@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.errors import PipelineError
 from pipeline.source.repository import Repository, environment, refusal
 
 KEPT = 24 * 3600.0  # seconds: a pack left by a run that was killed serves its next attempt, not next week's
@@ -22,27 +22,24 @@ def packed(repository: Repository, tree: str, have: Sequence[str], folder: Path,
     """A file with all objects of `tree` that the trees `have` lack; deltas are taken against those.
 
     A pack of `keep_from` bytes or more stays under one name until it was sent, so that an upload that broke goes on where it stopped:
-    two packs of the same objects need not be the same bytes. Raises ConfigError or ResourceError where git cannot.
+    two packs of the same objects need not be the same bytes. Each run has it as a link of its own, which another that has sent it
+    does not take away. Raises ConfigError or ResourceError if git cannot.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _forget_old(folder)
     name = hashlib.sha256("\n".join([tree, *sorted(have)]).encode()).hexdigest()[:24]
     kept = folder / f"{name}.pack"
-    if not kept.exists():
-        handle, new = tempfile.mkstemp(prefix=".new-", dir=folder)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=folder) as own:
+        pack = Path(own) / kept.name
         try:
-            with os.fdopen(handle, "wb") as file:
+            os.link(kept, pack)
+        except OSError:  # there is none, or no links here
+            with pack.open("wb") as file:
                 _write(repository, tree, have, file.fileno())
-            Path(new).replace(kept)
-        except BaseException:
-            Path(new).unlink(missing_ok=True)
-            raise
-    try:
-        yield kept
-    except PipelineError:
-        if kept.exists() and kept.stat().st_size < keep_from:
-            kept.unlink(missing_ok=True)
-        raise
+            if pack.stat().st_size >= keep_from:
+                with contextlib.suppress(OSError):
+                    os.link(pack, kept)
+        yield pack
     kept.unlink(missing_ok=True)
 
 
@@ -75,4 +72,4 @@ def _forget_old(folder: Path) -> None:
     for path in folder.iterdir():
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > KEPT:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import shlex
@@ -21,7 +22,7 @@ from pipeline.host import Address, Cmd, Host
 from pipeline.host.local import LocalHost
 from pipeline.host.scripts import command_line
 from pipeline.testing import FakeHost
-from tests.sshd import Sshd, only_busybox, processes, settled
+from tests.sshd import Sshd, at_once, only_busybox, processes, settled
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +202,27 @@ def test_put_replaces_whole_files_and_keeps_modes(host: Host, tmp_path: Path) ->
     host.put(source, str(target))
     assert target.read_bytes() == b""
     assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_copies_to_one_name_at_once_leave_one_whole_file(machine: Host, tmp_path: Path) -> None:
+    sources = [tmp_path / "one", tmp_path / "other"]
+    for source in sources:
+        source.write_bytes(os.urandom(1_000_000))
+    target = tmp_path / "there" / "target"
+    assert at_once([functools.partial(machine.put, source, str(target)) for source in sources * 3]) == [None] * 6
+    assert target.read_bytes() in [source.read_bytes() for source in sources]
+    assert [path.name for path in target.parent.iterdir()] == ["target"]
+
+
+def test_what_a_killed_copy_left_here_is_removed_a_day_later(tmp_path: Path) -> None:
+    host, folder = LocalHost(), tmp_path / "there"
+    (tmp_path / "source").write_text("x")
+    folder.mkdir()
+    for name, age in ((".pipeline-put.a.x.part", 2 * 86400), (".pipeline-put.b.x.part", 0), (".a.part", 2 * 86400)):
+        (folder / name).write_text("left")
+        os.utime(folder / name, (time.time() - age, time.time() - age))
+    host.put(tmp_path / "source", str(folder / "a"))
+    assert sorted(path.name for path in folder.iterdir()) == [".a.part", ".pipeline-put.b.x.part", "a"]
 
 
 @pytest.mark.parametrize("target", ["relative", "-leading", "/ends/", "/proc/nothing/here"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import signal
@@ -10,17 +11,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.errors import Ambiguous, AuthError, ConfigError, HostKeyError, Transient
-from pipeline.host import Address, Cmd
+from pipeline.host import Address, Cmd, OnLine, Output
 from pipeline.host.ssh import SshHost
 from pipeline.testing import FaultProxy
-from tests.sshd import Sshd, fingerprint, processes, settled
+from tests.sshd import Sshd, at_once, fingerprint, only_busybox, processes, settled
 
 
 @pytest.fixture
@@ -163,6 +164,79 @@ def test_s03_a_part_of_other_content_is_not_built_upon(running: Sshd, tmp_path: 
         host.put(source, str(target))
         host.close()
     assert target.read_bytes() == content
+
+
+@pytest.mark.parametrize("where", ["sh", "busybox"])
+def test_two_copies_of_one_file_at_once_give_one_file(tmp_path: Path, where: str) -> None:
+    """Six times, since it is a race; here and on Alpine's shell."""
+    options = [only_busybox(tmp_path)] if where == "busybox" else []
+    source, target = tmp_path / "archive", tmp_path / "there" / "archive"
+    with Sshd(tmp_path, *options).running() as sshd:
+        hosts = [sshd.host() for _ in range(2)]
+        for _ in range(6):
+            source.write_bytes(os.urandom(4_000_000))
+            assert at_once([functools.partial(host.put, source, str(target)) for host in hosts]) == [None, None]
+            assert target.read_bytes() == source.read_bytes()
+            assert [path.name for path in target.parent.iterdir()] == ["archive"]
+        for host in hosts:
+            host.close()
+
+
+def test_a_copy_that_waits_goes_on_where_a_writer_without_a_line_stopped(running: Sshd, tmp_path: Path) -> None:
+    source, target = tmp_path / "archive", tmp_path / "there" / "archive"
+    source.write_bytes(os.urandom(12_000_000))
+    with FaultProxy(running.address, bandwidth=2_000_000) as proxy:
+        slow, quick = running.host(proxy.address), running.host()
+        slow.run(Cmd(("true",)))
+        results: list[BaseException | None] = []
+        thread = threading.Thread(target=lambda: results.extend(at_once([lambda: slow.put(source, str(target))])))
+        thread.start()
+        assert settled(lambda: any(part.stat().st_size > 1_000_000 for part in target.parent.glob(".*.part")), 30)
+        proxy.freeze()
+        quick.put(source, str(target))
+        assert target.read_bytes() == source.read_bytes()
+        proxy.thaw()
+        thread.join()
+        (error,) = results
+        assert isinstance(error, Transient), error
+        slow.put(source, str(target))
+        for host in (slow, quick):
+            host.close()
+    assert [path.name for path in target.parent.iterdir()] == ["archive"]
+
+
+def test_what_a_killed_copy_left_is_removed_by_the_next_to_that_folder_a_day_later(running: Sshd, tmp_path: Path) -> None:
+    source, folder = tmp_path / "archive", tmp_path / "there"
+    source.write_bytes(b"x")
+    folder.mkdir()
+    old = time.time() - 2 * 86400
+    for name in (".other.0123456789abcdef.part", ".other.0123456789abcdef.part.pid", ".young.0123456789abcdef.part", ".mine.part"):
+        (folder / name).write_bytes(b"left")
+        if "young" not in name:
+            os.utime(folder / name, (old, old))
+    host = running.host()
+    host.put(source, str(folder / "archive"))
+    host.close()
+    assert sorted(path.name for path in folder.iterdir()) == [".mine.part", ".young.0123456789abcdef.part", "archive"]
+
+
+def test_a_source_that_becomes_shorter_is_no_fault_of_the_line(running: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.host.ssh_put.CHUNK", 100_000)
+    source, target = tmp_path / "archive", tmp_path / "archive.there"
+    source.write_bytes(bytes(300_000))
+    host = running.host()
+    stream = host.stream
+
+    def shortened(cmd: Cmd, stdin: Iterable[bytes], size: int, on_line: OnLine | None = None) -> Output:
+        if size:
+            os.truncate(source, 150_000)
+        return stream(cmd, stdin, size, on_line)
+
+    monkeypatch.setattr(host, "stream", shortened)
+    with pytest.raises(ConfigError, match="became shorter"):
+        host.put(source, str(target))
+    host.close()
+    assert not target.exists()
 
 
 def test_put_notices_a_part_that_was_changed(running: Sshd, tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock, patch
 
 import pytest
+from paramiko import SSHException
 
-from pipeline.errors import Ambiguous
+from pipeline.errors import Ambiguous, ConfigError
 from pipeline.host import Cmd
 from pipeline.host.ssh_talk import STRAGGLE, Talk
 from pipeline.testing import FakeClock
@@ -102,3 +104,34 @@ def test_an_exit_without_last_words_is_no_success(channels: list[Channel], clock
     with pytest.raises(Ambiguous, match="ended without an exit code"):
         talk(channels[0], clock).listen([], 0)
     assert clock.monotonic() < 10, "long before its time is up"
+
+
+@pytest.mark.parametrize("fault", [ConnectionResetError("reset"), EOFError(), SSHException("key exchange"), TimeoutError()])
+@pytest.mark.parametrize("at", ["fileno", "recv", "recv_stderr"])
+def test_a_line_lost_while_reading_is_told_as_one(channels: list[Channel], clock: FakeClock, at: str, fault: Exception) -> None:
+    """paramiko tells the other side how much was taken, and so writes to a line that may be gone."""
+    channels.append(Channel(clock, turns=3))
+    lost = Mock(side_effect=fault)
+    with patch.object(channels[0], at, lost), pytest.raises(Ambiguous, match="running sh"):
+        talk(channels[0], clock).listen([], 0)
+    lost.assert_called_once()
+
+
+def test_a_fault_of_whom_the_lines_are_given_to_is_not_the_lines(channels: list[Channel], clock: FakeClock) -> None:
+    channels.append(Channel(clock, turns=1))
+    full = Mock(side_effect=OSError(28, "No space left on device"))
+    talking = Talk(cast("Any", Link()), cast("Any", channels[0]), Cmd(("sh",), timeout=60), TOKEN, full, clock)
+    with pytest.raises(OSError, match="No space left"):
+        talking.listen([], 0)
+
+
+def test_what_was_to_be_sent_and_cannot_be_read_is_told(channels: list[Channel], clock: FakeClock) -> None:
+    channels.append(Channel(clock, turns=99))
+
+    def pieces() -> Iterator[bytes]:
+        yield b"x"
+        raise ConfigError("the file became shorter")
+
+    closing = patch.object(channels[0], "close", lambda: setattr(channels[0], "closed", True), create=True)
+    with closing, pytest.raises(ConfigError, match="became shorter"):
+        talk(channels[0], clock).listen(pieces(), 2)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import os
 import subprocess
 import threading
@@ -21,6 +22,7 @@ from pipeline.stage import Site
 from pipeline.sync import git
 from pipeline.sync.git import DRIVER, Git
 from tests.source.worktree import Worktree
+from tests.sshd import Sshd, at_once
 from tests.sync.machine import Machine
 
 SPEC = Git(host="builder")
@@ -248,6 +250,32 @@ def test_s09_two_syncs_to_one_folder_do_not_mix(work: Worktree, machine: Machine
         thread.join()
     assert files(trees[0].path)[b"README"][1] == b"hello\n"
     assert files(trees[1].path) == {b"README": (0o100000, b"other\n")}
+
+
+@pytest.mark.parametrize("clones", [1, 2])
+def test_s09_two_syncs_of_one_tree_side_by_side_end_well(work: Worktree, tmp_path: Path, site_of: Callable[..., Site], clones: int) -> None:
+    """Over SSH, each with its own connection, the pack as a file; from one clone and from two."""
+    work.write("big", os.urandom(1_500_000))
+    work.commit()
+    other = work
+    if clones == 2:
+        work.git("clone", "--quiet", str(work.path), str(tmp_path / "second"))
+        other = Worktree(tmp_path / "second")
+    with Sshd(tmp_path).running() as sshd:
+        for turn in range(3):
+            hosts = [sshd.host(state=str(tmp_path / f"state{turn}")) for _ in range(2)]
+            sites = [site_of(where, host) for where, host in zip((work, other), hosts, strict=True)]
+            sources = [snapshot(site.root) for site in sites]
+            assert [git.find(SPEC, source, site).artifact for source, site in zip(sources, sites, strict=True)] == [None, None]
+            works = [functools.partial(git.make, SPEC, source, site) for source, site in zip(sources, sites, strict=True)]
+            assert at_once(works) == [None, None]
+            tree = git.find(SPEC, sources[0], sites[0]).artifact
+            assert isinstance(tree, Tree)
+            assert files(tree.path)[b"big"] == files(work.path)[b"big"]
+            assert not list((tmp_path / f"state{turn}/probe/incoming").iterdir())
+            assert not list((work.path / ".pipeline/sync").iterdir())
+            for host in hosts:
+                host.close()
 
 
 def test_s09_a_held_lock_names_its_holder(site: Site, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
