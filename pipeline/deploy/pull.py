@@ -28,16 +28,16 @@ def prove(spec: Spec, images: Images, values: Any, kube: Kube, site: Site) -> No
     if spec.pull == "skip":
         return
     for image in images.images:
+        waiting = f"{cluster.node or 'a pod'} pulls {image.reference}"
+        if spec.pull == "side-load" or cluster.node:  # a node that was made anew, or has made room, has it no more
+            site.tell(What.WAIT, STAGE, waiting)
+            (_pulled_or_carried if spec.pull == "side-load" else _on_node)(image, cluster, spec.cluster, site)
+            continue
         hint = f"pulled {spec.cluster} {image.reference}"
         if site.records.hint(hint):
-            continue
-        site.tell(What.WAIT, STAGE, f"{cluster.node or 'a pod'} pulls {image.reference}")
-        if spec.pull == "side-load":
-            _pulled_or_carried(image, cluster, spec.cluster, site)
-        elif cluster.node:
-            _on_node(image, cluster, spec.cluster, site)
-        else:
-            _by_pod(image, spec, values, kube, site)
+            continue  # a pod for it is dear, and the rollout says what came of the pull
+        site.tell(What.WAIT, STAGE, waiting)
+        _by_pod(image, spec, values, kube, site)
         site.records.remember(hint, "yes")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import importlib.resources
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from pipeline.source import Repository, look
 from pipeline.source.vet import vet
 from pipeline.stage import Driver, Finding, Site
 from pipeline.sync.pack import packed
-from pipeline.sync.remote import Push, known
+from pipeline.sync.remote import Known, Push
 from pipeline.tools import git
 
 KEEP = 5  # trees on the host
@@ -39,22 +39,27 @@ class Git:
 
 @dataclass(frozen=True)
 class There:
-    """What `look.sh` saw on the host: the tree itself, or other trees and what is not installed."""
+    """What `look.sh` saw on the host: the tree itself, or other trees and what is not installed; and whether the commit is `recorded`
+    in the git remote, as far as it has to be."""
 
     tree: bool
     have: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    recorded: bool = False
 
 
 def find(spec: Git, source: Source, site: Site) -> Finding:
-    """One command on the host: is the tree there? Raises ConfigError where dirty sources are refused, and what the host raises."""
+    """One command on the host, and side by side one question to the remote that was seen to hold the commit: are they there?
+
+    Raises ConfigError if dirty sources are refused, and what the host and the remote raise.
+    """
     _allowed(spec, source)
-    there = _look(spec, source, site)
+    there = _seen(spec, source, site)
     # what make needs to know it would otherwise ask the host again
     site.shared[_noted(spec, source)] = there
     if not there.tree:
         return Finding(None, f"tree {source.tree[:8]} is not on {spec.host}")
-    if not known(site, spec.via, source):
+    if not there.recorded:
         return Finding(None, f"commit {source.commit[:7]} may not be in git remote {spec.via}")
     return Finding(_tree(spec, source, site), f"tree {source.tree[:8]} is on {spec.host}")
 
@@ -72,9 +77,9 @@ def make(spec: Git, source: Source, site: Site) -> Tree:
     for name in seen.left_out:
         if not name.startswith(".pipeline/"):
             site.tell(What.WARN, "sync", f"{name!r} looks like a secret and stays here")
-    push = None if known(site, spec.via, source) else Push(site, spec.via, source, seen.branch)
+    there = site.shared.pop(_noted(spec, source), None) or _seen(spec, source, site)
+    push = None if there.recorded else Push(site, spec.via, source, seen.branch)
     try:
-        there = site.shared.pop(_noted(spec, source), None) or _look(spec, source, site)
         if not there.tree:
             _send(spec, source, site, there)
         if push is not None:
@@ -85,6 +90,17 @@ def make(spec: Git, source: Source, site: Site) -> Tree:
             push.stop()
         raise
     return _tree(spec, source, site)
+
+
+def _seen(spec: Git, source: Source, site: Site) -> There:
+    """What the host and the remote have, asked side by side."""
+    known = Known(site, spec.via, source)
+    try:
+        there = _look(spec, source, site)
+        return replace(there, recorded=known.answer())
+    except BaseException:
+        known.stop()
+        raise
 
 
 def _send(spec: Git, source: Source, site: Site, there: There) -> None:

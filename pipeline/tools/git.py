@@ -170,13 +170,18 @@ def remote_error(errors: str, where: str, *, writing: bool = False) -> PipelineE
         return Transient(f"{where} cannot be reached", cause=cause, mend="is it up, and is the address right?")
     if "Could not resolve host" in errors:
         return ConfigError(f"the name of {where} is not known", cause=cause, mend="check the remote's url in the site file")
-    if any(text in errors for text in ("does not exist", "not found", "does not appear to be a git repository", "Not found")):
+    if is_missing(errors):
         return ConfigError(f"{where} does not exist", cause=cause, mend="make the repository there, or mend the remote's url")
     if any(text in errors for text in ("unexpected disconnect", "early EOF", "hung up unexpectedly", "the remote end hung up")):
         return (Ambiguous if writing else Transient)(f"{where} went away in the middle", cause=cause)
     if "pre-receive hook declined" in errors or "protected branch" in errors:
         return ConfigError(f"{where} refuses the push", cause=cause, mend="push to another branch, or ask its owner")
     return ConfigError(f"git cannot use {where}", cause=cause, mend="run the same push by hand: git push")
+
+
+def is_missing(errors: str) -> bool:
+    """Whether the other side says that there is no such repository."""
+    return any(text in errors for text in ("does not exist", "not found", "does not appear to be a git repository", "Not found"))
 
 
 def receive_error(code: int, errors: str, host: str, tree: str) -> PipelineError:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,17 +57,68 @@ def test_a_clean_commit_is_pushed_and_sent(work: Worktree, site: Site, bare: Pat
     tree = git.make(SPEC, source, site)
     assert tip(bare) == source.commit
     assert git.find(SPEC, source, site).artifact == tree
-    (call,) = ssh_calls(tmp_path)
+    call = ssh_calls(tmp_path)[0]
     assert '-o IdentityFile="/keys/id with blank"' in call
     assert "StrictHostKeyChecking=yes" in call
 
 
-def test_what_was_pushed_once_is_not_asked_for_again(work: Worktree, site: Site, tmp_path: Path) -> None:
+def test_what_was_pushed_once_is_asked_for_and_not_pushed_again(work: Worktree, site: Site, tmp_path: Path) -> None:
     source = snapshot(work.path)
     git.make(SPEC, source, site)
     git.find(SPEC, source, site)
     git.make(SPEC, source, site)
-    assert len(ssh_calls(tmp_path)) == 1
+    assert [call.split()[-2] for call in ssh_calls(tmp_path)] == ["git-receive-pack", "git-upload-pack"], "one question a look"
+
+
+@pytest.mark.parametrize("what", ["deleted", "emptied", "rewritten"])
+def test_what_the_remote_lost_is_pushed_again(work: Worktree, site: Site, bare: Path, tmp_path: Path, what: str) -> None:
+    """What is remembered says only what to ask: the remote may have lost it since."""
+    source = snapshot(work.path)
+    git.make(SPEC, source, site)
+    assert git.find(SPEC, source, site).artifact is not None
+    if what == "rewritten":
+        other = Worktree(tmp_path / "other")
+        other.write("README", "theirs\n")
+        other.commit()
+        other.git("push", "--quiet", "--force", str(bare), "HEAD:refs/heads/main")
+    else:
+        shutil.rmtree(bare)
+    if what == "emptied":
+        work.git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
+    finding = git.find(SPEC, source, site)
+    assert finding.artifact is None
+    assert "git remote gitea" in finding.why
+    if what == "rewritten":
+        with pytest.raises(ConfigError, match="has another history"):
+            git.make(SPEC, source, site)
+    elif what == "emptied":
+        git.make(SPEC, source, site)
+        assert tip(bare) == source.commit
+        assert git.find(SPEC, source, site).artifact is not None
+    else:
+        with pytest.raises(ConfigError, match="does not exist"):
+            git.make(SPEC, source, site)
+
+
+def test_a_remote_that_moved_on_from_what_was_seen_still_has_it(work: Worktree, site: Site, bare: Path, tmp_path: Path) -> None:
+    source = snapshot(work.path)
+    git.make(SPEC, source, site)
+    work.git("clone", "--quiet", str(work.path), str(tmp_path / "other"))
+    other = Worktree(tmp_path / "other")
+    other.write("newer")
+    other.commit()
+    other.git("push", "--quiet", str(bare), "HEAD:refs/heads/main")
+    for _ in range(2):
+        assert git.find(SPEC, source, site).artifact is not None
+    assert len(ssh_calls(tmp_path)) == 4, "a push, a question, a fetch of what is new, and a question"
+
+
+def test_a_remote_that_cannot_be_asked_is_not_called_good(work: Worktree, site: Site, tmp_path: Path) -> None:
+    source = snapshot(work.path)
+    git.make(SPEC, source, site)
+    (tmp_path / "tools/ssh").write_text("#!/bin/sh\necho 'ssh: connect to host h port 1: Connection refused' >&2\nexit 255\n")
+    with pytest.raises(Transient, match="gitea"):
+        git.find(SPEC, source, site)
 
 
 def test_a_machine_that_does_not_remember_pushes_again_and_finds_it_there(work: Worktree, site: Site, tmp_path: Path, bare: Path) -> None:
