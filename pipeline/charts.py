@@ -52,7 +52,7 @@ def collection(
         from pipeline.source import snapshot
 
         with opened(env, blueprint, json) as (found, site):
-            spec, source = publish.source_of(found.plan), snapshot(site.root)
+            spec, source = publish.source_of(found.plan), snapshot(site.root, private=site.private)
             version = _app_version(site, app_version)
             done = retrying(Policy(), site.clock, lambda _attempt: publish.push(spec, site, source, version), heard(site, publish.STAGE))
         if json:
@@ -70,4 +70,4 @@ def collection(
 def _app_version(site: Any, given: str) -> str:
     from pipeline.source import snapshot
 
-    return str(snapshot(site.root).label) if given == COMMIT else given
+    return str(snapshot(site.root, private=site.private).label) if given == COMMIT else given

@@ -73,7 +73,7 @@ def tasks(
         from pipeline.source import snapshot
 
         with opened(env, blueprint, json) as (found, site):
-            learnt = reconcile(found.plan, site, snapshot(site.root))
+            learnt = reconcile(found.plan, site, snapshot(site.root, private=site.private))
         if json:
             print_json({"learnt": [dataclasses.asdict(each) for each in learnt]})
         else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from pipeline.errors import ConfigError
 from pipeline.events import Sink
 from pipeline.generate.spec import Ci
 from pipeline.gitops.spec import Gitops
-from pipeline.opened import Clusters, Hosts
+from pipeline.opened import OUTPUT, Clusters, Hosts
 from pipeline.places import Builder, Docker
 from pipeline.provision.spec import Terraform
 from pipeline.records import Records
@@ -26,6 +28,7 @@ from pipeline.yamlfile import Document, keys_like, read
 if TYPE_CHECKING:
     from pipeline.provision.root import Root
 
+PRIVATE = ("identity_file", "kubeconfig")  # keys whose value is the path of a secret
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?")
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # of a blueprint or an environment: never a way out of the folder
 
@@ -104,6 +107,7 @@ class Blueprint:
             records=Records(self.records_path, clock),
             clock=clock,
             sink=sink,
+            private=frozenset(_private(dataclasses.asdict(found))) | frozenset(_private(self.document.data)),
         )
         clusters.infra = lambda: self.infra_root(site)
         return site
@@ -215,6 +219,21 @@ def only_blueprint(folder: Path) -> str:
     if not names:
         raise ConfigError(f"there is no blueprint in {folder}", mend=f"write {folder}/<app>.yml")
     raise ConfigError("which blueprint?", mend=f"--blueprint with one of: {', '.join(names)}")
+
+
+def _private(told: Any, key: str = "") -> Iterator[Path]:
+    """Yield each file that configuration names as a secret: keys, kubeconfigs, and what a secret is read from."""
+    if isinstance(told, Mapping):
+        for name, each in told.items():
+            yield from _private(each, str(name))
+    elif isinstance(told, list | tuple):
+        for each in told:
+            yield from _private(each, key)
+    elif isinstance(told, str) and told and "\0" not in told:
+        if told.startswith("file:"):
+            yield Path(os.path.expanduser(told.removeprefix("file:")))  # noqa: PTH111  # a user that is not known is no fault here
+        elif key in PRIVATE and not told.startswith(OUTPUT):
+            yield Path(os.path.expanduser(told))  # noqa: PTH111
 
 
 def read_site(path: Path) -> SiteFile:

@@ -119,6 +119,7 @@ class Site:
     sink: Sink = lambda _event: None
     builders: Mapping[str, Builder] = field(default_factory=dict)
     dockers: Mapping[str, Docker] = field(default_factory=dict)
+    private: frozenset[Path] = frozenset()  # files that configuration names as secrets: they stay on this machine
     shared: dict[str, Any] = field(default_factory=dict)  # connections that stages of one process share, by name
     _making: dict[str, threading.RLock] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -26,7 +26,7 @@ def collection(
         from pipeline.source import snapshot
 
         with opened(env, blueprint, json) as (found, site):
-            rows = show(found.plan, site, snapshot(site.root))
+            rows = show(found.plan, site, snapshot(site.root, private=site.private))
         if json:
             print_json({"tags": [dataclasses.asdict(row) for row in rows]})
         for row in () if json else rows:
@@ -48,7 +48,7 @@ def collection(
         if not to:
             raise ConfigError("what is it to stand for?", mend=f"inv tags.put {tag} --to v1.2.3, a digest, or before")
         with opened(env, blueprint, json) as (found, site):
-            source = snapshot(site.root)
+            source = snapshot(site.root, private=site.private)
             done = retrying(Policy(), site.clock, lambda _attempt: put(found.plan, site, source, tag, to, image), heard(site, "tags"))
         if json:
             print_json(

@@ -203,6 +203,19 @@ def test_the_site_of_a_blueprint(config: Path) -> None:
     assert isinstance(load(config).site().clock, SystemClock)
 
 
+def test_i07_what_configuration_names_as_a_secret_is_known_to_the_site(config: Path) -> None:
+    (config / "site.yml").write_text(
+        "hosts: {builder: {address: build.example.org, identity_file: keys/builder}}\n"
+        "remotes: {gitea: {url: 'ssh://git@gitea.example.org/x.git', identity_file: ~nobody-here/id}}\n"
+        "registries: {gitea: {address: gitea.example.org, username: a, password: 'file:pw/gitea'}}\n"
+        "clusters: {one: {kubeconfig: kube/one.yaml}, two: {kubeconfig: 'output:kubeconfig'}}\n"
+    )
+    with load(config).site() as site:
+        private = {str(path) for path in site.private}
+    assert {"keys/builder", "~nobody-here/id", "pw/gitea", "kube/one.yaml"} <= private
+    assert not any("output" in path for path in private)
+
+
 def test_the_lab_that_does_not_run_says_how_to_start_it(config: Path) -> None:
     (config / "probe.yml").write_text(BASE.replace("site: config/site.yml", "site: .pipeline/lab/site.yml"))
     with pytest.raises(ConfigError, match="the lab is not running") as caught:

@@ -108,14 +108,14 @@ def _working_copy(site: Site) -> Iterator[Verdict]:
 def _files(site: Site) -> Iterator[Verdict]:
     """What would travel, and what looks like a secret. Raises ConfigError where git or `vet` refuses."""
     program = site.tool("git")
-    seen = look(site.root, program)
+    seen = look(site.root, program, site.private)
     vet(seen.source, program)
     left = [name for name in seen.left_out if not name.startswith(".pipeline/")]
     state = f"{seen.source.label}, {'with changes that are not committed' if seen.source.dirty else 'clean'}"
     if left:
         names = ", ".join(map(repr, left[:5]))
         mend = "write them into .gitignore, so that nobody commits them by accident: " + " ".join(left[:5])
-        yield warn(WHERE, "files", f"{state}; {names} look like secrets and stay here", mend)
+        yield warn(WHERE, "files", f"{state}; {names} are secrets, or look like some, and stay here", mend)
         return
     yield ok(WHERE, "files", f"{state}; nothing in it looks like a secret")
 

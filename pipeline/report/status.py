@@ -22,7 +22,7 @@ def gather(blueprint: Blueprint, site: Site, *, whole: bool = False) -> dict[str
 
     A cluster that cannot be asked is said in `unasked`: what is live is unknown then, what was done here is known all the same.
     """
-    source = snapshot(site.root)
+    source = snapshot(site.root, private=site.private)
     unasked: PipelineError | None = None
     found: list[tuple[Artifact | None, Standing]] = []
     try:

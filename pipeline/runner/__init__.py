@@ -91,4 +91,4 @@ def index_of(plan: Plan, verb: str) -> int:
 def _snapshot(site: Site) -> Source:
     from pipeline.source import snapshot  # a caller that has a source needs no git
 
-    return snapshot(site.root)
+    return snapshot(site.root, private=site.private)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.source.look import Look, look, snapshot
+from pipeline.source.look import Look, look, not_files, snapshot
 from pipeline.source.repository import Repository
 
-__all__ = ["Look", "Repository", "look", "snapshot"]
+__all__ = ["Look", "Repository", "look", "not_files", "snapshot"]

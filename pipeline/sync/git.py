@@ -14,7 +14,7 @@ from pipeline.artifacts import Source, Tree
 from pipeline.errors import ConfigError
 from pipeline.events import What
 from pipeline.host import Cmd, Host, Output
-from pipeline.source import Repository, look
+from pipeline.source import Repository, look, not_files
 from pipeline.source.vet import vet
 from pipeline.stage import Driver, Finding, Site
 from pipeline.sync.pack import packed
@@ -72,11 +72,13 @@ def make(spec: Git, source: Source, site: Site) -> Tree:
     """
     _allowed(spec, source)
     program = site.tool("git")
-    seen = look(site.root, program)
+    seen = look(site.root, program, site.private)
     vet(source, program)
     for name in seen.left_out:
         if not name.startswith(".pipeline/"):
-            site.tell(What.WARN, "sync", f"{name!r} looks like a secret and stays here")
+            site.tell(What.WARN, "sync", f"{name!r} is or holds a secret and stays here: .gitignore it, or git add it if it is none")
+    for name in not_files(Path(source.path), program):
+        site.tell(What.WARN, "sync", f"{name!r} is no file, link or folder and stays here: git takes no pipes, devices or sockets")
     there = site.shared.pop(_noted(spec, source), None) or _seen(spec, source, site)
     push = None if there.recorded else Push(site, spec.via, source, seen.branch)
     try:

@@ -140,6 +140,98 @@ def test_i07_untracked_secrets_are_left_out_and_named(work: Worktree) -> None:
     assert ".env" not in work.git("ls-tree", "-r", "--name-only", look(work.path).source.tree).splitlines()
 
 
+LINES = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7\n" * 3
+SECRETS: dict[str, str | bytes] = {
+    "server.key": f"-----BEGIN PRIVATE KEY-----\n{LINES}-----END PRIVATE KEY-----\n",
+    "tls/both.crt": f"-----BEGIN CERTIFICATE-----\n{LINES}-----END CERTIFICATE-----\n-----BEGIN EC PRIVATE KEY-----\n{LINES}",
+    "deploy_key": f"-----BEGIN OPENSSH PRIVATE KEY-----\n{LINES}",
+    "locked": f"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n{LINES}",
+    "backup.asc": f"-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{LINES}",
+    "keys.txt": "# created: today\nAGE-SECRET-KEY-1" + "QPZRY9X8GF" * 6 + "\n",
+    "putty": "PuTTY-User-Key-File-3: ssh-ed25519\n",
+    "cluster.yaml": "apiVersion: v1\nkind: Config\nusers:\n- name: a\n  user:\n    token: abcdefghij\n",
+    "cluster.json": '{"apiVersion": "v1", "kind": "Config", "users": [{"user": {"client-key-data": "LS0tLS1"}}]}',
+    "prod.env": "export DB_PASSWORD=correct-horse\n",
+    "prod.tfvars": 'rackspace_spot_token = "abcdefghijkl"\n',
+    "account.json": '{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\\n' + LINES.replace("\n", "\\n") + '"}',
+    "notes.md": "use ghp_" + "a1B2" * 9 + "\n",
+    "docker/config.json": '{"auths": {"registry.example.org": {"auth": "YW5uYTpzZWNyZXQ="}}}',
+    "rackspace_token": "x",
+    "store.p12": b"\x30\x82",
+    ".netrc": "machine a login b password c\n",
+}
+HARMLESS = {
+    "public.asc": f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{LINES}",
+    "rules.py": 'KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")\nTOKENS = ("ghp_", "AGE-SECRET-KEY-1")\n',
+    "README.md": "The file begins with `-----BEGIN PRIVATE KEY-----`.\n",
+    "cluster.yml": "apiVersion: v1\nkind: Config\nusers:\n- name: a\n  user:\n    exec: {command: aws}\n",
+    "values.yaml": "password: \"\"\ntoken: abcdefghij\n",
+    "some.env": "PASSWORD=\nTOKEN=${TOKEN}\nLOG=debug\n",
+    "sample.env.example": "PASSWORD=changeme-please\n",
+}
+
+
+def test_i07_what_git_does_not_know_is_judged_by_what_it_holds(work: Worktree) -> None:
+    clean = snapshot(work.path)
+    for name, content in SECRETS.items():
+        work.write(name, content)
+    found = look(work.path)
+    assert set(found.left_out) == set(SECRETS)
+    assert found.source == clean
+
+
+def test_i07_what_only_speaks_of_secrets_travels(work: Worktree) -> None:
+    for name, content in HARMLESS.items():
+        work.write(f"new/{name}", content)
+    assert look(work.path).left_out == ()
+
+
+def test_i07_what_configuration_names_as_a_secret_stays(work: Worktree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(work.path)
+    work.write("deploy/anything", "abc\n")
+    work.write("deploy/other", "abc\n")
+    assert look(work.path, private={Path("deploy/anything"), Path("deploy/none")}).left_out == ("deploy/anything",)
+
+
+@pytest.mark.timeout(60)
+def test_what_is_no_file_is_not_waited_for(work: Worktree) -> None:
+    os.mkfifo(work.path / "pipe")
+    (work.path / "x.pem").symlink_to("pipe")
+    found = look(work.path)
+    assert found.left_out == ()
+    assert "x.pem" in work.git("ls-tree", "-r", "--name-only", found.source.tree).splitlines()
+
+
+@pytest.mark.parametrize("kind", ["clean", "process", "included"])
+def test_i04_a_filter_of_the_repository_starts_nothing(work: Worktree, tmp_path: Path, kind: str) -> None:
+    marker, script = tmp_path / "started", tmp_path / "filter"
+    script.write_text(f"#!/bin/sh\ntouch '{marker}'\ncat\n")
+    script.chmod(0o755)
+    os.utime(work.path / "src/main.c", (1e9, 1e9))
+    work.git("update-index", "--refresh")  # a file as young as the index is read to see whether it changed
+    clean = snapshot(work.path)
+    work.write(".git/info/attributes", "*.c filter=evil\n")
+    if kind == "included":
+        work.write(".git/more", f"[filter \"evil\"]\nclean = {script}\n")
+        work.git("config", "include.path", "more")
+    else:
+        work.git("config", f"filter.evil.{kind}", str(script))
+    assert snapshot(work.path) == clean
+    work.write("src/main.c", "int other;\n")
+    with pytest.raises(ConfigError, match="filter") as caught:
+        snapshot(work.path)
+    assert "git config --unset" in caught.value.mend
+    assert not marker.exists()
+
+
+def test_a_filter_of_the_users_own_settings_runs(work: Worktree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".gitconfig").write_text("[filter \"mine\"]\nclean = tr a-z A-Z\n")
+    work.write(".git/info/attributes", "README filter=mine\n")
+    work.write("README", "loud\n")
+    assert work.git("cat-file", "blob", f"{snapshot(work.path).tree}:README") == "LOUD"
+
+
 def test_i07_what_only_looks_like_a_secret_travels(work: Worktree) -> None:
     work.write(".env.example")
     work.write("ca.pem", "-----BEGIN CERTIFICATE-----\n")

@@ -5,6 +5,7 @@ import dataclasses
 import fcntl
 import functools
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -149,7 +150,19 @@ def test_i07_a_secret_stays_here_and_is_named(work: Worktree, site: Site, events
     work.write(".env", "PASSWORD=x\n")
     tree = sync(site)
     assert not (Path(tree.path) / ".env").exists()
-    assert [event.text for event in events if event.what == What.WARN] == ["'.env' looks like a secret and stays here"]
+    (told,) = [event.text for event in events if event.what == What.WARN]
+    assert told.startswith("'.env' is or holds a secret and stays here")
+
+
+def test_a_pipe_or_socket_in_the_source_is_told(work: Worktree, site: Site, events: list[Event]) -> None:
+    work.write(".gitignore", ".pipeline/\nignored\n")
+    for name in ("pipe", "ignored", ".git/pipe"):
+        os.mkfifo(work.path / name)
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as server:
+        server.bind(str(work.path / "src/s"))
+        sync(site)
+    told = [event.text for event in events if event.what == What.WARN]
+    assert [text.split(" is no file")[0] for text in told] == ["'pipe'", "'src/s'"]
 
 
 def test_i05_nothing_is_sent_where_a_link_leads_out(work: Worktree, site: Site, machine: Machine) -> None:
