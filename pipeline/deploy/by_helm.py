@@ -6,13 +6,22 @@ import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.deploy import process
+from pipeline.deploy.data import holds_data
 from pipeline.deploy.spec import Spec
-from pipeline.deploy.work import LIMIT, Work
+from pipeline.deploy.work import LIMIT, STAGE, Work
+from pipeline.errors import NotRolledBack
+from pipeline.events import What
 from pipeline.stage import Site
-from pipeline.tools import helm
-from pipeline.tools.kube import Kube
+from pipeline.tools import helm, helm_stored
+from pipeline.tools.kube import Kube, path
+from pipeline.tools.kube_kinds import kinds
+from pipeline.tools.kube_objects import labels, name
+
+FAILED = "failed"  # how helm calls a revision that it could not finish
+KEEP = "helm.sh/resource-policy"  # an annotation: with "keep" helm never deletes the object
 
 
 @dataclass(frozen=True)
@@ -22,10 +31,17 @@ class ByHelm:
     target: helm.Target
 
     def go_back(self, work: Work, number: int) -> None:
+        _spare(work, number)
         process.call(work.site, helm.rollback(self.target, number, int(LIMIT)), LIMIT, work.lease.check)
 
-    def remove(self, work: Work) -> None:
-        process.call(work.site, helm.uninstall(self.target, int(LIMIT)), LIMIT, work.lease.check)
+    def give_up(self, work: Work, number: int) -> None:
+        kept = work.kube.get(work.secret(number))
+        release = helm_stored.unpacked(kept or {})
+        if kept is None or not release:
+            raise NotRolledBack(f"revision {number} cannot be read", mend=f"look: {self.listing}; inv release goes on once it is gone")
+        failed = {**release, "info": {**(release.get("info") or {}), "status": FAILED, "description": "its helm was ended"}}
+        marks = {**kept["metadata"], "labels": {**labels(kept), "status": FAILED}}
+        work.kube.replace(work.secret(number), {**kept, "metadata": marks, "data": {"release": helm_stored.packed(failed)}})
 
     def words(self, number: int | None) -> str:
         argv = helm.uninstall(self.target, int(LIMIT)) if number is None else helm.rollback(self.target, number, int(LIMIT))
@@ -40,6 +56,33 @@ class ByHelm:
     @property
     def listing(self) -> str:
         return f"helm history {self.target.release} -n {self.target.namespace}"
+
+
+def _spare(work: Work, number: int) -> None:
+    """Tell helm to keep what holds data: it deletes all that revision `number` does not have."""
+    goal = {_identity(each) for each in _objects(work, number)}
+    known: dict[str, dict[str, tuple[str, bool]]] = {}
+    for each in _objects(work, work.revisions()[0].number):
+        if _identity(each) in goal or not (each.get("kind") == "Secret" or holds_data(each)):
+            continue  # a chart may have made up a Secret's content, a password of the data
+        version, kind = str(each.get("apiVersion")), str(each.get("kind"))
+        known.setdefault(version, kinds(work.kube, version))
+        plural, namespaced = known[version].get(kind, ("", False))
+        namespace = str(each.get("metadata", {}).get("namespace") or work.spec.namespace) if namespaced else ""
+        place = path(version, plural, namespace, name(each))
+        if plural and work.kube.get(place) is not None:
+            work.kube.merge(place, {"metadata": {"annotations": {KEEP: "keep"}}})
+            work.site.tell(What.WARN, STAGE, f"{kind}/{name(each)} is not part of revision {number}, and is left: it may hold data")
+
+
+def _objects(work: Work, number: int) -> list[dict[str, Any]]:
+    return list(helm_stored.parsed(str(work.stored(number).get("manifest") or "")))
+
+
+def _identity(value: Mapping[str, Any]) -> tuple[str, ...]:
+    """What makes two objects the same for helm (isMatchingInfo in helm.sh/helm/v4/pkg/kube/resource.go)."""
+    metadata = value.get("metadata") or {}
+    return str(value.get("apiVersion")).rpartition("/")[0], str(value.get("kind")), str(metadata.get("namespace") or ""), name(value)
 
 
 def target_of(work: Work) -> helm.Target:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.deploy import history, manifest_state, manifest_store, process
+from pipeline.deploy import history, manifest_state, manifest_store, process, stored
+from pipeline.deploy.data import holds_data
 from pipeline.deploy.manifest_spec import Manifests
 from pipeline.deploy.spec import Spec
 from pipeline.deploy.work import LIMIT, STAGE, Work
@@ -18,7 +19,6 @@ from pipeline.tools.kube import Kube
 from pipeline.tools.kube_objects import INSTANCE, labels, notes, selector
 
 KEEP = "kubecfg.ksonnet.io/garbage-collect-strategy"  # an object with this annotation set to "ignore" is never deleted, as with kubecfg
-HOLDERS = ("persistentvolumeclaims", "customresourcedefinitions", "namespaces")  # deleting one deletes data
 KUBECTL = process.Program("kubectl", kubectl.INSTALL, kubectl.environment)
 KUBECFG = process.Program("kubecfg", kubecfg.INSTALL, kubecfg.environment)
 
@@ -64,15 +64,14 @@ class ByManifests:
         self.apply(work, manifest)
         manifest_store.finish(work, after)
 
-    def remove(self, work: Work) -> None:
-        kept = manifest_store.inventory(work)
-        self._delete(work, {place for places in kept.values() for place in places})
-        manifest_store.forget(work, list(kept))
+    def give_up(self, work: Work, number: int) -> None:
+        manifest_store.give_up(work, number)
 
     def words(self, number: int | None) -> str:
         if number is not None:
             return f"inv rollback --to {number}"
-        return f"kubectl delete deployments,services,configmaps -n {self.spec.namespace} -l {selector(self.spec.release)}"
+        kinds = "deployments,statefulsets,daemonsets,services,configmaps"
+        return f"kubectl delete {kinds} -n {self.spec.namespace} -l {selector(self.spec.release)}"
 
     @property
     def listing(self) -> str:
@@ -82,10 +81,14 @@ class ByManifests:
     def settled(self, work: Work, number: int) -> None:
         """Delete what former revisions had and this one does not, and forget the oldest of them."""
         kept = manifest_store.inventory(work)
-        if self.spec.prune:
-            left = {place for one, places in kept.items() if one != number for place in places} - set(kept.get(number, ()))
-            self._delete(work, left)
         revisions = work.revisions()
+        if self.spec.prune:
+            since = {one.number: one.since for one in revisions}
+            named: dict[str, str] = {}  # when a revision named each object first
+            for one, places in sorted(kept.items()):
+                named = {**dict.fromkeys(places, since.get(one, "")), **named}
+            left = {place: first for place, first in named.items() if place not in kept.get(number, ())}
+            self._delete(work, left, made_only=stored.repeats(work.stored(number)) > 0)
         good = history.good(revisions, number)
         old = sorted((one.number for one in revisions), reverse=True)[manifest_store.KEPT :]
         manifest_store.forget(work, [one for one in old if good is None or one != good.number])
@@ -94,15 +97,18 @@ class ByManifests:
         places = manifest_store.places(work.stored(number))
         return manifest_state.stamps(manifest_state.seen(work.kube, self.spec.release, places), places, self.spec.managers)
 
-    def _delete(self, work: Work, places: Iterable[str]) -> None:
-        """Delete the objects that are still this release's own."""
-        for place in sorted(places):
+    def _delete(self, work: Work, left: Mapping[str, str], *, made_only: bool) -> None:
+        """Delete the objects of `left` that are still this release's own and hold no data. With `made_only`, as on a way back, one that was
+        there before a revision named it first stays too: it was adopted, not made."""
+        for place, first in sorted(left.items()):
             live = work.kube.get(place)
             if live is None or labels(live).get(INSTANCE) != self.spec.release or notes(live).get(KEEP) == "ignore":
                 continue
             kind, name = place.split("/")[-2:]
-            if kind in HOLDERS:
-                work.site.tell(What.WARN, STAGE, f"{kind}/{name} is no longer part of the release, and is left: it holds data")
+            made = str(live["metadata"].get("creationTimestamp") or "")
+            why = "it may hold data" if holds_data(live) else "it was there before" if made_only and not made >= first > "" else ""
+            if why:
+                work.site.tell(What.WARN, STAGE, f"{kind}/{name} is no longer part of the release, and is left: {why}")
                 continue
             work.lease.assert_held()
             work.site.tell(What.LOG, STAGE, f"{kind}/{name} is no longer part of the release: deleted")

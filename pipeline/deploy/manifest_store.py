@@ -5,9 +5,6 @@ The layout is that of Helm's own Secrets (helm.sh/helm/v4/pkg/storage/driver/sec
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,8 +22,7 @@ PENDING, DEPLOYED, SUPERSEDED, FAILED = "pending-upgrade", "deployed", "supersed
 def begin(work: Work, number: int, manifest: str, places: Sequence[str], marks: Mapping[str, str], description: str) -> None:
     """Write down what revision `number` will be, before anything of it is applied. Raises ConfigError where that does not fit."""
     release = {"manifest": manifest, "places": list(places), "info": {"description": description}}
-    packed = base64.b64encode(gzip.compress(json.dumps(release).encode(), mtime=0)).decode()
-    data = base64.b64encode(packed.encode()).decode()
+    data = helm_stored.packed(release)
     if len(data) > LIMIT:
         raise ConfigError(
             f"the manifests are {len(data) >> 10} KiB packed, a Secret holds {LIMIT >> 10}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from pipeline.deploy import author, history, secret, stored
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Spec
@@ -9,8 +11,11 @@ from pipeline.deploy.work import LIMIT, STAGE, Held, Work
 from pipeline.errors import IntegrityError, NotRolledBack, PipelineError, RolledBack
 from pipeline.events import What
 from pipeline.stage import Site
+from pipeline.tools import helm_stored
+from pipeline.tools.kube_objects import name
 from pipeline.tools.registry import client_of
 
+SHOWN = 8  # objects that are named where all of them are left
 SETTLE = 3.0  # seconds an orphaned helm is given to finish what it writes
 
 
@@ -25,10 +30,10 @@ def repair(work: Work) -> list[Revision]:
         return revisions
     stuck, good = revisions[0], history.good(revisions)
     left = f"revision {stuck.number} was left {stuck.status} by a helm that is gone"
-    goal = f"back to revision {good.number}" if good else "it is uninstalled, since none was good before"
+    goal = f"back to revision {good.number}" if good else "none was good before, so the release goes on over what is there"
     work.site.tell(What.WARN, STAGE, f"{left}: {goal}")
     if good is None:
-        work.remove()
+        work.give_up(stuck.number)
     else:
         work.go_back(good.number)
     return work.revisions()
@@ -55,7 +60,7 @@ def is_gone(site: Site, reference: str) -> bool:
 
 
 def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
-    """Take revision `failed` back by the spec's policy.
+    """Take revision `failed` back by the spec's policy. Where nothing was good before it, all that is there stays: nothing is deleted.
 
     Gives the error to raise: RolledBack, or NotRolledBack saying what is there and what to run.
     """
@@ -66,18 +71,17 @@ def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
     if spec.rollback == "never":
         what = f"{why.what}; revision {failed} is left as it is (rollback: never)"
         return NotRolledBack(what, cause=why.cause, mend=f"{mend}to go back: {words}", log=why.log)
-    goal = f"revision {good.number}" if good else "nothing, as before"
+    if good is None:
+        return _left(work, failed, why)
+    goal = f"revision {good.number}"
     site.tell(What.WARN, STAGE, f"{in_one_line(why)}; back to {goal}")
     try:
         work.mark(failed, history.BAD)
         work.lease.assert_held()
         restore_secret(work)
-        if good is None:
-            work.remove()
-        else:
-            work.go_back(good.number)
-            author.claim(work, work.revisions()[0].number)
-            _serving(work, good)
+        work.go_back(good.number)
+        author.claim(work, work.revisions()[0].number)
+        _serving(work, good)
     except (PipelineError, KeyboardInterrupt) as error:
         seen = error if isinstance(error, PipelineError) else PipelineError("it was stopped")
         return NotRolledBack(
@@ -86,8 +90,22 @@ def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
             mend=f"{mend}look: kubectl get pods -n {spec.namespace}; then: {words}",
             log=why.log,
         )
-    done = f"revision {good.number} serves again" if good else "nothing was live before, and nothing is left"
-    return RolledBack(f"{why.what}; {done}", cause=why.cause, mend=why.mend, log=why.log)
+    return RolledBack(f"{why.what}; {goal} serves again", cause=why.cause, mend=why.mend, log=why.log)
+
+
+def _left(work: Work, failed: int, why: PipelineError) -> NotRolledBack:
+    """Mark revision `failed`, for which there is no way back, and say what stays there."""
+    with contextlib.suppress(PipelineError):
+        work.mark(failed, history.BAD)
+    objects = [f"{each.get('kind')}/{name(each)}" for each in helm_stored.parsed(str(work.stored(failed).get("manifest") or ""))]
+    there = ", ".join(objects[:SHOWN]) + (f" and {len(objects) - SHOWN} more" if len(objects) > SHOWN else "")
+    return NotRolledBack(
+        f"{why.what}; nothing was good before revision {failed}, so all of it is left as it is{f': {there}' if there else ''}",
+        cause=why.cause,
+        mend=f"{why.mend}\nrelease a good commit over it: inv release; or, if nothing of it is needed, its data neither: "
+        f"{work.engine.words(None)}".strip(),
+        log=why.log,
+    )
 
 
 def _serving(work: Work, good: Revision) -> None:

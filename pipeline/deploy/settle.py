@@ -62,7 +62,8 @@ def adopted(newest: Revision, want: Wanted, images: Images, deployments: list[di
 def seen_good(work: Work, revisions: list[Revision], deployments: Sequence[dict[str, Any]]) -> list[Revision]:
     """The revisions, the newest marked as good where nobody saw it come up, but it serves."""
     newest = revisions[0] if revisions else None
-    if newest and newest.status == "deployed" and newest.rollout != history.GOOD and deployments and not any(map(pending, deployments)):
+    unseen = newest is not None and newest.status == "deployed" and newest.rollout not in (history.GOOD, history.BAD)
+    if newest and unseen and deployments and not any(map(pending, deployments)):
         work.mark(newest.number, history.GOOD)
         return work.revisions()
     return revisions

@@ -28,10 +28,10 @@ class Engine(Protocol):
     """What only the driver's own tool can do. Each is called under the lock, right after that was renewed."""
 
     def go_back(self, work: Work, number: int) -> None:
-        """Make what revision `number` holds live again, as a new revision."""
+        """Make what revision `number` holds live again, as a new revision. Objects that hold data are never deleted on the way."""
 
-    def remove(self, work: Work) -> None:
-        """Take away the whole release, its revisions too."""
+    def give_up(self, work: Work, number: int) -> None:
+        """Write down that revision `number` failed, so that the tool goes on over it. Nothing else is changed."""
 
     def words(self, number: int | None) -> str:
         """The command by which a person goes back to revision `number`, or takes the release away."""
@@ -98,9 +98,9 @@ class Work(Held):
         self.lease.assert_held()
         self.engine.go_back(self, number)
 
-    def remove(self) -> None:
+    def give_up(self, number: int) -> None:
         self.lease.assert_held()
-        self.engine.remove(self)
+        self.engine.give_up(self, number)
 
     def secret(self, number: int) -> str:
         """Where the keeper keeps revision `number`."""

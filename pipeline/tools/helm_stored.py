@@ -29,6 +29,12 @@ def unpacked(secret: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def packed(release: Mapping[str, Any]) -> str:
+    """Return a release object as it lies in the `data` of its Secret: what `unpacked` reads."""
+    text = base64.b64encode(gzip.compress(json.dumps(release).encode(), mtime=0))
+    return base64.b64encode(text).decode()
+
+
 def newest(kube: Kube, namespace: str, release: str) -> int:
     """The number of the revision that is deployed, 0 where none is: one request for metadata only."""
     found = kube.list(path("v1", "secrets", namespace), f"owner=helm,name={release},status=deployed", metadata=True)["items"]

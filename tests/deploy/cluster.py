@@ -18,9 +18,11 @@ NAMESPACE, RELEASE = "shop", "web"
 LABELS = {"app.kubernetes.io/instance": RELEASE}
 WEB = path("apps/v1", "deployments", NAMESPACE, RELEASE)
 HELM = '''#!{python}
-"""A helm for tests: speaks to the fake API, keeps releases as Helm does, notes its argv."""
-import base64, gzip, json, sys
+"""A helm for tests: speaks to the fake API, keeps releases as Helm does, notes its argv. {fails} may say how the next calls fail."""
+import json, os, signal, sys, time
 sys.path.insert(0, {root!r})
+import yaml
+from pipeline.tools.helm_stored import packed, unpacked
 from pipeline.tools.kube import Kube, path
 from pipeline.tools.kubeconfig import load
 argv = sys.argv[1:]
@@ -31,36 +33,56 @@ if argv[0] == "version":
 option = dict(zip(argv, argv[1:]))
 kube, namespace = Kube(load(option["--kubeconfig"], option["--kube-context"])), option["--namespace"]
 name, last = argv[argv.index("--") + 1:][:2] + [""] * (1 - len(argv[argv.index("--") + 2:]))
+fails = json.load(open({fails!r})) if os.path.exists({fails!r}) else {{}}
+fail = (fails.get(argv[0]) or [{{}}]).pop(0)
+json.dump(fails, open({fails!r}, "w"))
+if fail.get("left") == "nothing":
+    sys.exit(fail["text"])
 secrets = path("v1", "secrets", namespace)
 kept = sorted(kube.list(secrets, "owner=helm,name=" + name)["items"], key=lambda item: int(item["metadata"]["labels"]["version"]))
 number = int(kept[-1]["metadata"]["labels"]["version"]) + 1 if kept else 1
-web = path("apps/v1", "deployments", namespace, name)
-if argv[0] == "uninstall":
-    for item in kept:
-        kube.delete(secrets + "/" + item["metadata"]["name"])
-    kube.delete(web)
-    sys.exit(0)
+where = lambda each: path(each["apiVersion"], each["kind"].lower() + "s", namespace, each["metadata"]["name"])
+objects = lambda stored: list(yaml.safe_load_all(stored.get("manifest") or ""))
 if argv[0] == "rollback":
     old = next(item for item in kept if item["metadata"]["labels"]["version"] == last)
     labels = {{k: v for k, v in old["metadata"]["labels"].items() if k not in ("version", "status", "name", "owner")}}
-    release = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(old["data"]["release"]))))
-    release["info"] = {{"description": "Rollback to " + last}}
+    release = {{**unpacked(old), "info": {{"description": "Rollback to " + last}}}}
 else:
+    if kept and unpacked(kept[-1]).get("info", {{}}).get("status", "").startswith("pending"):
+        sys.exit("Error: UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress")
     values = json.load(open(option["--values"]))
     before = kept[-1]["metadata"]["labels"] if kept else {{}}
     labels = {{k: v for k, v in before.items() if k not in ("version", "status", "name", "owner")}}
     labels |= dict(pair.split("=", 1) for pair in option["--labels"].split(","))
     image = values["image"]["repository"] + "@" + values["image"]["digest"]
-    release = {{"image": image, "info": {{"description": "Upgrade complete"}}, "manifest": "      image: " + image + "\\n"}}
-for item in kept:
-    if item["metadata"]["labels"]["status"] == "deployed":
-        kube.merge(secrets + "/" + item["metadata"]["name"], {{"metadata": {{"labels": {{"status": "superseded"}}, "annotations": None}}}})
-stored = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(release).encode()))).decode()
-labels |= {{"owner": "helm", "name": name, "version": str(number), "status": "deployed"}}
+    container = {{"name": "app", "image": image, **values.get("app", {{}})}}
+    template = {{"metadata": {{"labels": {labels!r}}}, "spec": {{"containers": [container]}}}}
+    web = {{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {{"name": name, "labels": {labels!r}}},
+           "spec": {{"replicas": 1, "template": template}}}}
+    release = {{"info": {{"description": "Upgrade complete"}}, "manifest": yaml.safe_dump_all([*values.get("objects", []), web])}}
+release["info"]["status"] = left = fail.get("left", "deployed")
+labels |= {{"owner": "helm", "name": name, "version": str(number), "status": left}}
 meta = {{"name": f"sh.helm.release.v1.{{name}}.v{{number}}", "labels": labels}}
-kube.create(secrets, {{"metadata": meta, "data": {{"release": stored}}}})
-template = {{"metadata": {{"labels": {labels!r}}}, "spec": {{"containers": [{{"name": "app", "image": release["image"]}}]}}}}
-kube.apply(web, {{"metadata": {{"name": name, "labels": {labels!r}}}, "spec": {{"replicas": 1, "template": template}}}})
+kube.create(secrets, {{"metadata": meta, "data": {{"release": packed(release)}}}})
+if left == "deployed":
+    for item in kept:
+        if item["metadata"]["labels"]["status"] == "deployed":
+            superseded = {{"metadata": {{"labels": {{"status": "superseded"}}, "annotations": None}}}}
+            kube.merge(secrets + "/" + item["metadata"]["name"], superseded)
+for each in objects(release)[: fail.get("objects")]:
+    kube.apply(where(each), each)
+if "wait" in fail:
+    signal.signal(signal.SIGINT, lambda *_: sys.exit("Error: UPGRADE FAILED: release web failed: context canceled"))
+    print("helm is at work", flush=True)
+    time.sleep(fail["wait"])
+if "text" in fail:
+    sys.exit(fail["text"])
+for item in kept[-1:]:
+    for each in objects(unpacked(item)):
+        if where(each) not in map(where, objects(release)):
+            live = kube.get(where(each)) or {{"metadata": {{}}}}
+            if (live["metadata"].get("annotations") or {{}}).get("helm.sh/resource-policy") != "keep":
+                kube.delete(where(each))
 '''
 
 
@@ -71,12 +93,18 @@ class Cluster:
         self.fake = FakeKube(folder)
         self.fake.changed = self._changed
         self.behaviour: dict[str, str] = {}
-        self.log = folder / "helm.log"
+        self.log, self.fails = folder / "helm.log", folder / "helm.fails"
         self.helm = folder / "helm"
         root = str(Path(__file__).parents[2])
-        self.helm.write_text(HELM.format(python=sys.executable, root=root, log=str(self.log), labels=LABELS))
+        self.helm.write_text(HELM.format(python=sys.executable, root=root, log=str(self.log), labels=LABELS, fails=str(self.fails)))
         self.helm.chmod(self.helm.stat().st_mode | stat.S_IXUSR)
         self.fake.put(path("v1", "namespaces", name=NAMESPACE), {"metadata": {"name": NAMESPACE}, "status": {"phase": "Active"}})
+
+    def fail(self, verb: str, *hows: dict[str, Any]) -> None:
+        """Let the next calls of that verb fail: what is `left` of the revision ("nothing", or its status), how many of its `objects` are
+        written, which `text` helm ends with, how many seconds it waits before (`wait`)."""
+        known = json.loads(self.fails.read_text()) if self.fails.exists() else {}
+        self.fails.write_text(json.dumps({**known, verb: list(hows)}))
 
     def calls(self, verb: str) -> list[list[str]]:
         """The argv of every helm call of that verb."""

@@ -24,6 +24,7 @@ from pipeline.secrets import Secrets
 from pipeline.stage import Cluster as ClusterSpec
 from pipeline.stage import Registry, Site
 from pipeline.testing import FakeHost
+from pipeline.tools.helm_stored import packed
 from pipeline.tools.kube import connect, path
 from tests.deploy.cluster import NAMESPACE, RELEASE, WEB, Cluster
 from tests.deploy.conftest import CRICTL, KEY
@@ -35,7 +36,8 @@ def images(letter: str = "a") -> Images:
 
 
 def spec(**options: Any) -> Helm:
-    values = {"image": {"repository": "{repository}", "digest": "{digest}"}, "commit": "{commit}"}
+    values: dict[str, Any] = {"image": {"repository": "{repository}", "digest": "{digest}"}, "commit": "{commit}"}
+    values |= {key: options.pop(key) for key in ("app", "objects") if key in options}
     return Helm("lab", NAMESPACE, RELEASE, values=values, deadline=10.0, **options)
 
 
@@ -89,6 +91,16 @@ def test_d04_what_crashes_is_explained_and_taken_back(site: Site, cluster: Clust
     assert [argv[-1] for argv in cluster.calls("rollback")] == ["1"]
 
 
+def test_a_first_release_that_verification_refused_is_no_way_back_though_its_pods_run(site: Site, cluster: Cluster) -> None:
+    made = make(spec(), images(), site)
+    with pytest.raises(NotRolledBack, match="verify failed; nothing was good before revision 1"):
+        undo(spec(), made, site, "verify failed")
+    cluster.behaviour["sha256:" + "b" * 64] = "crash"
+    with pytest.raises(NotRolledBack, match="nothing was good before revision 2"):
+        make(spec(), images("b"), site)
+    assert cluster.calls("rollback") == []
+
+
 def test_a_revision_that_failed_is_never_gone_back_to(site: Site, cluster: Cluster) -> None:
     make(spec(), images(), site)
     cluster.behaviour |= {"sha256:" + letter * 64: "crash" for letter in "bc"}
@@ -110,11 +122,51 @@ def test_rollback_never_leaves_it_and_says_how_to_go_back(site: Site, cluster: C
     assert cluster.calls("rollback") == []
 
 
-def test_a_first_install_that_fails_leaves_nothing(site: Site, cluster: Cluster) -> None:
+def test_a_first_install_that_fails_is_left_and_deleted_by_nobody(site: Site, cluster: Cluster) -> None:
+    """Whatever there is may hold data, or serve: what was good before is gone back to, nothing is taken away."""
     cluster.behaviour["sha256:" + "a" * 64] = "pull"
-    with pytest.raises(RolledBack, match="nothing was live before"):
-        make(spec(), images(), site)
-    assert WEB not in cluster.fake.objects
+    volume = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}}
+    with pytest.raises(NotRolledBack, match="left as it is: PersistentVolumeClaim/data, Deployment/web") as caught:
+        make(spec(objects=[volume]), images(), site)
+    assert caught.value.mend.endswith("-- web"), "the command by which a person takes it away"
+    assert WEB in cluster.fake.objects
+    assert cluster.calls("uninstall") == []
+    assert make(spec(), images("b"), site).revision == 2
+
+
+def test_what_served_but_was_never_seen_whole_outlives_a_bad_commit(site: Site, cluster: Cluster) -> None:
+    """A first release whose client was killed while it waited, then a commit that crashes: the pods of the first one serve on."""
+    claim = path("v1", "persistentvolumeclaims", NAMESPACE, "data")
+    volume = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}}
+    with_volume = spec(objects=[volume])
+    make(with_volume, images(), site)
+    connect(site, "lab").merge(
+        path("v1", "secrets", NAMESPACE, "sh.helm.release.v1.web.v1"), {"metadata": {"labels": {"rollout": "started"}}}
+    )
+    held = cluster.fake.objects[WEB]
+    cluster.fake.put(WEB, {**held, "status": {**held["status"], "replicas": 2}})  # a second pod, which no node takes
+    cluster.behaviour["sha256:" + "b" * 64] = "crash"
+    with pytest.raises(NotRolledBack, match="nothing was good before revision 2"):
+        make(with_volume, images("b"), site)
+    assert claim in cluster.fake.objects
+    assert WEB in cluster.fake.objects
+    assert cluster.calls("uninstall") == []
+
+
+def test_a_volume_that_the_failed_release_brought_is_kept_on_the_way_back(site: Site, cluster: Cluster, events: list[Event]) -> None:
+    make(spec(), images(), site)
+    cluster.behaviour["sha256:" + "b" * 64] = "crash"
+    more: list[dict[str, Any]] = [
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "extra"}},
+    ]
+    known = [{"name": each["kind"].lower() + "s", "kind": each["kind"], "namespaced": True} for each in more]
+    cluster.fake.objects["/api/v1"] = {"kind": "APIResourceList", "metadata": {}, "resources": known}
+    with pytest.raises(RolledBack, match="revision 1 serves again"):
+        make(spec(objects=more), images("b"), site)
+    assert path("v1", "persistentvolumeclaims", NAMESPACE, "data") in cluster.fake.objects
+    assert path("v1", "configmaps", NAMESPACE, "extra") not in cluster.fake.objects
+    assert any("PersistentVolumeClaim/data is not part of revision 1, and is left" in event.text for event in events)
 
 
 def test_d14_another_image_by_hand_is_said_and_put_right(site: Site, cluster: Cluster, events: list[Event]) -> None:
@@ -184,16 +236,21 @@ def test_d01_a_pending_release_is_repaired_under_the_lock(site: Site, cluster: C
     assert any("left pending-upgrade by a helm that is gone: back to revision 1" in event.text for event in events)
 
 
-def test_d01_a_pending_install_is_uninstalled(site: Site, cluster: Cluster) -> None:
+def test_d01_a_pending_install_is_gone_on_from_and_nothing_is_deleted(site: Site, cluster: Cluster) -> None:
     leave_pending(cluster, 1, "pending-install")
-    assert make(spec(), images(), site).revision == 1
-    assert len(cluster.calls("uninstall")) == 1
+    deleted = len([method for method, _ in cluster.fake.asked if method == "DELETE"])
+    assert make(spec(), images(), site).revision == 2
+    assert cluster.calls("uninstall") == []
+    assert len([method for method, _ in cluster.fake.asked if method == "DELETE"]) == deleted
+    labels = cluster.fake.objects[path("v1", "secrets", NAMESPACE, "sh.helm.release.v1.web.v1")]["metadata"]["labels"]
+    assert labels["status"] == "failed"
 
 
 def leave_pending(cluster: Cluster, number: int, status: str) -> None:
     labels = {"owner": "helm", "name": RELEASE, "version": str(number), "status": status, "rollout": "started"}
     name = f"sh.helm.release.v1.web.v{number}"
-    cluster.fake.put(path("v1", "secrets", NAMESPACE, name), {"metadata": {"name": name, "labels": labels}, "data": {"release": ""}})
+    data = {"release": packed({"info": {"status": status}, "manifest": ""})}
+    cluster.fake.put(path("v1", "secrets", NAMESPACE, name), {"metadata": {"name": name, "labels": labels}, "data": data})
 
 
 @pytest.mark.parametrize("point", ["deploy.proven", "deploy.secret", "deploy.upgraded"])

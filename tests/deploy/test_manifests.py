@@ -131,7 +131,7 @@ def test_what_is_left_over_is_pruned_once_the_new_one_serves(site: Site, tools: 
     make(spec(driver), images(), site)
     assert tools.get("configmaps", "extra") is None, "what was left in between is remembered"
     assert tools.get("persistentvolumeclaims", "disk") is not None
-    assert any("persistentvolumeclaims/disk" in event.text and "holds data" in event.text for event in events if event.what is What.WARN)
+    assert any("persistentvolumeclaims/disk" in event.text and "may hold data" in event.text for event in events if event.what is What.WARN)
 
 
 def test_what_others_have_taken_over_is_not_pruned(site: Site, tools: Tools, cluster: Cluster) -> None:
@@ -161,16 +161,38 @@ def test_d04_what_crashes_is_explained_and_taken_back(site: Site, cluster: Clust
     assert find(spec(driver), images(), site).artifact is not None
 
 
-def test_a_first_one_that_fails_leaves_nothing(site: Site, cluster: Cluster, tools: Tools) -> None:
+def test_a_first_one_that_fails_is_left_and_deleted_by_nobody(site: Site, cluster: Cluster, tools: Tools) -> None:
     cluster.behaviour["sha256:" + "a" * 64] = "crash"
-    with pytest.raises(RolledBack, match="nothing was live before, and nothing is left"):
+    with pytest.raises(NotRolledBack, match="left as it is: ConfigMap/web, Deployment/web") as caught:
         make(spec(), images(), site)
-    assert tools.revisions() == {}
-    assert tools.get("configmaps", "web") is None
-    with pytest.raises(NotRolledBack) as caught:
-        make(spec(rollback="never"), images(), site)
     assert "kubectl delete" in caught.value.mend
-    assert tools.get("deployments", "web") is not None
+    assert tools.revisions()[1]["rollout"] == "failed"
+    assert tools.get("configmaps", "web") is not None
+    assert make(spec(), images("b"), site).revision == 2
+
+
+def test_what_was_adopted_or_holds_data_outlives_a_way_back(site: Site, cluster: Cluster, tools: Tools, events: list[Event]) -> None:
+    """The failed revision took an object over that was there before, and brought a volume, a kind nobody knows and a ConfigMap."""
+    make(spec(), images(), site)
+    theirs = path("v1", "configmaps", NAMESPACE, "theirs")
+    cluster.fake.put(
+        theirs, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs", "creationTimestamp": "2020-01-01T00:00:00Z"}}
+    )
+    volume = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}}
+    unknown = {"apiVersion": "db.test/v1", "kind": "Cluster", "metadata": {"name": "db"}}
+    served = [{"name": "clusters", "kind": "Cluster", "namespaced": True}]
+    cluster.fake.objects["/apis/db.test/v1"] = {"kind": "APIResourceList", "metadata": {}, "resources": served}
+    write(site.root, CONFIG, EXTRA, {**EXTRA, "metadata": {"name": "theirs"}}, volume, unknown, DEPLOYMENT)
+    cluster.behaviour["sha256:" + "b" * 64] = "crash"
+    with pytest.raises(RolledBack, match="revision 1 serves again"):
+        make(spec(adopt=True), images("b"), site)
+    assert theirs in cluster.fake.objects
+    assert tools.get("persistentvolumeclaims", "data") is not None
+    assert path("db.test/v1", "clusters", NAMESPACE, "db") in cluster.fake.objects
+    assert tools.get("configmaps", "extra") is None
+    told = " ".join(event.text for event in events if event.what is What.WARN)
+    assert "configmaps/theirs is no longer part of the release, and is left: it was there before" in told
+    assert "clusters/db is no longer part of the release, and is left: it may hold data" in told
 
 
 def test_what_is_applied_in_part_is_taken_back(site: Site, tools: Tools, driver: str) -> None:

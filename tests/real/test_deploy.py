@@ -18,7 +18,7 @@ from pipeline.deploy.helm import find, live, make, undo
 from pipeline.deploy.holder import Holder
 from pipeline.deploy.lease import Lease
 from pipeline.deploy.work import exclusive
-from pipeline.errors import Ambiguous, ConfigError, IntegrityError, Locked, RolledBack
+from pipeline.errors import Ambiguous, ConfigError, IntegrityError, Locked, NotRolledBack, RolledBack
 from pipeline.events import Event, What
 from pipeline.lab.realm import break_realm, mend_realm
 from pipeline.stage import Site
@@ -101,16 +101,58 @@ def test_d03_an_image_that_is_not_there_is_refused_before_helm_is_called(lab_wor
     assert lab_world.revisions() == []
 
 
-def test_d03_without_the_proof_a_missing_image_fails_fast_and_a_first_install_leaves_nothing(lab_world: World) -> None:
+def test_d03_without_the_proof_a_missing_image_fails_fast_and_a_first_install_is_left(lab_world: World) -> None:
     images = lab_world.image()
     gone = dataclasses.replace(images.images[0], digest="sha256:" + "0" * 64)
     started = time.monotonic()
-    with pytest.raises(RolledBack, match="nothing was live before, and nothing is left") as caught:
+    with pytest.raises(
+        NotRolledBack, match=r"nothing was good before revision 1, so all of it is left as it is: .*Deployment/web"
+    ) as caught:
         make(lab_world.spec(pull="skip"), dataclasses.replace(images, images=(gone,)), lab_world.site)
     assert time.monotonic() - started < 30
     assert "cannot be pulled" in caught.value.cause
     assert "not found" in caught.value.cause
-    assert lab_world.revisions() == []
+    assert [one.rollout for one in lab_world.revisions()] == ["failed"]
+    assert make(lab_world.spec(), images, lab_world.site).revision == 2
+
+
+CLAIM = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+"""
+
+
+def test_x08_a_volume_that_a_release_brought_outlives_the_way_back(lab_world: World, events: list[Event]) -> None:
+    good, spec = lab_world.image(), lab_world.spec()
+    make(spec, good, lab_world.site)
+    (lab_world.site.root / "chart" / "templates" / "data.yaml").write_text(CLAIM)
+    with pytest.raises(RolledBack, match="revision 1 serves again"):
+        make(spec, lab_world.image(Entrypoint=["/bin/busybox", "sh", "-c", "exit 3"]), lab_world.site)
+    claim = path("v1", "persistentvolumeclaims", lab_world.namespace, "data")
+    kept = lab_world.kube.get(claim)
+    assert kept is not None
+    assert "deletionTimestamp" not in kept["metadata"]
+    assert any("PersistentVolumeClaim/data is not part of revision 1, and is left" in event.text for event in events)
+    assert make(spec, good, lab_world.site).revision == 4, "a release that has it again takes it up again"
+
+
+def test_d01_an_install_that_was_killed_is_gone_on_from_and_nothing_is_deleted(lab_world: World) -> None:
+    spec, data = lab_world.spec(), path("v1", "persistentvolumeclaims", lab_world.namespace, "data")
+    (lab_world.site.root / "chart" / "templates" / "data.yaml").write_text(CLAIM)
+    make(spec, lab_world.image(), lab_world.site)
+    where = path("v1", "secrets", lab_world.namespace, f"sh.helm.release.v1.{APP}.v1")
+    first, claim = lab_world.kube.get(where), lab_world.kube.get(data)
+    assert first is not None
+    assert claim is not None
+    labels = {**first["metadata"]["labels"], "status": "pending-install", "rollout": "started"}
+    stuck = {"metadata": {"labels": labels}, "data": {"release": as_pending(first["data"]["release"], 1, "pending-install")}}
+    lab_world.kube.merge(where, stuck)
+    assert make(spec, lab_world.image(), lab_world.site).revision == 2
+    kept = lab_world.kube.get(data)
+    assert kept is not None
+    assert kept["metadata"]["uid"] == claim["metadata"]["uid"]
 
 
 def test_d14_an_edit_by_hand_is_reported_and_put_right(lab_world: World, events: list[Event]) -> None:
@@ -346,7 +388,7 @@ def kubectl(world: World, *args: str) -> None:
     subprocess.run(argv, check=True, capture_output=True, timeout=30)
 
 
-def as_pending(stored: str, number: int) -> str:
+def as_pending(stored: str, number: int, status: str = "pending-upgrade") -> str:
     """A release as Helm stores it, turned into one whose helm was killed."""
     import base64
     import gzip
@@ -354,5 +396,5 @@ def as_pending(stored: str, number: int) -> str:
 
     value = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(stored))))
     value["version"] = number
-    value["info"]["status"] = "pending-upgrade"
+    value["info"]["status"] = status
     return base64.b64encode(base64.b64encode(gzip.compress(json.dumps(value).encode()))).decode()

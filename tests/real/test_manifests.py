@@ -21,7 +21,7 @@ from pipeline.deploy.manifests import find, make
 from pipeline.deploy.shared import back, live, standing, undo
 from pipeline.deploy.spec import OURS, SecretSpec
 from pipeline.drivers import driver
-from pipeline.errors import ConfigError, RolledBack
+from pipeline.errors import ConfigError, NotRolledBack, RolledBack
 from pipeline.events import Event, What
 from pipeline.lab import programs
 from pipeline.stage import Site
@@ -212,13 +212,14 @@ def test_d04_a_broken_image_is_diagnosed_and_taken_back_while_the_old_one_serves
     assert [one.rollout for one in read(way.world.kube, way.world.namespace, APP, OURS)] == ["complete", "failed", "complete"]
 
 
-def test_a_first_deploy_that_fails_leaves_nothing(way: Way) -> None:
+def test_a_first_deploy_that_fails_is_left_and_gone_on_from(way: Way) -> None:
     bad = way.world.image(Entrypoint=["/bin/busybox", "sh", "-c", "exit 3"])
-    with pytest.raises(RolledBack, match="nothing was live before, and nothing is left"):
+    with pytest.raises(NotRolledBack, match=r"nothing was good before revision 1, so all of it is left as it is: .*Deployment/web"):
         make(way.spec(restarts=1), bad, way.site)
-    assert way.get("deployments", "web", "apps/v1") is None
-    assert way.get("configmaps", "web") is None
-    assert read(way.world.kube, way.world.namespace, APP, OURS) == []
+    assert way.get("deployments", "web", "apps/v1") is not None
+    assert way.get("configmaps", "web") is not None
+    assert [one.rollout for one in read(way.world.kube, way.world.namespace, APP, OURS)] == ["failed"]
+    assert make(way.spec(restarts=1), way.world.image(), way.site).revision == 2
 
 
 def test_x02_back_to_the_one_before_and_further_back(way: Way) -> None:
