@@ -20,7 +20,7 @@ from pipeline.deploy.manifest_spec import Manifests
 from pipeline.deploy.manifest_trial import Trial
 from pipeline.deploy.values import Wanted
 from pipeline.deploy.work import STAGE, Work, at_work
-from pipeline.errors import Locked, PipelineError, Transient
+from pipeline.errors import PipelineError
 from pipeline.events import What
 from pipeline.failpoint import failpoint
 from pipeline.host.local import LocalHost
@@ -74,11 +74,10 @@ def _apply(work: Work, images: Images, want: Wanted, number: int, manifest: str,
     failpoint("deploy.begun")
     try:
         by_manifests.of(work).apply(work, manifest)
-    except (Transient, Locked):
-        raise  # the next attempt looks first; what is half applied is applied anew
-    except PipelineError as error:
-        manifest_store.give_up(work, number)
-        raise rollback.taken_back(work, number, error) from error
+    except (PipelineError, KeyboardInterrupt) as error:
+        if work.lease.lost:
+            raise  # somebody else may be at work by now
+        raise rollback.halfway(work, number, error) from error
     manifest_store.finish(work, number)
 
 

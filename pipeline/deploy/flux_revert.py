@@ -55,14 +55,19 @@ def taken_back(work: FluxWork, bad: Step, why: PipelineError, *, remediated: boo
     if spec.rollback == "never":
         what = f"{why.what}; commit {bad.commit[:7]} is left as it is (rollback: never)"
         return NotRolledBack(what, cause=why.cause, mend=f"{mend}to go back: inv rollback", log=why.log)
-    way = way_back(work, bad)
+    try:
+        way = rollback.patient(site, lambda: way_back(work, bad))
+    except (PipelineError, KeyboardInterrupt) as error:
+        what = f"{why.what}; commit {bad.commit[:7]} is left as it is: what was live before it could not be asked"
+        cause = "\n".join(filter(None, (why.cause, str(error))))
+        return NotRolledBack(what, cause=cause, mend=f"{mend}inv status, then inv rollback", log=why.log)
     site.tell(What.WARN, STAGE, f"{rollback.in_one_line(why)}; back to {way}, by a commit")
     try:
-        work.lease.assert_held()
-        rollback.restore_secret(work)
-        published = _written(work, way, f"{why.what}: {why.cause}" if why.cause else why.what)
+        rollback.patient(site, lambda: rollback.restore_secret(work))
+        said = f"{why.what}: {why.cause}" if why.cause else why.what
+        published = rollback.patient(site, lambda: _written(work, way, said))
         site.tell(What.LOG, STAGE, f"commit {published.commit[:7]} takes {bad.commit[:7]} back")
-        outcome = _followed(work, way, published)
+        outcome = rollback.patient(site, lambda: _followed(work, way, published))
     except Moved as moved:
         what = f"{why.what}; its lines have been changed by somebody else since, which are left alone"
         return NotRolledBack(what, cause="\n".join(filter(None, (why.cause, moved.cause))), mend=f"{mend}inv status", log=why.log)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+from collections.abc import Callable
+from typing import TypeVar
 
 from pipeline.deploy import author, history, secret, stored
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Spec
 from pipeline.deploy.work import LIMIT, STAGE, Held, Work
-from pipeline.errors import IntegrityError, NotRolledBack, PipelineError, RolledBack
+from pipeline.errors import Cancelled, IntegrityError, NotRolledBack, PipelineError, RolledBack, Transient
 from pipeline.events import What
+from pipeline.retry import Policy, retrying
 from pipeline.stage import Site
 from pipeline.tools import helm_stored
 from pipeline.tools.kube_objects import name
 from pipeline.tools.registry import client_of
 
+T = TypeVar("T")
+PATIENCE = Policy(attempts=60, patience=300.0, base=1.0, cap=10.0)  # going back has more of it than going there
 SHOWN = 8  # objects that are named where all of them are left
 SETTLE = 3.0  # seconds an orphaned helm is given to finish what it writes
 
@@ -59,13 +65,57 @@ def is_gone(site: Site, reference: str) -> bool:
     return bool(names) and not client_of(site, names[0]).exists(reference)
 
 
-def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
-    """Take revision `failed` back by the spec's policy. Where nothing was good before it, all that is there stays: nothing is deleted.
+def patient(site: Site, act: Callable[[], T]) -> T:
+    """Return what `act` gives; a fault that passes is waited out for as long as a way back is worth."""
 
-    Gives the error to raise: RolledBack, or NotRolledBack saying what is there and what to run.
+    def notice(error: PipelineError, attempt: int, wait: float) -> None:
+        text = f"going back: {error.what}; attempt {attempt + 1} in {wait:.1f} s"
+        site.tell(What.RETRY, STAGE, text, attempt=attempt, wait=wait, error=error.what)
+
+    return retrying(PATIENCE, site.clock, lambda _attempt: act(), notice)
+
+
+def looked(work: Work, error: BaseException) -> list[Revision]:
+    """Return the revisions as they are after a tool ended with `error`. Raises NotRolledBack if the cluster cannot be asked."""
+    try:
+        return patient(work.site, work.revisions)
+    except PipelineError as silent:
+        what = f"{error or 'the deploy was stopped'}; what the tool had changed by then is unknown: {silent.what}"
+        raise NotRolledBack(what, cause=getattr(error, "cause", ""), mend="inv status, once the cluster answers") from error
+
+
+def halfway(work: Work, number: int, error: BaseException) -> PipelineError:
+    """Return the error to raise after the tool that began revision `number` failed, or was stopped: what is half done is taken back.
+
+    A fault that passes stays what it is, so that the runner tries again, from the good revision; if there is none, over what is there.
+    """
+    stopped = isinstance(error, KeyboardInterrupt | Cancelled)
+    why = error if isinstance(error, PipelineError) and not stopped else NotRolledBack("the deploy was stopped")
+    passing = isinstance(why, Transient)
+    try:
+        if passing and (work.spec.rollback == "never" or patient(work.site, lambda: history.good(work.revisions(), number)) is None):
+            return why
+    except PipelineError:
+        return _unknown(number, why)
+    outcome = taken_back(work, number, why)
+    if isinstance(outcome, RolledBack) and passing:
+        why.what = outcome.what
+        return why
+    if isinstance(outcome, RolledBack) and stopped:
+        return Cancelled(outcome.what, signal=error.exit_code - 128 if isinstance(error, Cancelled) else signal.SIGINT)
+    return outcome
+
+
+def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
+    """Take revision `failed` back by the spec's policy. If nothing was good before it, all that is there stays: nothing is deleted.
+
+    Return the error to raise: RolledBack, or NotRolledBack saying what is there and what to run.
     """
     spec, site = work.spec, work.site
-    good = history.good(work.revisions(), failed)
+    try:
+        good = patient(site, lambda: history.good(work.revisions(), failed))
+    except (PipelineError, KeyboardInterrupt):
+        return _unknown(failed, why)
     words = work.engine.words(good.number if good else None)
     mend = f"{why.mend}\n" if why.mend else ""
     if spec.rollback == "never":
@@ -76,12 +126,7 @@ def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
     goal = f"revision {good.number}"
     site.tell(What.WARN, STAGE, f"{in_one_line(why)}; back to {goal}")
     try:
-        work.mark(failed, history.BAD)
-        work.lease.assert_held()
-        restore_secret(work)
-        work.go_back(good.number)
-        author.claim(work, work.revisions()[0].number)
-        _serving(work, good)
+        patient(site, lambda: _restore(work, failed, good))
     except (PipelineError, KeyboardInterrupt) as error:
         seen = error if isinstance(error, PipelineError) else PipelineError("it was stopped")
         return NotRolledBack(
@@ -93,10 +138,36 @@ def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
     return RolledBack(f"{why.what}; {goal} serves again", cause=why.cause, mend=why.mend, log=why.log)
 
 
+def _restore(work: Work, failed: int, good: Revision) -> None:
+    """Let revision `good` serve again. What an attempt before has done of it is found, and not done twice."""
+    newest = work.revisions()[0]
+    gone = newest.number > failed and newest.status == "deployed"
+    if gone and stored.repeats(work.stored(newest.number)) != good.number:
+        raise NotRolledBack(f"revision {newest.number} is live by now, which is left alone")
+    if not gone:
+        work.mark(failed, history.BAD)
+        restore_secret(work)
+        work.go_back(good.number)
+        newest = work.revisions()[0]
+    author.claim(work, newest.number)
+    failure, view = work.follow(newest.number, LIMIT, "rollback: ")
+    if failure is not None:
+        raise NotRolledBack(f"the old pods do not come up: {failure.why}")
+    work.note_good(newest.number, good.parts, view)
+
+
+def _unknown(failed: int, why: PipelineError) -> NotRolledBack:
+    """Say that revision `failed` stays, since nobody could be asked what was good before it."""
+    return NotRolledBack(
+        f"{why.what}; revision {failed} is left as it is: what was good before it could not be asked",
+        cause=why.cause, mend=f"{why.mend}\ninv status, then inv rollback".strip(), log=why.log,
+    )  # fmt: skip
+
+
 def _left(work: Work, failed: int, why: PipelineError) -> NotRolledBack:
     """Mark revision `failed`, for which there is no way back, and say what stays there."""
-    with contextlib.suppress(PipelineError):
-        work.mark(failed, history.BAD)
+    with contextlib.suppress(PipelineError, KeyboardInterrupt):
+        patient(work.site, lambda: _note_bad(work, failed))
     objects = [f"{each.get('kind')}/{name(each)}" for each in helm_stored.parsed(str(work.stored(failed).get("manifest") or ""))]
     there = ", ".join(objects[:SHOWN]) + (f" and {len(objects) - SHOWN} more" if len(objects) > SHOWN else "")
     return NotRolledBack(
@@ -108,20 +179,18 @@ def _left(work: Work, failed: int, why: PipelineError) -> NotRolledBack:
     )
 
 
-def _serving(work: Work, good: Revision) -> None:
-    """Wait until the old pods serve, and note that what is live now is the good one."""
-    number = work.revisions()[0].number
-    failure, view = work.follow(number, LIMIT, "rollback: ")
-    if failure is not None:
-        raise NotRolledBack(f"the old pods do not come up: {failure.why}")
-    work.note_good(number, good.parts, view)
+def _note_bad(work: Work, failed: int) -> None:
+    if any(one.number == failed and one.pending for one in work.revisions()):
+        work.give_up(failed)
+    work.mark(failed, history.BAD)
 
 
 def restore_secret(work: Held) -> None:
     """Give the Secret what it held before this run changed it."""
     spec, key = work.spec, secret_key(work.spec)
     if spec.secret is not None and key in work.site.shared:
-        secret.put_back(work.kube, spec.namespace, spec.secret.name, spec.secret.data, work.site.shared.pop(key))
+        secret.put_back(work.kube, spec.namespace, spec.secret.name, spec.secret.data, work.site.shared[key])
+        work.site.shared.pop(key)
 
 
 def secret_key(spec: Spec) -> str:

@@ -14,7 +14,7 @@ from pipeline.deploy.rollout import View
 from pipeline.deploy.spec import Engined
 from pipeline.deploy.values import Wanted
 from pipeline.deploy.work import Held, Work, at_work
-from pipeline.errors import NotRolledBack
+from pipeline.errors import Cancelled, NotRolledBack
 from pipeline.stage import Site
 from pipeline.tools.kube_objects import pending
 
@@ -30,8 +30,13 @@ def undo(spec: Engined, release: Release, site: Site, why: str) -> None:
 
 
 def settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
-    """Wait for the rollout of revision `number`, note that it was complete, or take it back."""
-    failure, view = work.follow(number, work.spec.deadline)
+    """Wait for the rollout of revision `number`, note that it was complete, or take it back. Raises Cancelled if it is stopped meanwhile:
+    the revision stays then, and comes up or not without anybody."""
+    try:
+        failure, view = work.follow(number, work.spec.deadline)
+    except KeyboardInterrupt as error:
+        what = f"stopped while the pods of revision {number} start, which goes on: inv deploy waits for them, inv rollback takes them back"
+        raise Cancelled(what) from error
     if failure is None:
         work.note_good(number, want.parts, view)
         return release_of(work.spec, images, number, want.inputs)

@@ -14,7 +14,7 @@ from pipeline.deploy.layers import Layers
 from pipeline.deploy.spec import Helm
 from pipeline.deploy.values import Wanted
 from pipeline.deploy.work import STAGE, Work, at_work
-from pipeline.errors import Ambiguous, ConfigError, NotRolledBack, PipelineError
+from pipeline.errors import Ambiguous, ConfigError, NotRolledBack, PipelineError, Transient
 from pipeline.events import What
 from pipeline.failpoint import failpoint
 from pipeline.stage import Site
@@ -61,15 +61,20 @@ def _upgrade(work: Work, spec: Helm, images: Images, want: Wanted, newest: Revis
     labels = settle.labels(images, want, work)
     seconds = max(1, int(spec.deadline))
     argv = helm.upgrade(by_helm.target_of(work), str(made.folder), file, labels, seconds, validate=not _shaped_alike(newest, want))
+    work.lease.assert_held()
     try:
-        work.lease.assert_held()
         process.call(site, argv, spec.deadline + RUN, work.lease.check)
-    except (NotRolledBack, ConfigError) as error:
-        now = work.revisions()
+    except (PipelineError, KeyboardInterrupt) as error:
+        if work.lease.lost:
+            raise  # somebody else may be at work by now
+        now = rollback.looked(work, error)
         if not now or now[0].number == before:
             rollback.restore_secret(work)  # what was not released leaves no trace
             raise _untouched(error, layers.read(site.root, spec.values_files, spec.values), made.name) from error
-        raise rollback.taken_back(work, now[0].number, error) from error
+        done = now[0].status == "deployed" and now[0].inputs == want.inputs
+        if not (done and isinstance(error, Transient)):
+            raise rollback.halfway(work, now[0].number, error) from error
+        site.tell(What.LOG, STAGE, f"{error.what}, but revision {now[0].number} is whole")
     now = work.revisions()
     if not now or now[0].number == before or now[0].inputs != want.inputs:
         raise Ambiguous("helm ended well, but the release is not there", mend="somebody else may deploy with another tool")
@@ -95,8 +100,8 @@ def _values_file(spec: Helm, site: Site, want: Wanted) -> str:
     return str(file)
 
 
-def _untouched(error: PipelineError, layered: Layers, chart: str) -> PipelineError:
-    """helm refused before it changed anything: not a failed deploy, a wrong input, told with the place where it was written."""
+def _untouched(error: BaseException, layered: Layers, chart: str) -> BaseException:
+    """Return the error to raise after helm ended before it changed anything: a wrong input is told with the place where it was written."""
     if isinstance(error, NotRolledBack):
         return ConfigError(error.what, cause=error.cause, mend=error.mend)
-    return typos.explained(error, layered, chart)
+    return typos.explained(error, layered, chart) if isinstance(error, ConfigError) else error

@@ -16,10 +16,12 @@ from pipeline.errors import (
     ResourceError,
     Transient,
 )
+from pipeline.tools.kube_status import DENIED, FULL, QUOTA
 
 OLDEST = (3, 13)  # the first whose upgrade takes --labels
 KEPT = ("HOME", "PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "LANG", "TZ", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy")
 LIMIT = 1 << 20  # bytes a Secret may hold, which is where Helm keeps a release
+QUOTED = re.compile(r'"[^"\n]*"')  # a name, or a value: it says nothing of what went wrong
 Argv = tuple[str, ...]
 
 
@@ -184,7 +186,9 @@ MEANINGS = (
         Ambiguous,
         "the Kubernetes API failed while helm wrote",
     ),
-    Meaning(r"(?i:forbidden)", AuthError, "the Kubernetes API forbids what the chart needs", "grant this user what the cause names"),
+    Meaning(QUOTA, ResourceError, "a quota of the namespace is used up", FULL),
+    Meaning(DENIED, AuthError, "the Kubernetes API forbids what the chart needs", "grant this user what the cause names"),
+    Meaning(r"(?i:forbidden)", ConfigError, "a rule of the cluster refuses what the chart makes", "correct what the cause names"),
     Meaning(
         r"parse error at|execution error at|error converting YAML|YAML parse error|error calling|template: |  executing \"",
         ConfigError,
@@ -218,8 +222,9 @@ def failure(code: int, text: str) -> PipelineError:
     evidence = "\n".join(lines[-6:]).strip()
     if code < 0:
         return Ambiguous(f"helm was ended by signal {-code}", cause=evidence)
+    said = QUOTED.sub('""', text)
     for meaning in MEANINGS:
-        if re.search(meaning.pattern, text, re.MULTILINE):
+        if re.search(meaning.pattern, said, re.MULTILINE):
             return meaning.kind(meaning.what + _place(meaning, text), cause=evidence, mend=meaning.mend)
     return ConfigError(f"helm failed (exit {code})", cause=evidence, mend="see the cause; `helm upgrade … --dry-run=server` shows more")
 

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, Transient
+from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, ResourceError, Transient
+from pipeline.tools.helm import QUOTED
+from pipeline.tools.kube_status import DENIED, FULL, QUOTA
 from pipeline.tools.kubectl import FIXED, KEPT, LOST, UNKNOWN_USER, Argv, Target, common
 
 INSTALL = "install kubecfg 0.34 or later (github.com/kubecfg/kubecfg), or name it in the site's tools"
@@ -88,20 +90,26 @@ def changes(text: str) -> Iterator[tuple[str, list[str]]]:
             yield name, ["~"] if name.startswith("secrets ") else changed
 
 
+# The first that fits counts
+MEANINGS: tuple[tuple[str, type[PipelineError], str, str], ...] = (
+    (LOST, Transient, "kubecfg lost the Kubernetes API", ""),
+    (UNKNOWN_USER, AuthError, "the Kubernetes API does not know these credentials", "renew the kubeconfig of this cluster"),
+    (QUOTA, ResourceError, "a quota of the namespace is used up", FULL),
+    (DENIED, AuthError, "the Kubernetes API forbids what the manifests need", "grant this user what the cause names"),
+    (r"(?i)forbidden", ConfigError, "a rule of the cluster refuses the manifests", "correct what the cause names"),
+    (FIXED, ConfigError, "the manifests change a field that cannot change", "rename the object, or delete it first"),
+    (r"is invalid:|not found", ConfigError, "the cluster refused the manifests", "correct what the cause names"),
+)
+
+
 def failure(code: int, text: str) -> PipelineError:
     """The error that an `update` with exit `code` means. What is not known is Ambiguous: the next look tells what came of it."""
     lines = [line for line in text.splitlines() if line.strip()]
     evidence = "\n".join(lines[-4:])
     if code < 0:
         return Ambiguous(f"kubecfg was ended by signal {-code}", cause=evidence)
-    if re.search(LOST, text):
-        return Transient("kubecfg lost the Kubernetes API", cause=evidence)
-    if re.search(UNKNOWN_USER, text):
-        return AuthError("the Kubernetes API does not know these credentials", cause=evidence, mend="renew the kubeconfig of this cluster")
-    if re.search(r"(?i)forbidden", text):
-        return AuthError("the Kubernetes API forbids what the manifests need", cause=evidence, mend="grant this user what the cause names")
-    if re.search(FIXED, text):
-        return ConfigError("the manifests change a field that cannot change", cause=evidence, mend="rename the object, or delete it first")
-    if re.search(r"is invalid:|not found", text):
-        return ConfigError("the cluster refused the manifests", cause=evidence, mend="correct what the cause names")
+    said = QUOTED.sub('""', text)
+    for pattern, kind, what, mend in MEANINGS:
+        if re.search(pattern, said):
+            return kind(what, cause=evidence, mend=mend)
     return Ambiguous(f"kubecfg failed (exit {code})", cause=evidence)

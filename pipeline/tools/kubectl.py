@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, Transient
+from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, ResourceError, Transient
+from pipeline.tools.helm import QUOTED
+from pipeline.tools.kube_status import DENIED, FULL, QUOTA
 
 Argv = tuple[str, ...]
 KEPT = ("HOME", "PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "LANG", "TZ", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy")
@@ -33,7 +35,9 @@ class Target:
 MEANINGS: tuple[tuple[str, type[PipelineError], str, str], ...] = (
     (LOST, Transient, "kubectl lost the Kubernetes API", ""),
     (UNKNOWN_USER, AuthError, "the Kubernetes API does not know these credentials", "renew the kubeconfig of this cluster"),
-    (r"(?i)forbidden", AuthError, "the Kubernetes API forbids what the manifests need", "grant this user what the cause names"),
+    (QUOTA, ResourceError, "a quota of the namespace is used up", FULL),
+    (DENIED, AuthError, "the Kubernetes API forbids what the manifests need", "grant this user what the cause names"),
+    (r"(?i)forbidden", ConfigError, "a rule of the cluster refuses the manifests", "correct what the cause names"),
     (FIXED, ConfigError, "the manifests change a field that cannot change", "rename the object, or delete it first"),
     (
         r"strict decoding error|field not declared in schema|error validating",
@@ -70,7 +74,8 @@ def failure(code: int, text: str) -> PipelineError:
     evidence = "\n".join(lines[-4:])
     if code < 0:
         return Ambiguous(f"kubectl was ended by signal {-code}", cause=evidence)
+    said = QUOTED.sub('""', text)
     for pattern, kind, what, mend in MEANINGS:
-        if re.search(pattern, text):
+        if re.search(pattern, said):
             return kind(what, cause=evidence, mend=mend)
     return Ambiguous(f"kubectl failed (exit {code})", cause=evidence)

@@ -11,6 +11,7 @@ from pipeline.deploy import rollback
 from pipeline.events import Event
 from pipeline.host import Output
 from pipeline.records import Records
+from pipeline.retry import Policy
 from pipeline.secrets import Secrets
 from pipeline.stage import Cluster as ClusterSpec
 from pipeline.stage import Site
@@ -44,6 +45,7 @@ def node() -> FakeHost:
 @pytest.fixture
 def site(tmp_path: Path, cluster: Cluster, node: FakeHost, events: list[Event], monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(rollback, "SETTLE", 0.0)
+    monkeypatch.setattr(rollback, "PATIENCE", Policy(attempts=30, patience=60.0, base=0.01, cap=0.1))
     root = tmp_path / "copy"
     (root / "chart").mkdir(parents=True)
     (root / "chart" / "Chart.yaml").write_text("apiVersion: v2\nname: web\nversion: 1.0.0\n")

@@ -15,8 +15,19 @@ import pytest
 from pipeline.artifacts import Image, Images, Source
 from pipeline.deploy import rollback
 from pipeline.deploy.helm import DRIVER, find, live, make, undo
+from pipeline.deploy.lease import Lease
 from pipeline.deploy.spec import Helm, SecretSpec
-from pipeline.errors import AuthError, ConfigError, IntegrityError, Locked, NotRolledBack, RolledBack, Transient
+from pipeline.errors import (
+    AuthError,
+    Cancelled,
+    ConfigError,
+    IntegrityError,
+    Locked,
+    NotRolledBack,
+    ResourceError,
+    RolledBack,
+    Transient,
+)
 from pipeline.events import Event, What
 from pipeline.host import Output
 from pipeline.records import Records
@@ -167,6 +178,102 @@ def test_a_volume_that_the_failed_release_brought_is_kept_on_the_way_back(site: 
     assert path("v1", "persistentvolumeclaims", NAMESPACE, "data") in cluster.fake.objects
     assert path("v1", "configmaps", NAMESPACE, "extra") not in cluster.fake.objects
     assert any("PersistentVolumeClaim/data is not part of revision 1, and is left" in event.text for event in events)
+
+
+QUOTA = 'Error: UPGRADE FAILED: services "more" is forbidden: exceeded quota: q, requested: count/services=1, used: count/services=1'
+RIGHT = (
+    'Error: UPGRADE FAILED: configmaps "web" is forbidden: User "u" cannot patch resource "configmaps" in API group "" in the namespace "s"'
+)
+HALF = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}}
+
+
+@pytest.mark.parametrize(
+    "text", [QUOTA, RIGHT, "Error: UPGRADE FAILED: failed pre-upgrade: timed out waiting for the condition", "Error: of a new kind"]
+)
+def test_d22_whatever_helm_fails_of_half_a_release_is_taken_back(site: Site, cluster: Cluster, text: str) -> None:
+    """The ConfigMap is new, the Deployment old: that is no wrong input, and no missing right, but a deploy that failed."""
+    make(spec(objects=[{**HALF, "data": {"A": "old"}}]), images(), site)
+    cluster.fail("upgrade", {"left": "failed", "objects": 1, "text": text})
+    with pytest.raises(RolledBack, match="revision 1 serves again") as caught:
+        make(spec(objects=[{**HALF, "data": {"A": "new"}}]), images("b"), site)
+    assert caught.value.cause == text
+    assert cluster.fake.objects[path("v1", "configmaps", NAMESPACE, "web")]["data"] == {"A": "old"}
+    assert find(spec(objects=[{**HALF, "data": {"A": "old"}}]), images(), site).artifact is not None
+
+
+def test_d22_a_quota_is_told_as_one(site: Site, cluster: Cluster) -> None:
+    make(spec(), images(), site)
+    cluster.fail("upgrade", {"left": "failed", "text": QUOTA}, {"left": "nothing", "text": QUOTA})
+    with pytest.raises(RolledBack, match="a quota of the namespace is used up; revision 1 serves again") as caught:
+        make(spec(), images("b"), site)
+    assert "resourcequota" in caught.value.mend
+    with pytest.raises(ResourceError, match=r"a quota of the namespace is used up$"):
+        make(spec(), images("b"), site)
+
+
+def test_d22_a_fault_that_passes_is_taken_back_and_tried_again(site: Site, cluster: Cluster) -> None:
+    make(spec(), images(), site)
+    text = "Error: UPGRADE FAILED: Post: read tcp 10.0.0.1:6443: connection reset by peer"
+    cluster.fail("upgrade", {"left": "pending-upgrade", "text": text}, {"left": "deployed", "text": text})
+    with pytest.raises(Transient, match="helm lost the Kubernetes API; revision 1 serves again"):
+        make(spec(), images("b"), site)
+    assert find(spec(), images(), site).artifact is not None
+    assert make(spec(), images("c"), site).revision == 4, "it was whole: only its answer was lost"
+
+
+def test_d22_a_first_release_that_stops_halfway_is_gone_on_from(site: Site, cluster: Cluster) -> None:
+    text = "Error: INSTALLATION FAILED: connection reset by peer"
+    cluster.fail("upgrade", {"left": "pending-install", "text": text}, {"left": "pending-install", "text": "Error: of a new kind"})
+    with pytest.raises(Transient, match=r"helm lost the Kubernetes API$"):
+        make(spec(), images(), site)
+    with pytest.raises(NotRolledBack, match="nothing was good before revision 2"):
+        make(spec(), images(), site)
+    assert make(spec(), images(), site).revision == 3
+
+
+def test_d19_stopped_while_helm_writes_is_looked_at_and_taken_back(
+    site: Site, cluster: Cluster, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(spec(objects=[{**HALF, "data": {"A": "old"}}]), images(), site)
+    cluster.fail("upgrade", {"left": "pending-upgrade", "objects": 1, "wait": 30})
+    held = Lease.check
+
+    def check(lease: Lease) -> None:
+        held(lease)
+        if any(event.text == "helm is at work" for event in events):
+            monkeypatch.setattr(Lease, "check", held)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lease, "check", check)
+    with pytest.raises(Cancelled, match="the deploy was stopped; revision 1 serves again") as caught:
+        make(spec(objects=[{**HALF, "data": {"A": "new"}}]), images("b"), site)
+    assert caught.value.exit_code == 130
+    assert cluster.fake.objects[path("v1", "configmaps", NAMESPACE, "web")]["data"] == {"A": "old"}
+    assert find(spec(objects=[{**HALF, "data": {"A": "old"}}]), images(), site).artifact is not None
+
+
+def test_x09_a_way_back_outlasts_faults_that_pass(site: Site, cluster: Cluster, events: list[Event]) -> None:
+    """helm is refused three times, the last time after it had gone back; then the API itself fails for a while."""
+    make(spec(), images(), site)
+    cluster.behaviour["sha256:" + "b" * 64] = "crash"
+    text = "Error: dial tcp 10.0.0.1:6443: connect: connection refused"
+    cluster.fail(
+        "rollback", {"left": "nothing", "text": text}, {"left": "pending-rollback", "text": text}, {"left": "deployed", "text": text}
+    )
+    refused: list[str] = []
+
+    def fault(method: str, target: str) -> Any:
+        if sum(event.what is What.RETRY for event in events) >= 3 and len(refused) < 6:
+            refused.append(f"{method} {target}")
+            return "drop"
+        return None
+
+    cluster.fake.fault = fault
+    with pytest.raises(RolledBack, match="revision 1 serves again"):
+        make(spec(), images("b"), site)
+    assert len(cluster.calls("rollback")) == 3, "the third one had done it: it is found, and not called again"
+    assert any(event.what is What.RETRY and event.text.startswith("going back: helm lost the Kubernetes API") for event in events)
+    assert find(spec(), images(), site).artifact is not None
 
 
 def test_d14_another_image_by_hand_is_said_and_put_right(site: Site, cluster: Cluster, events: list[Event]) -> None:
