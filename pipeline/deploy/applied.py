@@ -59,7 +59,7 @@ def make(spec: Manifests, images: Images, site: Site) -> Release:
         _tell(work, spec, trials, manifest)
         pull.prove(spec, images, {"imagePullSecrets": manifest_check.pull_secrets(objects)}, work.kube, site)
         failpoint("deploy.proven")
-        settle.keep_secret(work, want)
+        settle.keep_secret(work, want, newest)
         failpoint("deploy.secret")
         number = (newest.number if newest else 0) + 1
         _apply(work, images, want, number, manifest, places)

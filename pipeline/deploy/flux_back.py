@@ -97,6 +97,8 @@ def _go(work: FluxWork, newest: Step, goal: Step, *, was_good: bool) -> Release:
     """Write the goal's lines, unless they are there, and wait until it serves; what was live comes back where it does not."""
     spec, site = work.spec, work.site
     message = flux_message.again(spec, site.app, goal.entry, newest.commit)
+    work.lease.assert_held()
+    work.put_secret_back(flux_message.secret_of(goal.entry), str(goal))
     published = work.write(goal.lines, newest.lines, message)
     if published.made:
         site.tell(What.LOG, STAGE, f"commit {published.commit[:7]}: {message.subject}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import flux_file, flux_follow, flux_history, flux_message, flux_wanted, flux_world, pull, rollback, settle
+from pipeline.deploy import flux_file, flux_follow, flux_history, flux_message, flux_wanted, flux_world, pull, rollback, settle, values
 from pipeline.deploy.by_flux import FluxWork, at_work
 from pipeline.deploy.compare import release_of
 from pipeline.deploy.flux_pods import Watched
@@ -70,7 +70,8 @@ def _commit(work: FluxWork, images: Images, want: Wanted, lines: Lines, now: Lin
     if known and known[0].entry.human and known[0].lines == now and not flux_wanted.unmade(now):
         site.tell(What.WARN, STAGE, f"{known[0].entry.author} wrote these lines in {known[0].commit[:7]}; the blueprint wins")
     before = _before(known, world)
-    message = flux_message.release(work.spec, site.app, images, want.inputs, before)
+    mark = values.fingerprint(work.spec, want.data)
+    message = flux_message.release(work.spec, site.app, images, want.inputs, before, mark)
     published = work.write(lines, now, message)
     if published.made:
         site.tell(What.LOG, STAGE, f"commit {published.commit[:7]}: {message.subject}")

@@ -15,14 +15,16 @@ BEFORE, RESTORES, FAILED = (
     "Restores",
     "Failed",
 )  # more trailers: what served before, what was written again, why it was taken back
+CONTENT = "Secret"  # and the mark of the Secret's content
 NOTHING = Source("", "", False, "")
 
 
-def release(spec: Flux, app: str, images: Images, inputs: str, before: str) -> Message:
-    """The message of a release; `before` is the commit whose lines served until then, "" where none did."""
+def release(spec: Flux, app: str, images: Images, inputs: str, before: str, secret: str = "") -> Message:
+    """The message of a release; `before` is the commit whose lines served until then, "" where none did; `secret` the Secret's mark."""
     source = images.source
     those = tuple(f"{image.repository}:{image.tag}@{image.digest}" if image.tag else image.reference for image in images.images)
-    more = {**_facts(source, [image.reference for image in images.images], images.images[0].tag if images.images else ""), BEFORE: before}
+    more = {**_facts(source, [image.reference for image in images.images], images.images[0].tag if images.images else ""), BEFORE: before,
+            CONTENT: secret}  # fmt: skip
     return Message(
         f"{app}: {source.label} to {where(spec)}",
         "\n".join(those),
@@ -41,7 +43,8 @@ def again(spec: Flux, app: str, goal: Entry, reverts: str, failed: str = "") -> 
         f"{app}: back to {label} in {where(spec)}",
         failed,
         Trailers(app, goal.trailers.commit, goal.trailers.inputs, actor(), reverts,
-                 _said({**facts, RESTORES: goal.commit, FAILED: failed.split("\n", 1)[0], BEFORE: "" if failed else reverts})),
+                 _said({**facts, CONTENT: secret_of(goal), RESTORES: goal.commit, FAILED: failed.split("\n", 1)[0],
+                        BEFORE: "" if failed else reverts})),
     )  # fmt: skip
 
 
@@ -55,6 +58,11 @@ def undone(spec: Flux, app: str, bad: Entry, failed: str) -> Message:
 def where(spec: Flux) -> str:
     """What people call the place that a release goes to: the last word of the cluster's folder."""
     return spec.path.rstrip("/").rpartition("/")[2]
+
+
+def secret_of(entry: Entry) -> str:
+    """The mark of the Secret that a release was made with, "" if its commit does not say."""
+    return entry.trailers.more.get(CONTENT, "")
 
 
 def source_of(entry: Entry) -> Source:

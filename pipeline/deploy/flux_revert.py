@@ -63,7 +63,9 @@ def taken_back(work: FluxWork, bad: Step, why: PipelineError, *, remediated: boo
         return NotRolledBack(what, cause=cause, mend=f"{mend}inv status, then inv rollback", log=why.log)
     site.tell(What.WARN, STAGE, f"{rollback.in_one_line(why)}; back to {way}, by a commit")
     try:
-        rollback.patient(site, lambda: rollback.restore_secret(work))
+        if way.goal is not None:
+            goal = way.goal
+            rollback.patient(site, lambda: work.put_secret_back(flux_message.secret_of(goal.entry), str(goal)))
         said = f"{why.what}: {why.cause}" if why.cause else why.what
         published = rollback.patient(site, lambda: _written(work, way, said))
         site.tell(What.LOG, STAGE, f"commit {published.commit[:7]} takes {bad.commit[:7]} back")

@@ -16,7 +16,7 @@ class Flux:
     `path` is the folder of that repository that the cluster's Kustomization applies, `file` the one with the HelmRelease (by default
     <path>/<release>/release.yaml). `values` is what the pipeline writes below its spec.values, and all that it ever writes: strings in
     them may hold {repository}, {digest}, {tag}, {reference}, of several images {name.digest} and so on, {commit}, {short}, {app} and
-    {secret} (a fingerprint that changes with the Secret).
+    {secret} (a fingerprint that changes with the Secret) and {secret.name} (what the Secret of this content alone is called).
 
     `system` is the namespace where Flux's own objects are, `source` the GitRepository there, `kustomization` the Kustomization that applies
     `file`. `sign` signs each commit with the key that the user's git is set up for.

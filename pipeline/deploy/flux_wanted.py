@@ -23,7 +23,7 @@ def wanted(spec: Flux, images: Images, site: Site) -> Wanted:
     A Secret's content is no part of its `inputs`: git does not hold it. Where pods have to be made anew for it, {secret} in a line says so.
     """
     data = values.secret_data(spec.secret, site)
-    words = values.placeholders(images, site.app) | {"secret": values.fingerprint(spec, data)}
+    words = values.placeholders(images, site.app) | values.secret_words(spec, values.fingerprint(spec, data))
     rendered = values.render(spec.values, words)
     leaves = {name: content_hash(value)[:8] for name, value in values.flat(rendered)}
     return Wanted(rendered, data, {"images": sorted(image.reference for image in images.images), "values": leaves})

@@ -30,7 +30,7 @@ def wanted(spec: Manifests, images: Images, files: Files, site: Site) -> Wanted:
     """
     data = values.secret_data(spec.secret, site)
     mark = values.fingerprint(spec, data)
-    words: dict[str, Any] = {**values.placeholders(images, site.app), "secret": mark}
+    words: dict[str, Any] = {**values.placeholders(images, site.app), **values.secret_words(spec, mark)}
     given: dict[str, Any] = {"values": values.render(spec.values, words)}
     if isinstance(spec, Kubecfg):
         given["external"] = values.render(spec.external, words, "external")

@@ -50,9 +50,9 @@ def check(spec: Manifests, site: Site) -> None:
     """Contacts nobody. Raises ConfigError or AuthError for what the deploy itself would stumble over."""
     known(spec, site)
     manifest_files.read(site.root, spec)
-    values.check_words(spec.values, "values", ("secret",))
+    values.check_words(spec.values, "values", values.OF_THE_SECRET)
     if isinstance(spec, Kubecfg):
-        values.check_words(spec.external, "external", ("secret",))
+        values.check_words(spec.external, "external", values.OF_THE_SECRET)
     values.secret_data(spec.secret, site)
     program = site.tool(spec.program)
     if shutil.which(program) is None:

@@ -36,5 +36,5 @@ def _chart(spec: Helm, site: Site) -> None:
 
 
 def _checked(text: str, place: str) -> str:
-    values.check_words(text, place, ("secret",))
+    values.check_words(text, place, values.OF_THE_SECRET)
     return text

@@ -7,9 +7,8 @@ import signal
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipeline.deploy import author, history, secret, stored
+from pipeline.deploy import author, history, stored
 from pipeline.deploy.history import Revision
-from pipeline.deploy.spec import Spec
 from pipeline.deploy.work import LIMIT, STAGE, Held, Work
 from pipeline.errors import Cancelled, IntegrityError, NotRolledBack, PipelineError, RolledBack, Transient
 from pipeline.events import What
@@ -146,7 +145,6 @@ def _restore(work: Work, failed: int, good: Revision) -> None:
         raise NotRolledBack(f"revision {newest.number} is live by now, which is left alone")
     if not gone:
         work.mark(failed, history.BAD)
-        restore_secret(work)
         work.go_back(good.number)
         newest = work.revisions()[0]
     author.claim(work, newest.number)
@@ -183,19 +181,6 @@ def _note_bad(work: Work, failed: int) -> None:
     if any(one.number == failed and one.pending for one in work.revisions()):
         work.give_up(failed)
     work.mark(failed, history.BAD)
-
-
-def restore_secret(work: Held) -> None:
-    """Give the Secret what it held before this run changed it."""
-    spec, key = work.spec, secret_key(work.spec)
-    if spec.secret is not None and key in work.site.shared:
-        secret.put_back(work.kube, spec.namespace, spec.secret.name, spec.secret.data, work.site.shared[key])
-        work.site.shared.pop(key)
-
-
-def secret_key(spec: Spec) -> str:
-    """Where the Secret's content from before this run is kept, in memory only."""
-    return f"secret before: {spec.cluster}/{spec.namespace}/{spec.release}"
 
 
 def in_one_line(why: PipelineError) -> str:

@@ -74,16 +74,27 @@ def seen_good(work: Work, revisions: list[Revision], deployments: Sequence[dict[
     return revisions
 
 
-def keep_secret(work: Held, want: Wanted) -> None:
-    """Bring the stage's Secret in step; what it held before is kept, in memory, for `rollback`."""
-    spec, site = work.spec, work.site
+def keep_secret(work: Held, want: Wanted, newest: Revision | None = None) -> tuple[str, ...]:
+    """Bring the stage's Secret in step. Return the paths of the Secrets that were not there.
+
+    What the plain one held is kept for `newest`, if that was made before revisions said which content they have.
+    """
+    spec = work.spec
     if spec.secret is None:
-        return
+        return ()
     work.lease.assert_held()
-    changed, before = secret.keep(work.kube, spec.namespace, spec.secret.name, want.data)
-    site.shared.pop(rollback.secret_key(spec), None)
-    if changed:
-        site.shared[rollback.secret_key(spec)] = before
+    if newest and not newest.labels.get("secret") and (mark := secret.remember(work.kube, spec, want.data)):
+        work.kube.merge(history.where(spec.namespace, spec.release, newest.number, spec.keeper), {"metadata": {"labels": {"secret": mark}}})
+    return secret.keep(work.kube, spec, want.data)
+
+
+def forget_secret(work: Work, made: Sequence[str]) -> None:
+    """Take back what `keep_secret` did for a revision that nothing was made of."""
+    for place in made:
+        work.kube.delete(place)
+    revisions = work.revisions()
+    if revisions and (mark := revisions[0].labels.get("secret")):
+        secret.put_back(work.kube, work.spec, mark)
 
 
 def labels(images: Images, want: Wanted, work: Work) -> dict[str, str]:
@@ -92,6 +103,6 @@ def labels(images: Images, want: Wanted, work: Work) -> dict[str, str]:
     found = {
         "inputs": want.inputs, "commit": source.commit, "tree": source.tree, "dirty": str(source.dirty).lower(),
         "run": work.lease.holder.run, "rollout": history.STARTED, "tag": author.word(images.images[0].tag if images.images else ""),
-        **author.marks(work),
+        "secret": str(want.parts.get("secret") or ""), **author.marks(work),
     }  # fmt: skip
     return {key: value for key, value in found.items() if value}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 
 from pipeline.artifacts import Images, Release
 from pipeline.deploy import by_helm, chart, history, layers, process, pull, rollback, settle, typos, values
@@ -47,15 +48,18 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
             for text in differences(newest, now, want, images, spec.release):
                 site.tell(What.WARN, STAGE, f"{text}; the blueprint wins")
         failpoint("deploy.proven")
-        settle.keep_secret(work, want)
+        secrets = settle.keep_secret(work, want, newest)
         failpoint("deploy.secret")
-        number = _upgrade(work, spec, images, want, newest, made)
+        number = _upgrade(work, spec, images, want, newest, made, secrets)
         failpoint("deploy.upgraded")
         return settle.settle(work, images, want, number)
 
 
-def _upgrade(work: Work, spec: Helm, images: Images, want: Wanted, newest: Revision | None, made: Chart) -> int:
-    """Call helm; gives the new revision's number, which is above that of `newest`."""
+def _upgrade(
+    work: Work, spec: Helm, images: Images, want: Wanted, newest: Revision | None, made: Chart,
+    secrets: Sequence[str],
+) -> int:  # fmt: skip
+    """Call helm; gives the new revision's number, which is above that of `newest`. If it changes nothing, the `secrets` go."""
     site, before = work.site, newest.number if newest else 0
     file = _values_file(spec, site, want)
     labels = settle.labels(images, want, work)
@@ -69,7 +73,7 @@ def _upgrade(work: Work, spec: Helm, images: Images, want: Wanted, newest: Revis
             raise  # somebody else may be at work by now
         now = rollback.looked(work, error)
         if not now or now[0].number == before:
-            rollback.restore_secret(work)  # what was not released leaves no trace
+            settle.forget_secret(work, secrets)  # what was not released leaves no trace
             raise _untouched(error, layers.read(site.root, spec.values_files, spec.values), made.name) from error
         done = now[0].status == "deployed" and now[0].inputs == want.inputs
         if not (done and isinstance(error, Transient)):

@@ -23,6 +23,7 @@ ROUNDS = 10_000  # makes a guess at a short secret from its fingerprint costly, 
 DEPTH = 50
 OF_THE_SOURCE = ("app", "commit", "short")
 OF_AN_IMAGE = ("repository", "digest", "tag", "reference")  # bare where there is one image, else behind the image's name and a dot
+OF_THE_SECRET = ("secret", "secret.name")
 LENGTH = 40  # of `inputs`: a label's value may have 63 characters
 
 
@@ -49,7 +50,7 @@ def wanted(spec: Helm, images: Images, chart: str, site: Site) -> Wanted:
     """
     data = secret_data(spec.secret, site)
     mark = fingerprint(spec, data)
-    words = placeholders(images, site.app) | {"secret": mark}
+    words = placeholders(images, site.app) | secret_words(spec, mark)
     layered = layers.read(site.root, spec.values_files, spec.values)
     values = layered.merged(lambda text, place: render(text, words, place))
     leaves = {name: content_hash(value)[:8] for name, value in flat(values)}
@@ -180,6 +181,17 @@ def fingerprint(spec: Spec, data: Mapping[str, str]) -> str:
     text = json.dumps(sorted(data.items())).encode()
     salt = f"{spec.namespace}/{spec.secret.name}".encode()
     return hashlib.pbkdf2_hmac("sha256", text, salt, ROUNDS).hex()[:16]
+
+
+def secret_name(spec: Spec, mark: str) -> str:
+    """Return what the Secret of the content `mark` is called: its name, and a hash behind it that no other release shares."""
+    plain = spec.secret.name if spec.secret else ""
+    return f"{plain[:242]}-{content_hash([spec.release, mark])[:10]}"
+
+
+def secret_words(spec: Spec, mark: str) -> dict[str, str]:
+    """Return what may stand in braces of the Secret: {secret}, its mark, and {secret.name}, the name that its content alone has."""
+    return {"secret": mark} | ({"secret.name": secret_name(spec, mark)} if spec.secret else {})
 
 
 def _version(chart: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.artifacts import Images
-from pipeline.deploy import history, stored
+from pipeline.deploy import history, secret, stored
 from pipeline.deploy.history import Revision
 from pipeline.deploy.lease import Lease
 from pipeline.deploy.rollout import Failure, View, follow
@@ -83,6 +83,13 @@ class Held:
             kinds=stored.kinds(self.stored(number)),
         )
 
+    def put_secret_back(self, mark: str, whose: str) -> None:
+        """Let the plain Secret hold what `whose` was made with, by its mark; tell if that is not known any more."""
+        name = secret.put_back(self.kube, self.spec, mark) if mark else ""
+        if not name and self.spec.secret is not None:
+            why = "it is not kept any more" if mark else "that was not noted then"
+            self.site.tell(What.WARN, STAGE, f"Secret {self.spec.secret.name} stays as it is, not as {whose} had it: {why}")
+
     def begun(self, number: int) -> None:
         """This process has deployed revision `number`: from now on a freeze does not keep it from taking that back."""
         self.site.shared[_begun_key(self.spec)] = number
@@ -95,7 +102,10 @@ class Work(Held):
     engine: Engine
 
     def go_back(self, number: int) -> None:
+        """Make what revision `number` holds live again, the Secret that it was made with included."""
         self.lease.assert_held()
+        marks = [one.labels.get("secret") for one in self.revisions() if one.number == number]
+        self.put_secret_back(next(iter(marks), None) or "", f"revision {number}")
         self.engine.go_back(self, number)
 
     def give_up(self, number: int) -> None:
@@ -110,6 +120,8 @@ class Work(Held):
         """Write on the revision's Secret that it came up, what it was made from, and in which state each object was then."""
         self.begun(number)
         self.engine.settled(self, number)
+        if self.spec.secret is not None:
+            secret.prune(self.kube, self.spec, {one.labels.get("secret", "") for one in self.revisions()})
         stamps = self.engine.stamps(self, number)
         history.write_down(self.kube, self.secret(number), parts, () if stamps else view.deployments.values(), stamps)
 

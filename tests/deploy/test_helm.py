@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from pipeline.artifacts import Image, Images, Source
 from pipeline.deploy import rollback
+from pipeline.deploy.back import back
 from pipeline.deploy.helm import DRIVER, find, live, make, undo
 from pipeline.deploy.lease import Lease
 from pipeline.deploy.spec import Helm, SecretSpec
@@ -289,21 +291,119 @@ def test_d14_another_image_by_hand_is_said_and_put_right(site: Site, cluster: Cl
     assert any(event.what is What.WARN and "the blueprint wins" in event.text for event in events)
 
 
-def test_secrets_are_kept_in_step_and_put_back_with_the_release(site: Site, cluster: Cluster) -> None:
-    where = path("v1", "secrets", NAMESPACE, "web-env")
-    secret = SecretSpec("web-env", {"KEY": "value:key"})
-    make(spec(secret=secret), images(), site)
-    first = cluster.fake.objects[where]["data"]
-    version = cluster.fake.objects[where]["metadata"]["resourceVersion"]
-    make(spec(secret=secret), images("b"), site)
-    assert cluster.fake.objects[where]["metadata"]["resourceVersion"] == version
+PLAIN = path("v1", "secrets", NAMESPACE, "web-env")
+ENV = SecretSpec("web-env", {"KEY": "value:key"})
+NAMED = {"envFrom": [{"secretRef": {"name": "{secret.name}"}}]}
+
+
+def rotated(site: Site, value: str = "bmV3LXNlY3JldA") -> Site:
+    """The same site with another secret, as another process has it: nothing is remembered but the connection."""
+    return dataclasses.replace(site, secrets=Secrets({"KEY": value}), shared={"kube:lab": connect(site, "lab")})
+
+
+def named(cluster: Cluster) -> str:
+    """The Secret that the Deployment's pods take their environment from, by its content."""
+    container = cluster.fake.objects[WEB]["spec"]["template"]["spec"]["containers"][0]
+    held = cluster.fake.objects[path("v1", "secrets", NAMESPACE, container["envFrom"][0]["secretRef"]["name"])]
+    assert held["immutable"] is True
+    return base64.b64decode(held["data"]["KEY"]).decode()
+
+
+def plain(cluster: Cluster) -> str:
+    return base64.b64decode(cluster.fake.objects[PLAIN]["data"]["KEY"]).decode()
+
+
+def versions(cluster: Cluster) -> list[str]:
+    """The contents of which there is a Secret that no other takes the place of."""
+    found = cluster.fake.listed(path("v1", "secrets", NAMESPACE), "pipeline/secret-of=web")
+    return sorted(base64.b64decode(each["data"]["KEY"]).decode() for each in found)
+
+
+def test_x10_the_secret_goes_back_with_its_revision(site: Site, cluster: Cluster) -> None:
+    make(spec(secret=ENV, app=NAMED), images(), site)
+    first = cluster.fake.objects[PLAIN]["data"]
+    version = cluster.fake.objects[PLAIN]["metadata"]["resourceVersion"]
+    make(spec(secret=ENV, app=NAMED), images("b"), site)
+    assert cluster.fake.objects[PLAIN]["metadata"]["resourceVersion"] == version
     cluster.behaviour["sha256:" + "c" * 64] = "crash"
-    other = dataclasses.replace(site, secrets=Secrets({"KEY": "bmV3LXNlY3JldA"}))
     with pytest.raises(RolledBack):
-        make(spec(secret=secret), images("c"), other)
-    assert cluster.fake.objects[where]["data"] == first
+        make(spec(secret=ENV, app=NAMED), images("c"), rotated(site))
+    assert cluster.fake.objects[PLAIN]["data"] == first
+    assert (named(cluster), plain(cluster)) == (KEY, KEY)
     assert KEY not in cluster.log.read_text()
     assert not any(KEY in file.read_text(errors="replace") for file in site.root.rglob("*.json"))
+
+
+@pytest.mark.parametrize("app", [NAMED, {}], ids=["by its version", "by its plain name"])
+def test_x10_a_secret_that_a_killed_run_changed_goes_back_in_another_process(site: Site, cluster: Cluster, app: dict[str, Any]) -> None:
+    make(spec(secret=ENV, app=app), images(), site)
+    pid = os.fork()
+    if pid == 0:
+        os.environ["FAILPOINT"] = "deploy.secret:kill"
+        try:
+            make(
+                spec(secret=ENV, app=app),
+                images("b"),
+                dataclasses.replace(rotated(site), shared={}, records=Records(site.root / "other.db")),
+            )
+        finally:
+            os._exit(1)
+    os.waitpid(pid, 0)
+    assert plain(cluster) == "bmV3LXNlY3JldA"
+    cluster.behaviour["sha256:" + "c" * 64] = "crash"
+    with pytest.raises(RolledBack, match="revision 1 serves again"):
+        make(spec(secret=ENV, app=app), images("c"), rotated(site))
+    assert plain(cluster) == KEY
+    assert not app or named(cluster) == KEY
+
+
+def test_x10_a_person_goes_back_with_the_secret(site: Site, cluster: Cluster) -> None:
+    make(spec(secret=ENV, app=NAMED), images(), site)
+    other = rotated(site)
+    make(spec(secret=ENV, app=NAMED), images("b"), other)
+    assert (named(cluster), plain(cluster)) == ("bmV3LXNlY3JldA", "bmV3LXNlY3JldA")
+    with back(spec(secret=ENV, app=NAMED), "1", False, rotated(site, "of no account")) as way:
+        assert way.go is not None
+        way.go()
+    assert (named(cluster), plain(cluster)) == (KEY, KEY)
+
+
+def test_x10_what_a_person_had_in_the_secret_is_kept_for_the_revision_before(site: Site, cluster: Cluster, events: list[Event]) -> None:
+    """The revision before was made when revisions did not say which content they have, and with bytes that are no text."""
+    by_hand = base64.b64encode(b"\xff by hand").decode()
+    make(spec(), images(), site)
+    cluster.fake.put(PLAIN, {"metadata": {"name": "web-env"}, "data": {"KEY": by_hand, "theirs": "eA=="}})
+    cluster.behaviour["sha256:" + "b" * 64] = "crash"
+    with pytest.raises(RolledBack, match="revision 1 serves again"):
+        make(spec(secret=ENV), images("b"), site)
+    assert cluster.fake.objects[PLAIN]["data"] == {"KEY": by_hand, "theirs": "eA=="}
+    assert not any("stays as it is" in event.text for event in events)
+
+
+def test_x10_a_refused_release_leaves_no_secret(site: Site, cluster: Cluster) -> None:
+    cluster.fail("upgrade", {"left": "nothing", "text": "Error: parse error at (web/templates/a.yaml:1)"})
+    with pytest.raises(ConfigError, match="cannot be rendered"):
+        make(spec(secret=ENV), images(), site)
+    assert PLAIN not in cluster.fake.objects
+    assert versions(cluster) == []
+    make(spec(secret=ENV), images(), site)
+    cluster.fail("upgrade", {"left": "nothing", "text": "Error: parse error at (web/templates/a.yaml:1)"})
+    with pytest.raises(ConfigError, match="cannot be rendered"):
+        make(spec(secret=ENV), images("b"), rotated(site))
+    assert plain(cluster) == KEY
+    assert versions(cluster) == [KEY]
+
+
+def test_x10_a_secret_goes_with_the_last_revision_that_names_it(site: Site, cluster: Cluster) -> None:
+    make(spec(secret=ENV, app=NAMED), images(), site)
+    make(spec(secret=ENV, app=NAMED), images("b"), rotated(site))
+    assert versions(cluster) == sorted([KEY, "bmV3LXNlY3JldA"])
+    cluster.fake.drop(path("v1", "secrets", NAMESPACE, "sh.helm.release.v1.web.v1"))  # as --history-max does
+    theirs = path("v1", "secrets", NAMESPACE, "theirs")
+    cluster.fake.put(theirs, {"metadata": {"name": "theirs", "labels": {"pipeline/secret-of": "other"}}})
+    make(spec(secret=ENV, app=NAMED), images("c"), rotated(site))
+    assert versions(cluster) == ["bmV3LXNlY3JldA"]
+    assert theirs in cluster.fake.objects
 
 
 def test_undo_takes_back_what_this_run_made_and_nothing_else(site: Site, cluster: Cluster) -> None:

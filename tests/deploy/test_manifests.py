@@ -297,9 +297,12 @@ def test_l02_no_tool_is_called_once_the_lock_is_lost(site: Site, cluster: Cluste
 def test_r01_the_stages_secret_is_kept_in_step_and_nowhere_else(site: Site, cluster: Cluster, tools: Tools, events: list[Event]) -> None:
     secret = SecretSpec("web-env", {"KEY": "value:key"})
     values = {"image": "{reference}", "mark": "{secret}"}
-    write(site.root, {**CONFIG, "data": {"MARK": "{secret}"}}, DEPLOYMENT)
+    write(site.root, {**CONFIG, "data": {"MARK": "{secret}", "NAME": "{secret.name}"}}, DEPLOYMENT)
     make(spec(secret=secret, values=values), images(), site)
-    assert cluster.fake.objects[path("v1", "secrets", NAMESPACE, "web-env")]["data"]
+    plain = cluster.fake.objects[path("v1", "secrets", NAMESPACE, "web-env")]["data"]
+    held = tools.get("configmaps", "web")
+    assert held is not None
+    assert cluster.fake.objects[path("v1", "secrets", NAMESPACE, held["data"]["NAME"])]["data"] == plain
     other = dataclasses.replace(site, secrets=Secrets({"KEY": "bmV3LXNlY3JldA"}))
     assert "the secret changed" in find(spec(secret=secret, values=values), images(), other).why
     assert KEY not in "\n".join(event.text for event in events)
