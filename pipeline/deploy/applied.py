@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipeline.artifacts import Images, Release
 from pipeline.deploy import (
     by_manifests,
@@ -26,6 +28,7 @@ from pipeline.failpoint import failpoint
 from pipeline.host.local import LocalHost
 from pipeline.stage import Site
 from pipeline.tools import kubecfg
+from pipeline.tools.kube import connect
 
 SHOWN = 12  # changes of one object that are told
 
@@ -37,9 +40,8 @@ def make(spec: Manifests, images: Images, site: Site) -> Release:
     RolledBack or NotRolledBack where it does not come up, with the one cause that lies deepest and the file that holds the evidence;
     Locked where the lock was lost on the way.
     """
+    want, objects, places = prepared(spec, images, site)
     with at_work(spec, site) as work:
-        files = manifest_files.read(site.root, spec)
-        want = manifest_render.wanted(spec, images, files, site)
         revisions = work.revisions()
         newest = revisions[0] if revisions else None
         now = work.running(images) if newest else []
@@ -50,8 +52,6 @@ def make(spec: Manifests, images: Images, site: Site) -> Release:
             site.tell(What.WARN, STAGE, f"revision {newest.number} was left half applied by a run that is gone: it is applied anew")
         revisions = settle.seen_good(work, revisions, now)
         rollback.check_way_back(work, history.good(revisions))
-        objects = manifest_render.objects(spec, want, images, files, site)
-        places = manifest_kinds.places(work.kube, objects, spec.namespace)
         kept = manifest_store.inventory(work) if newest else {}
         ours = frozenset(place for those in kept.values() for place in those)
         trials = manifest_trial.attempt(work.kube, spec, objects, places, ours)
@@ -65,6 +65,15 @@ def make(spec: Manifests, images: Images, site: Site) -> Release:
         _apply(work, images, want, number, manifest, places)
         failpoint("deploy.applied")
         return settle.settle(work, images, want, number)
+
+
+def prepared(spec: Manifests, images: Images, site: Site) -> tuple[Wanted, list[dict[str, Any]], list[str]]:
+    """Return the release as it is wanted, its objects and where each lies. Raises ConfigError, AuthError for what is wrong with them,
+    before the cluster is touched."""
+    files = manifest_files.read(site.root, spec)
+    want = manifest_render.wanted(spec, images, files, site)
+    objects = manifest_render.objects(spec, want, images, files, site)
+    return want, objects, manifest_kinds.places(connect(site, spec.cluster), objects, spec.namespace)
 
 
 def _apply(work: Work, images: Images, want: Wanted, number: int, manifest: str, places: list[str]) -> None:

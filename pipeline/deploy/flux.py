@@ -41,8 +41,13 @@ def exclusive(spec: Flux, images: Images, site: Site) -> Iterator[None]:
     """Hold the release's lock, which stands beside Flux's own objects. Raises Locked where somebody else is at work, or deploys are frozen;
     ConfigError where there is no Flux."""
     flux_world.require(connect(site, spec.cluster), spec)
-    with shared.exclusive(spec, images, site):
+    with shared.exclusive(spec, images, site, validate=validate):
         yield
+
+
+def validate(spec: Flux, images: Images, site: Site) -> None:
+    """Raise ConfigError, AuthError for what is wrong with the lines that a release writes."""
+    flux_wanted.lines(flux_wanted.wanted(spec, images, site).values)
 
 
 def undo(spec: Flux, release: Release, site: Site, why: str) -> None:
@@ -93,7 +98,7 @@ def check(spec: Flux, site: Site) -> None:
 
 
 DRIVER = dataclasses.replace(
-    shared.driver("flux", Flux, find, make, warm, check),
+    shared.driver("flux", Flux, find, make, warm, check, validate),
     exclusive=exclusive,
     live=live,
     undo=undo,

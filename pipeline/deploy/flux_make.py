@@ -30,9 +30,9 @@ def make(spec: Flux, images: Images, site: Site) -> Release:
     Raises ConfigError, AuthError, IntegrityError before anything is written, where it cannot be tried; Locked where Flux is suspended or
     the lock was lost; Transient where the git server is down; RolledBack or NotRolledBack where it does not come up.
     """
+    want = flux_wanted.wanted(spec, images, site)
+    lines = flux_wanted.lines(want.values)
     with at_work(spec, site) as work:
-        want = flux_wanted.wanted(spec, images, site)
-        lines = flux_wanted.lines(want.values)
         head = work.repository.look()
         found = flux_file.text(head, spec)
         flux_file.check(spec, found, work.where)

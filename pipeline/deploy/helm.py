@@ -39,6 +39,13 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
     return upgrade.make(spec, images, site)
 
 
+def validate(spec: Helm, images: Images, site: Site) -> None:
+    """Raise what is wrong with the chart and its values: see `pipeline.deploy.upgrade.prepared`."""
+    from pipeline.deploy import upgrade
+
+    upgrade.prepared(spec, images, site)
+
+
 def warm(spec: Helm, site: Site) -> None:
     """Log in to the node that will be asked to pull, and load what acts."""
     from pipeline.deploy import upgrade as _upgrade  # noqa: F401  # its import takes as long as a request
@@ -53,4 +60,4 @@ def check(spec: Helm, site: Site) -> None:
     needs.check(spec, site)
 
 
-DRIVER = driver("helm", Helm, find, make, warm, check)
+DRIVER = driver("helm", Helm, find, make, warm, check, validate)

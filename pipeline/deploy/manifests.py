@@ -39,6 +39,13 @@ def make(spec: Manifests, images: Images, site: Site) -> Release:
     return applied.make(spec, images, site)
 
 
+def validate(spec: Manifests, images: Images, site: Site) -> None:
+    """Raise what is wrong with the manifests: see `pipeline.deploy.applied.prepared`."""
+    from pipeline.deploy import applied
+
+    applied.prepared(spec, images, site)
+
+
 def warm(spec: Manifests, site: Site) -> None:
     """Log in to the node that will be asked to pull, and load what acts."""
     from pipeline.deploy import applied as _applied  # noqa: F401  # its import takes as long as a request

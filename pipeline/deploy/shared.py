@@ -6,6 +6,7 @@ What only acts is loaded when something is to be done.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from pipeline.stage import Driver, Finding, Return, Site, Standing
 from pipeline.tools.kube import Kube, connect
 from pipeline.tools.kubeconfig import access_of
 
+Validate = Callable[[Any, Images, Site], object]  # raises ConfigError or AuthError for what is wrong with a release; touches no cluster
+
 
 def live(spec: Spec, site: Site) -> Release | None:
     """What the cluster runs now, whoever deployed it; None where there is nothing."""
@@ -29,11 +32,12 @@ def live(spec: Spec, site: Site) -> Release | None:
 
 
 @contextlib.contextmanager
-def exclusive(spec: Spec, images: Images, site: Site) -> Iterator[None]:
-    """Hold the release's lock. Raises Locked where somebody else is at work, or deploys are frozen."""
+def exclusive(spec: Spec, images: Images, site: Site, *, validate: Validate) -> Iterator[None]:
+    """Hold the release's lock. Raises Locked where somebody else is at work, or deploys are frozen; and if there was no lock yet, first
+    what `validate` raises: what is refused leaves neither lock nor namespace."""
     from pipeline.deploy import work
 
-    with work.exclusive(spec, images, site):
+    with work.exclusive(spec, images, site, first=lambda: validate(spec, images, site)):
         yield
 
 
@@ -108,6 +112,7 @@ def driver(
     make: Callable[[Any, Images, Site], Release],
     warm: Callable[[Any, Site], None],
     check: Callable[[Any, Site], None],
+    validate: Validate,
 ) -> Driver:
     """The deploy driver of one tool."""
     return Driver(
@@ -119,7 +124,7 @@ def driver(
         find=find,
         make=make,
         stands_alone=False,  # a pod that moves to another node pulls again: the image has to stay in the registry
-        exclusive=exclusive,
+        exclusive=functools.partial(exclusive, validate=validate),
         live=live,
         undo=undo,
         warm=warm,

@@ -30,11 +30,8 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
     Raises RolledBack or NotRolledBack where it does not come up, with the one cause that lies deepest and the file that holds the
     evidence; ConfigError, AuthError, IntegrityError where it cannot be tried; Locked where the lock was lost on the way.
     """
+    made, want = prepared(spec, images, site)
     with at_work(spec, site) as work:
-        made = chart.whole(spec, site)
-        want = values.wanted(spec, images, made.digest, site)
-        typos.check(made, want.values, layers.read(site.root, spec.values_files, spec.values))
-        chart.check_size(made, want.values)
         revisions = rollback.repair(work)
         newest = revisions[0] if revisions else None
         now = work.running(images) if newest else []
@@ -53,6 +50,15 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
         number = _upgrade(work, spec, images, want, newest, made, secrets)
         failpoint("deploy.upgraded")
         return settle.settle(work, images, want, number)
+
+
+def prepared(spec: Helm, images: Images, site: Site) -> tuple[Chart, Wanted]:
+    """Return the chart and what it is given. Raises ConfigError, AuthError for what is wrong with them, before the cluster is touched."""
+    made = chart.whole(spec, site)
+    want = values.wanted(spec, images, made.digest, site)
+    typos.check(made, want.values, layers.read(site.root, spec.values_files, spec.values))
+    chart.check_size(made, want.values)
+    return made, want
 
 
 def _upgrade(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.artifacts import Images
-from pipeline.deploy import history, secret, stored
+from pipeline.deploy import freeze, history, secret, stored
 from pipeline.deploy.history import Revision
 from pipeline.deploy.lease import Lease
 from pipeline.deploy.rollout import Failure, View, follow
@@ -130,11 +130,15 @@ class Work(Held):
 
 
 @contextlib.contextmanager
-def exclusive(spec: Spec, _images: Images | None, site: Site, despite_freeze: bool = False) -> Iterator[None]:
-    """Hold the release's lock. Raises Locked where somebody else is at work, or deploys are frozen: a freeze stops who begins, not who
-    has to take back what this process deployed before it."""
+def exclusive(
+    spec: Spec, _images: Images | None, site: Site, despite_freeze: bool = False, first: Callable[[], object] = lambda: None
+) -> Iterator[None]:
+    """Hold the release's lock; if there was none yet, `first` is called before anything is made. Raises Locked where somebody else is at
+    work, or deploys are frozen: a freeze stops who begins, not who has to take back what this process deployed before it."""
     kube = connect(site, spec.cluster)
     where, name = spec.lock
+    if not freeze.look(kube, where, name):
+        first()
     if where == spec.namespace:
         ensure_namespace(kube, spec, site)
     key = _lease_key(spec)

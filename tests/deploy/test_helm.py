@@ -477,6 +477,18 @@ def test_d10_a_run_killed_at_any_step_is_finished_by_the_next(site: Site, cluste
     assert find(spec(), images(), site).artifact is not None
 
 
+def test_what_is_refused_leaves_neither_namespace_nor_lock(site: Site, cluster: Cluster) -> None:
+    cluster.fake.drop(path("v1", "namespaces", name=NAMESPACE))
+    wrong = dataclasses.replace(spec(create_namespace=True), values={"image": "{nope}"})
+    before = dict(cluster.fake.objects)
+    assert DRIVER.exclusive is not None
+    with pytest.raises(ConfigError, match=r"\{nope\} is not known"), DRIVER.exclusive(wrong, images(), site):
+        pass
+    with pytest.raises(ConfigError, match=r"\{nope\} is not known"):
+        make(wrong, images(), site)
+    assert cluster.fake.objects == before
+
+
 def test_d12_namespaces_that_are_missing_or_going_are_told(site: Site, cluster: Cluster) -> None:
     where = path("v1", "namespaces", name=NAMESPACE)
     cluster.fake.put(where, {"metadata": {"name": NAMESPACE}, "status": {"phase": "Terminating"}})

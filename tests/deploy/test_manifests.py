@@ -99,6 +99,19 @@ def test_an_image_that_is_not_used_and_an_argument_that_is_missing_are_refused(s
     assert tools.get("configmaps", "web") is None
 
 
+def test_what_is_refused_leaves_neither_namespace_nor_lock(site: Site, cluster: Cluster, driver: str) -> None:
+    cluster.fake.drop(path("v1", "namespaces", name=NAMESPACE))
+    write(site.root, {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "metadata": {"name": "x"}}, DEPLOYMENT)
+    before = dict(cluster.fake.objects)
+    lock = {"kubectl": kubectl, "kubecfg": kubecfg}[driver].DRIVER.exclusive
+    assert lock is not None
+    with pytest.raises(ConfigError), lock(spec(driver, create_namespace=True), images(), site):
+        pass
+    with pytest.raises(ConfigError):
+        make(spec(driver, create_namespace=True), images(), site)
+    assert cluster.fake.objects == before
+
+
 def test_a_word_in_yaml_is_told_with_its_line(site: Site) -> None:
     (site.root / "manifests/web.yaml").write_text(
         "# one\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  A: '{nope}'\n"

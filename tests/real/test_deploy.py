@@ -288,6 +288,49 @@ def test_secrets_are_nowhere_but_in_the_secret(lab_world: World, events: list[Ev
     assert values.stat().st_mode & 0o077 == 0
 
 
+def test_x10_the_secret_goes_back_with_its_revision(lab_world: World) -> None:
+    """The failed release brought another secret. A pod that starts later has the one of the revision that serves."""
+    spec = lab_world.spec(values={"secretName": "{secret.name}"})
+    make(spec, lab_world.image(), lab_world.site)
+    secrets = path("v1", "secrets", lab_world.namespace)
+    plain = lab_world.kube.get(f"{secrets}/{APP}-env")
+    rotated = dataclasses.replace(lab_world.site, values={**lab_world.site.values, "session_secret": "another-secret-altogether"})
+    with pytest.raises(RolledBack, match="revision 1 serves again"):
+        make(spec, lab_world.image(Entrypoint=["/bin/busybox", "sh", "-c", "exit 3"]), rotated)
+    again = lab_world.kube.get(f"{secrets}/{APP}-env")
+    assert plain is not None
+    assert again is not None
+    assert again["data"] == plain["data"]
+    (pod,) = lab_world.pods()
+    source = pod["spec"]["containers"][0]["env"]
+    (name,) = {each["valueFrom"]["secretKeyRef"]["name"] for each in source if each["name"] == "IHP_SESSION_SECRET"}
+    held = lab_world.kube.get(f"{secrets}/{name}")
+    assert held is not None
+    assert (held["data"], held["immutable"]) == (plain["data"], True)
+
+
+MORE = "apiVersion: v1\nkind: Service\nmetadata: {name: more}\nspec: {ports: [{port: 80}]}\n"
+
+
+def test_d22_half_a_release_that_a_quota_stopped_is_taken_back(lab_world: World) -> None:
+    """The quota refuses the second Service when the ConfigMap is new already, and the Deployment still old."""
+    good, spec = lab_world.image(), lab_world.spec()
+    make(spec, good, lab_world.site)
+    maps, quotas = (path("v1", kind, lab_world.namespace) for kind in ("configmaps", "resourcequotas"))
+    before = {each["metadata"]["name"]: each["data"] for each in lab_world.kube.list(maps)["items"]}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"count/services": "1"}}}
+    lab_world.kube.create(quotas, quota)
+    end = time.monotonic() + 60
+    while not ((lab_world.kube.get(f"{quotas}/q") or {}).get("status") or {}).get("used") and time.monotonic() < end:
+        time.sleep(0.2)
+    (lab_world.site.root / "chart" / "templates" / "more.yaml").write_text(MORE)
+    with pytest.raises(RolledBack, match="a quota of the namespace is used up; revision 1 serves again"):
+        make(lab_world.spec(values={"env": {"extra": {"A": "b"}}}), lab_world.image(), lab_world.site)
+    assert {each["metadata"]["name"]: each["data"] for each in lab_world.kube.list(maps)["items"]} == before
+    (lab_world.site.root / "chart" / "templates" / "more.yaml").unlink()
+    assert find(spec, good, lab_world.site).artifact is not None
+
+
 HOOK = """
 apiVersion: batch/v1
 kind: Job
