@@ -57,7 +57,7 @@ class Secrets:
         self._env = os.environ if env is None else env
         self._known: dict[str, Secret] = {}
         self._forms: tuple[str, ...] = ()  # the longest first
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def get(self, source: str) -> Secret:
         """The secret that `source` names.
@@ -73,8 +73,9 @@ class Secrets:
 
     def guard(self, value: str) -> None:
         """Mask `value`, in every form it may be written in, from now on."""
-        forms = {*self._forms, *written(value)}
-        self._forms = tuple(sorted(forms, key=len, reverse=True))
+        with self._lock:  # of two that are read at once both are masked
+            forms = {*self._forms, *written(value)}
+            self._forms = tuple(sorted(forms, key=len, reverse=True))
 
     def mask(self, text: str) -> str:
         """`text` without any secret that was read so far."""
@@ -141,6 +142,16 @@ class Secrets:
             raise ConfigError("secret source sops: takes a file and a path of keys", mend="write sops:FILE#a.b")
         extract = "".join(f"[{json.dumps(key)}]" for key in keys.split("."))
         return _run(["sops", "decrypt", "--extract", extract, "--", file])
+
+
+def sendable(value: str, source: str) -> str:
+    """Return `value`, which is to stand in an HTTP header. Raise ConfigError if it cannot, naming its `source` and never the value."""
+    if all("!" <= char <= "~" for char in value):
+        return value
+    strange = next(char for char in value if not "!" <= char <= "~")
+    what = {"\n": "a line break", "\r": "a line break", " ": "a space", "\t": "a tab"}.get(strange, f"the character U+{ord(strange):04X}")
+    where = " at its end" if value.rstrip(strange) and strange not in value.rstrip(strange) else ""
+    raise ConfigError(f"{source} cannot stand in an HTTP header: it has {what}{where}", mend="write it without, or name another")
 
 
 def written(value: str) -> set[str]:

@@ -84,6 +84,7 @@ class Registry:
 class Cluster:
     """A Kubernetes cluster, bound to the sha256 of its CA certificate (`identity`, checked before anything is asked).
 
+    `kubeconfig` is a file, "output:NAME", "$KUBECONFIG" or "in-cluster".
     `tunnel` names the host through which the API is reached where it is not open to the world; `node` the host whose own view of
     the registry counts; `crictl` and `ctr` the argv that speak to that node's runtime; `ingress` the URL where the ingress answers.
     """

@@ -44,6 +44,7 @@ def test_a_named_test_exists(file: str, name: str) -> None:
         "docs/checks.md",
         "docs/images.md",
         "docs/infrastructure.md",
+        "docs/clusters.md",
         "docs/registries.md",
         "docs/workflows.md",
     ],

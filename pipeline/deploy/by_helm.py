@@ -106,6 +106,6 @@ def engine(spec: Spec, site: Site, kube: Kube) -> ByHelm:
     access = kube.access
     tunnel = bool(site.cluster(spec.cluster).tunnel)
     return ByHelm(helm.Target(
-        program, version, spec.release, spec.namespace, access.path, access.context,
+        program, version, spec.release, spec.namespace, kube.kubeconfig(), access.context,
         f"https://{kube.address}{access.prefix}" if tunnel else "", access.server_name if tunnel else "",
     ))  # fmt: skip

@@ -122,7 +122,7 @@ def engine(spec: Spec, site: Site, kube: Kube) -> ByManifests:
     access = kube.access
     tunnel = bool(site.cluster(spec.cluster).tunnel)
     return ByManifests(spec, kubectl.Target(
-        site.tool(spec.program), spec.namespace, access.path, access.context,
+        site.tool(spec.program), spec.namespace, kube.kubeconfig(), access.context,
         f"https://{kube.address}{access.prefix}" if tunnel else "", access.server_name if tunnel else "",
     ))  # fmt: skip
 

@@ -6,7 +6,6 @@ import datetime
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pipeline.deploy import chart, freeze, history, manifest_files
@@ -18,10 +17,11 @@ from pipeline.doctor import permissions
 from pipeline.doctor.verdict import Check, Verdict, ask_all, fail, ok, unknown, warn
 from pipeline.errors import AuthError, ConfigError
 from pipeline.stage import Site
-from pipeline.tools import kube_status, kubeconfig
+from pipeline.tools import kube_status
 from pipeline.tools.kube import Kube, connect, path
 from pipeline.tools.kube_objects import condition
 from pipeline.tools.kube_objects import name as name_of
+from pipeline.tools.kubeconfig import access_of
 from pipeline.verify.checks import Checks
 from pipeline.verify.web import Ask, get
 
@@ -35,8 +35,7 @@ PAGE = 5.0  # seconds for the ingress
 def look(name: str, releases: Sequence[Helm | Manifests | Flux], pages: Sequence[Checks], site: Site) -> Iterator[Verdict]:
     """Every verdict on the cluster. Raises what the client raises where the API does not answer."""
     where, spec = f"{name} (cluster)", site.cluster(name)
-    access = kubeconfig.load(str(site.root / Path(spec.kubeconfig).expanduser()), spec.context)
-    line = kubeconfig.bound(access, spec.identity)
+    access, line = access_of(site, name)
     if line:
         yield warn(where, "identity", "the site file does not bind it: another kubeconfig of that name would be used", f"add {line}")
     else:
@@ -46,7 +45,7 @@ def look(name: str, releases: Sequence[Helm | Manifests | Flux], pages: Sequence
     way = f"through {spec.tunnel}" if spec.tunnel else "directly"
     yield ok(where, "API", f"Kubernetes {version.get('gitVersion', '?')} at {access.host}:{access.port}, {way}")
     checks = [
-        Check(where, "certificate", partial(_certificate, where, access.certificate, site.clock.now())),
+        Check(where, "certificate", partial(_certificate, where, access.login.credentials().certificate, site.clock.now())),
         Check(where, "nodes", partial(_nodes, where, kube)),
     ]
     for release in releases:

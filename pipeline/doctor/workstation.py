@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.deploy import chart, manifest_files
@@ -21,7 +20,8 @@ from pipeline.source.look import look
 from pipeline.source.vet import vet
 from pipeline.stage import Plan, Site
 from pipeline.sync.git import Git
-from pipeline.tools import git, helm, kubeconfig, proxies
+from pipeline.tools import git, helm, proxies
+from pipeline.tools.kubeconfig import access_of
 
 WHERE = "workstation"
 INSTALL = {"git": "apt-get install git", "ssh": "apt-get install openssh-client"}
@@ -175,10 +175,9 @@ def _straight(plan: Plan, site: Site) -> Iterator[str]:
 def _api(cluster: str, site: Site) -> str:
     """Where helm reaches the API; "" through a tunnel, which is on loopback, and where the kubeconfig is at fault."""
     with contextlib.suppress(PipelineError):
-        spec = site.cluster(cluster)
-        if spec.tunnel:
+        if site.cluster(cluster).tunnel:
             return ""
-        access = kubeconfig.load(str(site.root / Path(spec.kubeconfig).expanduser()), spec.context)
+        access, _ = access_of(site, cluster)
         return f"//{access.host}:{access.port}"
     return ""
 

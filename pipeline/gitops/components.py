@@ -139,7 +139,7 @@ def _missing(found: Components, kube: Kube) -> Iterator[str]:
 def _target(place: Place, site: Site, kube: Kube) -> kubectl.Target:
     access, tunnel = kube.access, bool(site.cluster(place.flux.cluster).tunnel)
     return kubectl.Target(
-        site.tool("kubectl"), place.flux.system, access.path, access.context,
+        site.tool("kubectl"), place.flux.system, kube.kubeconfig(), access.context,
         f"https://{kube.address}{access.prefix}" if tunnel else "", access.server_name if tunnel else "",
     )  # fmt: skip
 

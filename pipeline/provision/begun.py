@@ -16,7 +16,8 @@ from pathlib import Path
 
 from pipeline.errors import Locked
 from pipeline.provision.process import leads, marked
-from pipeline.provision.root import Root, write
+from pipeline.provision.root import Root
+from pipeline.tools import private
 from pipeline.tools.terraform_errors import Lock
 
 SOON = 120.0  # seconds after its begin in which a run of ours has taken the state's lock, if it ever did
@@ -80,7 +81,7 @@ def begin(root: Root, begun: Begun) -> Begun:
     """Write the note. Raises Locked where another run of this working copy is still at work."""
     if (other := read(root, begun.doing)) and other.alive:
         raise at_work(other)
-    write(file(root, begun.doing), json.dumps(dataclasses.asdict(begun)))
+    private.write(file(root, begun.doing), json.dumps(dataclasses.asdict(begun)))
     return begun
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -12,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import AuthError, ConfigError
-from pipeline.provision import private
-from pipeline.provision.root import Root, write
+from pipeline.provision.root import Root
 from pipeline.provision.terraform import outputs, when
+from pipeline.tools import private
+from pipeline.tools.kube_login import end_of
 from pipeline.tools.terraform_plan import Out
 
 RENEW = "inv infra.plan, then inv infra.apply: the outputs get new credentials"
@@ -54,11 +52,11 @@ class Handover:
         text = self._outputs[output].text
         for secret in _secrets(text, output):
             self._root.site.secrets.guard(secret)
-            if (ends := _expiry(secret)) and ends <= time.time():
+            if (ends := end_of(secret)) and ends <= time.time():
                 raise AuthError(f"the token in output {output} of {self._root.name} expired at {when(ends)}", mend=RENEW)
         if self._folder is None:
             self._folder = private.folder()
-        write(self._folder / output, text)
+        private.write(self._folder / output, text)
         return str(self._folder / output)
 
 
@@ -77,12 +75,3 @@ def _secrets(text: str, output: str) -> Iterator[str]:
         for name in ("token", "client-key-data", "password"):
             if isinstance(user, dict) and user.get(name):
                 yield str(user[name])
-
-
-def _expiry(token: str) -> float:
-    """When a JSON Web Token ends, in seconds since 1970; 0 where it is none, or does not say. Source: RFC 7519, 4.1.4."""
-    parts = token.split(".")
-    with contextlib.suppress(ValueError, TypeError, KeyError, IndexError):
-        if len(parts) == 3:
-            return float(json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))["exp"])
-    return 0.0

@@ -15,10 +15,9 @@ from pathlib import Path
 from pipeline.artifacts import content_hash
 from pipeline.errors import AuthError, ConfigError
 from pipeline.events import What
-from pipeline.provision import private
 from pipeline.provision.spec import Terraform
 from pipeline.stage import Site
-from pipeline.tools import terraform
+from pipeline.tools import private, terraform
 
 STAGE = "infra"
 MARK = "PIPELINE_INFRA"  # in the environment of what we start: how it is known again after we died
@@ -133,18 +132,8 @@ class Root:
         if not self.spec.variables:
             return ()
         path = self.home / "blueprint.tfvars.json"
-        write(path, json.dumps(dict(self.spec.variables)))
+        private.write(path, json.dumps(dict(self.spec.variables)))
         return (str(path),)
-
-
-def write(path: Path, text: str) -> None:
-    """Write `text` for our eyes only, whole or not at all, on disk when this returns."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 @contextlib.contextmanager
@@ -193,7 +182,7 @@ def _credential(root: Root, name: str, source: str, held: contextlib.ExitStack) 
     # a provider need not take the blank or the line break off that an editor put there
     folder = private.folder()
     held.callback(private.remove, folder)
-    write(folder / "secret", value)
+    private.write(folder / "secret", value)
     return {name: str(folder / "secret")}
 
 

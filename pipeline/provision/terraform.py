@@ -16,11 +16,11 @@ from pipeline.errors import ConfigError, IntegrityError, Locked, PipelineError
 from pipeline.events import What
 from pipeline.provision import begun
 from pipeline.provision.process import Said, ask, follow, others
-from pipeline.provision.root import STAGE, Root, environment, write
+from pipeline.provision.root import STAGE, Root, environment
 from pipeline.records import actor
 from pipeline.retry import Policy, retrying
 from pipeline.runner.heard import heard
-from pipeline.tools import terraform
+from pipeline.tools import private, terraform
 from pipeline.tools.terraform_errors import Lock, failure, lock_of
 from pipeline.tools.terraform_plan import Out, Planned, State, read_outputs, read_plan, read_state
 
@@ -70,7 +70,7 @@ def plan(root: Root, *, destroy: bool = False, unsure: tuple[str, ...] = (), pol
         out.unlink(missing_ok=True)
         begun.end(root, note)
     reviewed = Reviewed(root.site.clock.now(), actor(), destroy, root.fingerprint(), sha256, changes, nothing, unsure)
-    write(root.home / "reviewed.json", json.dumps(dataclasses.asdict(reviewed)))
+    private.write(root.home / "reviewed.json", json.dumps(dataclasses.asdict(reviewed)))
     return found, reviewed
 
 
@@ -113,7 +113,7 @@ def ready(root: Root, env: Mapping[str, str]) -> None:
         text = f"{lock.relative_to(root.site.root)} was written: commit it, and everybody gets the same providers"
         root.site.tell(What.WARN, STAGE, text)
     _check_backend(root)
-    write(mark, root.fingerprint())
+    private.write(mark, root.fingerprint())
 
 
 def state(root: Root, env: Mapping[str, str]) -> State:

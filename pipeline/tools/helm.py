@@ -16,10 +16,10 @@ from pipeline.errors import (
     ResourceError,
     Transient,
 )
+from pipeline.tools import kube_login
 from pipeline.tools.kube_status import DENIED, FULL, QUOTA
 
 OLDEST = (3, 13)  # the first whose upgrade takes --labels
-KEPT = ("HOME", "PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "LANG", "TZ", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy")
 LIMIT = 1 << 20  # bytes a Secret may hold, which is where Helm keeps a release
 QUOTED = re.compile(r'"[^"\n]*"')  # a name, or a value: it says nothing of what went wrong
 Argv = tuple[str, ...]
@@ -73,8 +73,7 @@ def lint(program: str, chart: str) -> Argv:
 
 def environment(inherited: Mapping[str, str], folder: str) -> dict[str, str]:
     """The environment helm runs in: what it needs of `inherited`, no HELM_* and no KUBECONFIG of the user's, caches under `folder`."""
-    kept = {key: inherited[key] for key in KEPT if key in inherited}
-    return kept | {
+    return kube_login.environment(inherited) | {
         "HELM_CACHE_HOME": f"{folder}/cache", "HELM_CONFIG_HOME": f"{folder}/config", "HELM_DATA_HOME": f"{folder}/data",
         "HELM_NO_PLUGINS": "1",
     }  # fmt: skip
@@ -225,6 +224,8 @@ def failure(code: int, text: str) -> PipelineError:
     said = QUOTED.sub('""', text)
     for meaning in MEANINGS:
         if re.search(meaning.pattern, said, re.MULTILINE):
+            if meaning.pattern == DENIED:
+                return kube_login.forbidden(meaning.what, evidence, meaning.mend)
             return meaning.kind(meaning.what + _place(meaning, text), cause=evidence, mend=meaning.mend)
     return ConfigError(f"helm failed (exit {code})", cause=evidence, mend="see the cause; `helm upgrade … --dry-run=server` shows more")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import ssl
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -14,9 +13,11 @@ from urllib.parse import urlencode
 from pipeline.errors import ConfigError, IntegrityError, PipelineError
 from pipeline.events import What
 from pipeline.host import Address
+from pipeline.tools import private
+from pipeline.tools.kube_login import Credentials, bearer
 from pipeline.tools.kube_paths import asked, path
 from pipeline.tools.kube_status import Asked, Conflict, Gone, refused, unreachable
-from pipeline.tools.kube_wire import LIMIT, LOST, Connection, Object, Watch, read_json, tls
+from pipeline.tools.kube_wire import LIMIT, LOST, Connection, Object, Tls, Watch, read_json
 from pipeline.tools.kubeconfig import Access, access_of
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Kube:
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
         self._closed = False
-        self._context: ssl.SSLContext | None = None
+        self._tls = Tls(access)
+        self._file = private.File("kubeconfig", access.for_tools)
         self._warming: threading.Thread | None = None
         self.on_close: Callable[[], None] = lambda: None
 
@@ -142,8 +144,7 @@ class Kube:
         query = {"watch": "1", "labelSelector": labels, "fieldSelector": fields, "resourceVersion": version,
                  "timeoutSeconds": str(seconds), "allowWatchBookmarks": "true"}  # fmt: skip
         request = self._asked("watch", target)
-        connection = self._new(seconds + self.timeout)
-        response = self._send(connection, request, "GET", target, query, b"", {})
+        connection, response = self._send(self._new(seconds + self.timeout), request, "GET", target, query, b"", {})
         if response.status >= 400:
             error = refused(request, response.status, dict(response.headers), response.read(LIMIT))
             response.close()
@@ -160,8 +161,12 @@ class Kube:
             raise unreachable(self._asked("get", "/"), error, sent=False) from error
         return connection
 
+    def kubeconfig(self) -> str:
+        """Return the path of a private kubeconfig for tools, made from what was checked; it is gone when this is closed."""
+        return self._file.path()
+
     def close(self) -> None:
-        """Let go of every idle connection and of the tunnel."""
+        """Let go of every idle connection, of the tools' kubeconfig and of the tunnel."""
         if self._warming is not None:
             self._warming.join(self.timeout)
         with self._lock:
@@ -169,6 +174,7 @@ class Kube:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+        self._file.close()
         self.on_close()
 
     def _must(self, verb: str, target: str, query: Mapping[str, str], value: Object, kind: str) -> bytes:
@@ -187,12 +193,12 @@ class Kube:
             headers["Content-Type"] = kind
         connection, fresh = self._take()
         try:
-            response = self._send(connection, request, method, target, query or {}, body, headers)
+            connection, response = self._send(connection, request, method, target, query or {}, body, headers)
         except PipelineError:
             if fresh or request.writes:
                 raise
-            connection = self._new(self.timeout)  # a kept connection that the server had let go: a read asks once on a new one
-            response = self._send(connection, request, method, target, query or {}, body, headers)
+            # a kept connection that the server had let go: a read asks once on a new one
+            connection, response = self._send(self._new(self.timeout), request, method, target, query or {}, body, headers)
         try:
             content = response.read(LIMIT + 1)
         except LOST as error:
@@ -216,15 +222,31 @@ class Kube:
     def _send(
         self, connection: Connection, request: Asked, method: str, target: str, query: Mapping[str, str], body: bytes,
         headers: Mapping[str, str],
-    ) -> http.client.HTTPResponse:  # fmt: skip
+    ) -> tuple[Connection, http.client.HTTPResponse]:  # fmt: skip
+        """Ask; if the API does not know the credentials and there are others now, ask once more: a 401 has done nothing."""
         text = urlencode({key: value for key, value in query.items() if value})
         url = self.access.prefix + target + (f"?{text}" if text else "")
-        token = {"Authorization": f"Bearer {self.access.token}"} if self.access.token else {}
+        try:
+            shown = self.access.login.credentials()
+            response = self._sent(connection, request, method, url, body, headers, shown)
+            if response.status != 401 or not self.access.login.renewed(shown):
+                return connection, response
+            response.close()
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        again = self._new(connection.timeout or self.timeout)
+        return again, self._sent(again, request, method, url, body, headers, self.access.login.credentials())
+
+    def _sent(
+        self, connection: Connection, request: Asked, method: str, url: str, body: bytes, headers: Mapping[str, str], shown: Credentials
+    ) -> http.client.HTTPResponse:
         sent = False
         with self._lock:
             self.requests += 1
         try:
-            connection.request(method, url, body or None, {"User-Agent": MANAGER, **token, **headers})
+            connection.request(method, url, body or None, {"User-Agent": MANAGER, **bearer(shown), **headers})
             sent = True
             return connection.getresponse()
         except LOST as error:
@@ -237,13 +259,12 @@ class Kube:
     def _take(self) -> tuple[Connection, bool]:
         if self._warming is not None:
             self._warming.join(self.timeout)
+        context = self._tls.context()
         while True:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
-            if connection is None:
-                return self._new(self.timeout), True
-            if connection.alive():
-                return connection, False
+            if connection is None or (connection.tls is context and connection.alive()):
+                return connection or self._new(self.timeout), connection is None
             connection.close()
 
     def _give(self, connection: Connection) -> None:
@@ -254,11 +275,10 @@ class Kube:
         connection.close()
 
     def _new(self, timeout: float) -> Connection:
+        context = self._tls.context()
         with self._lock:
             self.connections += 1
-            if self._context is None:
-                self._context = tls(self.access)
-        return Connection(self.access, self._dial, self._context, timeout)
+        return Connection(self.access, self._dial, context, timeout)
 
 
 def _open(site: Site, name: str) -> Kube:

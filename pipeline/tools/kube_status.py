@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import Ambiguous, AuthError, ConfigError, Locked, PipelineError, RateLimited, ResourceError, Transient
+from pipeline.tools import kube_login
 
 EXPIRED, NOT_YET_VALID = 10, 9  # X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_CERT_NOT_YET_VALID of openssl/x509_vfy.h
 QUOTA = "exceeded quota: "  # a quota and a missing right have one reason, Forbidden, and differ in their message alone
@@ -66,7 +67,7 @@ def refused(asked: Asked, code: int, headers: Mapping[str, str], body: bytes) ->
         return ResourceError(f"{what}: a quota of the namespace is used up", cause=message, mend=FULL)
     if code == 403:
         grant = f"allow this user to {asked.verb} {asked.resource}" + (f" in {asked.namespace}" if asked.namespace else "")
-        return AuthError(what, cause=message, mend=f"{grant} (a Role and a RoleBinding), or name another kubeconfig")
+        return kube_login.forbidden(what, message, f"{grant} (a Role and a RoleBinding), or name another kubeconfig")
     if code == 409:
         return Conflict(what, cause=message, mend="somebody else changed it at the same moment; run again")
     if code == 410:

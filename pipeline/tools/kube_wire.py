@@ -8,11 +8,13 @@ import json
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from pipeline.errors import ConfigError, IntegrityError
 from pipeline.host import Address
+from pipeline.tools.kube_login import Credentials
 from pipeline.tools.kube_status import Asked, refused, unreachable
 from pipeline.tools.kubeconfig import Access
 
@@ -56,14 +58,14 @@ class Connection(http.client.HTTPSConnection):
 
     def __init__(self, access: Access, dial: Callable[[], Address], context: ssl.SSLContext, timeout: float) -> None:
         super().__init__(access.host, access.port, timeout=timeout, context=context)
-        self._name, self._dial_to, self._tls = access.server_name, dial, context
+        self._name, self._dial_to, self.tls = access.server_name, dial, context
 
     def connect(self) -> None:
         address = self._dial_to()
         plain = socket.create_connection((address.host, address.port), self.timeout)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.sock = self._tls.wrap_socket(plain, server_hostname=self._name)
+            self.sock = self.tls.wrap_socket(plain, server_hostname=self._name)
         except BaseException:
             plain.close()
             raise
@@ -83,7 +85,24 @@ class Connection(http.client.HTTPSConnection):
         return False
 
 
-def tls(access: Access) -> ssl.SSLContext:
+class Tls:
+    """What TLS is spoken with: another context as soon as there is another certificate to show."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._made: tuple[str, ssl.SSLContext] | None = None
+        self._lock = threading.Lock()
+
+    def context(self) -> ssl.SSLContext:
+        shown = self._access.login.credentials()
+        with self._lock:
+            if self._made is None or self._made[0] != shown.certificate:
+                self._made = shown.certificate, _context(self._access, shown)
+            return self._made[1]
+
+
+def _context(access: Access, shown: Credentials) -> ssl.SSLContext:
+    """Return how the API is spoken to: its certificate checked, ours `shown`. Raise ConfigError if one of them is broken."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks host name and certificate
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -91,8 +110,8 @@ def tls(access: Access) -> ssl.SSLContext:
             context.load_verify_locations(cadata=access.ca)
         else:
             context.load_default_certs()
-        if access.certificate:
-            with _file(access.certificate + "\n" + access.key) as name:
+        if shown.certificate:
+            with _file(shown.certificate + "\n" + shown.key) as name:
                 context.load_cert_chain(name)
     except (ssl.SSLError, ValueError) as error:
         raise ConfigError(f"kubeconfig {access.path} holds a broken certificate or key", cause=str(error), mend="copy it again") from error

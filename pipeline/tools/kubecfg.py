@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, ResourceError, Transient
+from pipeline.tools import kube_login
 from pipeline.tools.helm import QUOTED
 from pipeline.tools.kube_status import DENIED, FULL, QUOTA
-from pipeline.tools.kubectl import FIXED, KEPT, LOST, UNKNOWN_USER, Argv, Target, common
+from pipeline.tools.kubectl import FIXED, LOST, UNKNOWN_USER, Argv, Target, common
 
 INSTALL = "install kubecfg 0.34 or later (github.com/kubecfg/kubecfg), or name it in the site's tools"
 PLACE = re.compile(r"file://(?P<file>[^\s:]+):\(?(?P<line>\d+)")
@@ -41,7 +42,7 @@ def update(target: Target, file: str, tag: str) -> Argv:
 
 def environment(inherited: Mapping[str, str], _folder: str) -> dict[str, str]:
     """The environment it runs in: no search path of the user's, no KUBECONFIG."""
-    return {key: inherited[key] for key in KEPT if key in inherited}
+    return kube_login.environment(inherited)
 
 
 def objects(text: str) -> list[Any]:
@@ -111,5 +112,7 @@ def failure(code: int, text: str) -> PipelineError:
     said = QUOTED.sub('""', text)
     for pattern, kind, what, mend in MEANINGS:
         if re.search(pattern, said):
+            if pattern == DENIED:
+                return kube_login.forbidden(what, evidence, mend)
             return kind(what, cause=evidence, mend=mend)
     return Ambiguous(f"kubecfg failed (exit {code})", cause=evidence)

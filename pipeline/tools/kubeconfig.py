@@ -4,39 +4,51 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.errors import ConfigError
+from pipeline.errors import AuthError, ConfigError
+from pipeline.secrets import sendable
 from pipeline.stage import Site
+from pipeline.tools import kube_login
+from pipeline.tools.kube_login import Credentials, Login
 
 SIZE = 1 << 20  # a kubeconfig is a few kilobytes; what is larger is something else
+VARIABLE = "$KUBECONFIG"  # as a site's `kubeconfig`: the files that this variable names
+IN_CLUSTER = "in-cluster"  # the service account of the pod that this runs in
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+OTHERS = ("as", "as-uid", "as-groups", "as-user-extra")  # keys of a user who acts as somebody else
+
+Guard = Callable[[str], None]
+Found = Sequence[tuple[Path, Mapping[str, Any]]]  # each file with what it holds
 
 
 @dataclass(frozen=True)
 class Access:
     """How to reach one API server: `host` and `port` to connect to, `server_name` its certificate is made out to.
 
-    `ca` is the certificate authority as PEM ("" = the system's own store); `token` a bearer token; `certificate` and `key` the
-    client's own, as PEM. `prefix` is the path that stands before every request. Secrets do not print.
+    `ca` is the certificate authority as PEM ("" = the system's own store); `login` who asks. `prefix` is the path that stands before
+    every request. `cluster` and `user` are the entries of the kubeconfig that tools get.
     """
 
     host: str
     port: int
     server_name: str
+    login: Login = field(repr=False, compare=False)
     prefix: str = ""
     ca: str = ""
-    token: str = field(default="", repr=False)
-    certificate: str = field(default="", repr=False)
-    key: str = field(default="", repr=False)
     path: str = ""
     context: str = ""
     namespace: str = "default"
+    cluster: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    user: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -47,55 +59,104 @@ class Access:
             found.append(hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest())
         return tuple(found)
 
+    def for_tools(self) -> str:
+        """Return a kubeconfig of this access alone: its one context, its CA as data, its user."""
+        context = {"cluster": "checked", "user": "checked", "namespace": self.namespace}
+        return json.dumps({
+            "apiVersion": "v1", "kind": "Config", "current-context": self.context,
+            "clusters": [{"name": "checked", "cluster": self.cluster}], "users": [{"name": "checked", "user": self.user}],
+            "contexts": [{"name": self.context, "context": context}],
+        })  # fmt: skip
 
-def load(path: str, context: str = "") -> Access:
-    """The access that `context` (or the file's current context) of the kubeconfig at `path` describes.
 
-    Raises ConfigError where the file, the context or a file it names is missing or malformed, and where it asks not to verify
-    certificates. Exec plugins and auth providers go through the official client's loader, imported only then.
+def load(path: str, context: str = "", guard: Guard = lambda _: None) -> Access:
+    """Return the access that `context` (or the file's current context) of the kubeconfig at `path` describes.
+
+    Contacts nobody and runs nothing. Raises ConfigError if the file, the context or a file it names is missing or malformed, and if it
+    asks not to verify certificates; AuthError if it names no credentials. Each secret is given to `guard`.
     Source of the format: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
     """
     file = Path(path).expanduser()
-    config = _read(file)
-    name = context or str(config.get("current-context") or "")
-    chosen = _entry(config, "contexts", "context", name, file)
-    cluster = _entry(config, "clusters", "cluster", str(chosen.get("cluster", "")), file)
-    user = _entry(config, "users", "user", str(chosen["user"]), file) if chosen.get("user") else {}
-    if cluster.get("insecure-skip-tls-verify"):
+    return _chosen([(file, _read(file))], context, guard)
+
+
+def access_of(site: Site, name: str) -> tuple[Access, str]:
+    """Return the access to the site's cluster `name`, and the line to add to the site file if that does not bind it ("" if it does).
+
+    Contacts nobody. Raises ConfigError as `load` and `bound` do.
+    """
+    cluster, guard = site.cluster(name), site.secrets.guard
+    if cluster.kubeconfig == IN_CLUSTER:
+        access = _in_cluster(guard)
+    elif cluster.kubeconfig == VARIABLE:
+        if not cluster.identity and not cluster.context:
+            raise ConfigError(
+                f"cluster {name} is whichever {VARIABLE} names last", mend="add `context` or `identity` to it in the site file"
+            )
+        access = _chosen(_of_variable(os.environ.get("KUBECONFIG", "")), cluster.context, guard)
+    else:
+        file = os.path.expanduser(cluster.kubeconfig)  # noqa: PTH111  # joined below, where an absolute name wins
+        access = load(str(site.root / file), cluster.context, guard)
+    return access, bound(access, cluster.identity)
+
+
+def _of_variable(text: str) -> Found:
+    """Return the files of a KUBECONFIG variable that are there, the first counting most."""
+    names = [Path(part) for part in text.split(os.pathsep) if part]
+    found = [(file, _read(file)) for file in names if file.exists()]
+    if not found:
+        cause = f"it names {text}" if text else "it is not set"
+        raise ConfigError(f"{VARIABLE} names no kubeconfig", cause=cause, mend="export KUBECONFIG=FILE, or name a file in the site file")
+    return found
+
+
+def _in_cluster(guard: Guard) -> Access:
+    """Return the access of the pod's own service account. Source: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/"""
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST", ""), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host or not ACCOUNT.is_dir():
+        raise ConfigError("this does not run in a pod with a service account", mend=f"name a kubeconfig in place of {IN_CLUSTER}")
+    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    entry = {"server": server, "certificate-authority": "ca.crt"}
+    config = {
+        "clusters": [{"name": IN_CLUSTER, "cluster": entry}], "users": [{"name": IN_CLUSTER, "user": {"tokenFile": "token"}}],
+        "contexts": [{"name": IN_CLUSTER, "context": {
+            "cluster": IN_CLUSTER, "user": IN_CLUSTER, "namespace": _text(ACCOUNT, "namespace").strip()}}],
+    }  # fmt: skip
+    return _chosen([(ACCOUNT / IN_CLUSTER, config)], IN_CLUSTER, guard)
+
+
+def _chosen(found: Found, context: str, guard: Guard) -> Access:
+    """Return the access by `context` of these files, of which the first that names something counts."""
+    name = context or next((str(config["current-context"]) for _, config in found if config.get("current-context")), "")
+    chosen, _ = _entry(found, "contexts", "context", name)
+    entry, file = _entry(found, "clusters", "cluster", str(chosen.get("cluster", "")))
+    if entry.get("insecure-skip-tls-verify"):
         raise ConfigError(
             f"kubeconfig {file} turns certificate checks off (insecure-skip-tls-verify)",
             mend="put the cluster's CA into certificate-authority-data instead; on k3s: /var/lib/rancher/k3s/server/tls/server-ca.crt",
         )
-    if cluster.get("proxy-url"):
+    if entry.get("proxy-url"):
         raise ConfigError(f"kubeconfig {file} goes through a proxy-url", mend="name an SSH host as `tunnel` of the cluster instead")
-    server = urlsplit(str(cluster.get("server", "")))
+    server = urlsplit(str(entry.get("server", "")))
     if server.scheme != "https" or not server.hostname:
-        raise ConfigError(f"kubeconfig {file}: server {cluster.get('server')!r} is not an https:// address", mend="correct `server`")
-    token, certificate, key = _credentials(user, file, name)
+        raise ConfigError(f"kubeconfig {file}: server {entry.get('server')!r} is not an https:// address", mend="correct `server`")
+    ca = _data(entry, "certificate-authority", file)
+    cluster = {"server": str(entry["server"]), **({"certificate-authority-data": _encoded(ca)} if ca else {}),
+               **{key: entry[key] for key in ("tls-server-name", "extensions") if entry.get(key)}}  # fmt: skip
+    login, user = _user(found, str(chosen.get("user") or ""), name, cluster, guard)
     return Access(
         host=server.hostname,
         port=server.port or 443,
-        server_name=str(cluster.get("tls-server-name") or server.hostname),
+        server_name=str(entry.get("tls-server-name") or server.hostname),
+        login=login,
         prefix=server.path.rstrip("/"),
-        ca=_data(cluster, "certificate-authority", file),
-        token=token,
-        certificate=certificate,
-        key=key,
+        ca=ca,
         path=str(file),
         context=name,
         namespace=str(chosen.get("namespace") or "default"),
+        cluster=cluster,
+        user=user,
     )
-
-
-def access_of(site: Site, name: str) -> tuple[Access, str]:
-    """The access to the site's cluster `name`, and the line to add to the site file where that does not bind it ("" where it does).
-
-    Contacts nobody. Raises ConfigError as `load` and `bound` do.
-    """
-    cluster = site.cluster(name)
-    file = os.path.expanduser(cluster.kubeconfig)  # noqa: PTH111  # joined below, where an absolute name wins
-    access = load(str(site.root / file), cluster.context)
-    return access, bound(access, cluster.identity)
 
 
 def bound(access: Access, identity: str) -> str:
@@ -135,42 +196,67 @@ def _read(file: Path) -> Mapping[str, Any]:
     return loaded
 
 
-def _entry(config: Mapping[str, Any], group: str, kind: str, name: str, file: Path) -> Mapping[str, Any]:
-    entries = [entry for entry in config.get(group) or [] if isinstance(entry, dict)]
-    for entry in entries:
+def _entry(found: Found, group: str, kind: str, name: str) -> tuple[Mapping[str, Any], Path]:
+    """Return the entry of that name and the file it stands in."""
+    entries = [(entry, file) for file, config in found for entry in config.get(group) or [] if isinstance(entry, dict)]
+    for entry, file in entries:
         if entry.get("name") == name and isinstance(entry.get(kind), dict):
-            value: Mapping[str, Any] = entry[kind]
-            return value
-    names = ", ".join(sorted(str(entry.get("name")) for entry in entries)) or "none"
-    raise ConfigError(f"kubeconfig {file} has no {kind} {name!r}", mend=f"its {group} are: {names}")
+            return entry[kind], file
+    names = ", ".join(sorted({str(entry.get("name")) for entry, _ in entries})) or "none"
+    files = " and ".join(str(file) for file, _ in found)
+    raise ConfigError(f"kubeconfig {files} has no {kind} {name!r}", mend=f"its {group} are: {names}")
 
 
-def _credentials(user: Mapping[str, Any], file: Path, context: str) -> tuple[str, str, str]:
-    if user.get("exec") or user.get("auth-provider"):
-        return _from_plugin(file, context)
+def _user(found: Found, name: str, context: str, cluster: Mapping[str, Any], guard: Guard) -> tuple[Login, Mapping[str, Any]]:
+    """Return who asks, and what the tools' kubeconfig says of the user. What the client of Kubernetes prefers goes first.
+
+    Raises AuthError if nobody would be asked for: a request without an identity is not made.
+    """
+    user, file = _entry(found, "users", "user", name) if name else ({}, found[0][0])
+    place = f"user {name or '-'} of kubeconfig {file}"
     if user.get("username") or user.get("password"):
         raise ConfigError(f"kubeconfig {file} uses a password", mend="Kubernetes dropped passwords in 1.19; use a token or a certificate")
-    token = str(user.get("token") or "")
-    if not token and user.get("tokenFile"):
-        token = _text(file, str(user["tokenFile"])).strip()
-    return token, _data(user, "client-certificate", file), _data(user, "client-key", file)
+    if others := [key for key in OTHERS if user.get(key)]:
+        raise ConfigError(f"{place} acts as somebody else ({others[0]})", mend="name a user that is allowed to deploy itself")
+    certificate, key = _data(user, "client-certificate", file), _data(user, "client-key", file)
+    pair = {"client-certificate-data": _encoded(certificate), "client-key-data": _encoded(key)} if certificate else {}
+    if user.get("tokenFile"):
+        path = (file.parent / Path(str(user["tokenFile"])).expanduser()).absolute()
+        return kube_login.of_file(path, certificate, key, guard), {"tokenFile": str(path), **pair}
+    token = str(user.get("token") or "") or _of_provider(user, place, context)
+    if token:
+        guard(token)
+        sendable(token, f"the token of {place}")
+        return kube_login.kept(Credentials(token, certificate, key), guard), {"token": token, **pair}
+    if isinstance(plugin := user.get("exec"), dict):
+        command = str(plugin.get("command") or "")
+        if os.sep in command:  # one without is found on PATH
+            plugin = {**plugin, "command": str((file.parent / command).absolute())}
+        return kube_login.of_plugin(plugin, cluster, place, guard), {"exec": plugin, **pair}
+    if certificate:
+        return kube_login.kept(Credentials("", certificate, key), guard), pair
+    raise AuthError(
+        f"kubeconfig {file} names no credentials for context {context}", mend="write it anew: no request is made without an identity"
+    )
 
 
-def _from_plugin(file: Path, context: str) -> tuple[str, str, str]:
-    """Credentials that a program or a cloud has to be asked for: the official client knows how."""
-    from kubernetes.client import Configuration
-    from kubernetes.config import load_kube_config
-
-    loaded = Configuration()
-    try:
-        load_kube_config(str(file), context, loaded, persist_config=False)  # type: ignore[no-untyped-call]  # ships no types
-    except Exception as error:
-        raise ConfigError(
-            f"the credential plugin of kubeconfig {file} (context {context}) failed", cause=str(error), mend="run its command by hand"
-        ) from error
-    token = str((loaded.api_key or {}).get("authorization", "")).removeprefix("Bearer ")
-    certificate = Path(loaded.cert_file).read_text() if loaded.cert_file else ""
-    return token, certificate, Path(loaded.key_file).read_text() if loaded.key_file else ""
+def _of_provider(user: Mapping[str, Any], place: str, context: str) -> str:
+    """Return the token that an auth-provider left in the kubeconfig. Only OIDC's is one that the tools still know."""
+    provider = user.get("auth-provider")
+    if not isinstance(provider, dict):
+        return ""
+    if provider.get("name") != "oidc":
+        raise AuthError(
+            f"{place}: Kubernetes dropped the auth-provider {provider.get('name')!r} in 1.26",
+            mend="write the kubeconfig anew: gcloud container clusters get-credentials, or kubelogin convert-kubeconfig, names a plugin",
+        )
+    token = str((provider.get("config") or {}).get("id-token") or "")
+    if not token or 0.0 < kube_login.end_of(token) <= time.time():
+        raise AuthError(
+            f"the OIDC token of {place} has ended" if token else f"{place} holds no OIDC token",
+            mend=f"kubectl --context {context} get namespaces renews it; an exec plugin (kubelogin) renews itself",
+        )
+    return token
 
 
 def _data(entry: Mapping[str, Any], name: str, file: Path) -> str:
@@ -180,12 +266,16 @@ def _data(entry: Mapping[str, Any], name: str, file: Path) -> str:
             return base64.b64decode(str(entry[f"{name}-data"]), validate=True).decode()
         except ValueError as error:
             raise ConfigError(f"kubeconfig {file}: {name}-data is not base64", mend="copy the kubeconfig again") from error
-    return _text(file, str(entry[name])) if entry.get(name) else ""
+    return _text(file.parent, str(entry[name])) if entry.get(name) else ""
 
 
-def _text(file: Path, name: str) -> str:
-    path = file.parent / Path(name).expanduser()
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _text(folder: Path, name: str) -> str:
+    path = folder / Path(name).expanduser()
     try:
         return path.read_text()
-    except OSError as error:
-        raise ConfigError(f"kubeconfig {file} names {path}, which cannot be read", cause=str(error), mend="copy that file too") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the kubeconfig names {path}, which cannot be read", cause=str(error), mend="copy that file too") from error

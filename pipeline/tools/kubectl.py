@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, ResourceError, Transient
+from pipeline.tools import kube_login
 from pipeline.tools.helm import QUOTED
 from pipeline.tools.kube_status import DENIED, FULL, QUOTA
 
 Argv = tuple[str, ...]
-KEPT = ("HOME", "PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "LANG", "TZ", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy")
 INSTALL = "install kubectl 1.28 or later, or name it in the site's tools"
 
 LOST = r"connection refused|connection reset|no route to host|i/o timeout|TLS handshake timeout|was refused|unexpected EOF"
@@ -64,8 +64,7 @@ def apply(target: Target, file: str, manager: str) -> Argv:
 
 def environment(inherited: Mapping[str, str], folder: str) -> dict[str, str]:
     """The environment it runs in: no KUBECONFIG and no settings of the user's, its caches under `folder`."""
-    kept = {key: inherited[key] for key in KEPT if key in inherited}
-    return kept | {"KUBECACHEDIR": f"{folder}/cache", "KUBERC": "off"}
+    return kube_login.environment(inherited) | {"KUBECACHEDIR": f"{folder}/cache", "KUBERC": "off"}
 
 
 def failure(code: int, text: str) -> PipelineError:
@@ -77,5 +76,7 @@ def failure(code: int, text: str) -> PipelineError:
     said = QUOTED.sub('""', text)
     for pattern, kind, what, mend in MEANINGS:
         if re.search(pattern, said):
+            if pattern == DENIED:
+                return kube_login.forbidden(what, evidence, mend)
             return kind(what, cause=evidence, mend=mend)
     return Ambiguous(f"kubectl failed (exit {code})", cause=evidence)

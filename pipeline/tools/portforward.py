@@ -20,6 +20,7 @@ import websocket
 from pipeline.errors import PipelineError, Transient
 from pipeline.host import Address
 from pipeline.tools.kube import Kube, path
+from pipeline.tools.kube_login import bearer
 from pipeline.tools.kube_paths import asked
 from pipeline.tools.kube_status import refused, unreachable
 from pipeline.tools.kube_wire import LOST
@@ -119,7 +120,7 @@ class PortForward:
         target = path("v1", "pods", self._namespace, self._pod, "portforward")
         request = asked("get", target, f"{access.host}:{access.port}")
         connection = self._kube.dialed(OPENING)
-        token = [f"Authorization: Bearer {access.token}"] if access.token else []
+        shown = access.login.credentials()
         with contextlib.ExitStack() as unless_open:
             unless_open.callback(connection.close)
             try:
@@ -130,10 +131,12 @@ class PortForward:
                         timeout=OPENING,
                         socket=connection.sock,
                         subprotocols=[PROTOCOL],
-                        header=token,
+                        header=bearer(shown),
                         suppress_origin=True,
                     )
             except websocket.WebSocketBadStatusException as error:
+                if error.status_code == 401 and access.login.renewed(shown):
+                    return self._dial()
                 raise refused(request, error.status_code, dict(error.resp_headers or {}), bytes(error.resp_body or b"")) from error
             except (*LOST, websocket.WebSocketException) as error:
                 raise unreachable(request, error, sent=False) from error

@@ -16,10 +16,11 @@ import pytest
 
 from pipeline.errors import AuthError, ConfigError
 from pipeline.opened import Clusters
-from pipeline.provision import handover, private
+from pipeline.provision import handover
 from pipeline.provision.handover import Handover
 from pipeline.secrets import Secrets
 from pipeline.stage import Cluster
+from pipeline.tools import private
 from pipeline.tools.terraform_plan import Out
 
 
