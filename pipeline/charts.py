@@ -9,6 +9,8 @@ from typing import Any
 
 from invoke import Collection, Context, task
 
+from pipeline.say import say
+
 COMMIT = "commit"
 
 
@@ -36,7 +38,7 @@ def collection(
         if json:
             print_json({"chart": ready.name, "version": ready.version, "file": str(file), "digest": ready.made.digest})
         else:
-            print(file)
+            say(str(file))
 
     @polite
     def push(_c: Context, env: str = "", blueprint: str = "", json: bool = False, app_version: str = "") -> None:
@@ -58,7 +60,7 @@ def collection(
         if json:
             print_json({"chart": dataclasses.asdict(done)})
         else:
-            print(f"{done.reference}@{done.digest}  {done.state}")
+            say(f"{done.reference}@{done.digest}  {done.state}")
 
     help_version = {"app-version": f"the appVersion to write into it; {COMMIT!r} is this commit"}
     tasks: Any = Collection("chart")

@@ -23,6 +23,7 @@ from pipeline.line import home, polite
 from pipeline.menu import announce
 from pipeline.menu import task_for as blueprints_task
 from pipeline.operate import tasks as operator_tasks
+from pipeline.say import hand_over, remember, say, say_block, say_json
 from pipeline.tagging import collection as tag_tasks
 from pipeline.tunnel.tasks import collection as tunnel_tasks
 
@@ -57,16 +58,16 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
         found.add_task(tasks.stage(verb, says, order if verb != RELEASE else len(STAGES) + 1))
     for each in (tasks.verify, tasks.plan, tasks.doctor, tasks.status, tasks.history, tasks.schema, tasks.demo, tasks.test):
         found.add_task(each())
-    for operators in operator_tasks(cli, tasks.site, _print_json, HELP):
+    for operators in operator_tasks(cli, tasks.site, say_json, HELP):
         found.add_task(operators)
-    found.add_collection(ci_tasks(cli, _print_json, _story, lambda: tasks.home() / config, HELP))
-    found.add_task(blueprints_task(cli, _print_json, lambda: tasks.home() / config, blueprint))
-    found.add_collection(chart_tasks(cli, tasks.site, _print_json, HELP))
-    found.add_collection(tag_tasks(cli, tasks.site, _print_json, HELP))
-    found.add_collection(infra_tasks(cli, tasks.site, _print_json, HELP))
-    found.add_collection(tunnel_tasks(cli, tasks.site, _print_json, _story, HELP))
-    found.add_collection(flux_tasks(cli, tasks.site, _print_json, HELP))
-    found.add_collection(lab_tasks(cli, _print_json, _story, tasks.home))
+    found.add_collection(ci_tasks(cli, say_json, _story, lambda: tasks.home() / config, HELP))
+    found.add_task(blueprints_task(cli, say_json, lambda: tasks.home() / config, blueprint))
+    found.add_collection(chart_tasks(cli, tasks.site, say_json, HELP))
+    found.add_collection(tag_tasks(cli, tasks.site, say_json, HELP))
+    found.add_collection(infra_tasks(cli, tasks.site, say_json, HELP))
+    found.add_collection(tunnel_tasks(cli, tasks.site, say_json, _story, HELP))
+    found.add_collection(flux_tasks(cli, tasks.site, say_json, HELP))
+    found.add_collection(lab_tasks(cli, say_json, _story, tasks.home))
     announce(program, found, lambda: tasks.home() / config, blueprint)
     return found
 
@@ -90,6 +91,7 @@ class _Tasks:
         sink = sink_for("json" if as_json else "auto", sys.stderr)
         try:
             with found.site(sink) as site:
+                remember(site.secrets)
                 yield found, site
         except PipelineError as error:
             sink.close()
@@ -146,13 +148,13 @@ class _Tasks:
                     {"stage": stage.verb, "there": bool(f.artifact), "why": f.why, "artifact": to_json(f.artifact) if f.artifact else None}
                     for stage, f in findings
                 ]
-                _print_json({"plan": rows, "frozen": stopped})
+                say_json({"plan": rows, "frozen": stopped})
             else:
                 for stage, finding in findings:
                     said = finding.why or (told(finding.artifact) if finding.artifact else "")
-                    print(f"{stage.verb:<8} {'there' if finding.artifact else 'to do':<6} {said}")
+                    say(f"{stage.verb:<8} {'there' if finding.artifact else 'to do':<6} {said}")
                 for why in stopped:
-                    print(f"frozen   {why}: inv deploy is refused until inv unfreeze")
+                    say(f"frozen   {why}: inv deploy is refused until inv unfreeze")
             if unasked:
                 raise unasked  # what was found stands above all the same
 
@@ -167,9 +169,9 @@ class _Tasks:
             with self.site(env, blueprint, json) as (found, site):
                 verdicts = examine(found, site)
             if json:
-                _print_json({"verdicts": rows(verdicts)})
+                say_json({"verdicts": rows(verdicts)})
             else:
-                print(table(verdicts))
+                say_block(table(verdicts))
             if code := exit_code(verdicts):
                 raise Exit(code=code)
 
@@ -184,9 +186,9 @@ class _Tasks:
             with self.site(env, blueprint, json) as (found, site):
                 facts = gather(found, site, whole=json)
             if json:
-                _print_json(facts)
+                say_json(facts)
             else:
-                print(show(facts))
+                say_block(show(facts))
             if failed := facts["unasked"]:
                 raise Exit(None if json else failed["explained"], code=failed["exit_code"])
 
@@ -206,9 +208,9 @@ class _Tasks:
             with contextlib.closing(Records(found.records_path)) as kept:  # no site: what was done here can be told while all is down
                 records = kept.history(limit)
             if json:
-                _print_json({"records": [row(record) for record in records]})
+                say_json({"records": [row(record) for record in records]})
             else:
-                print("\n".join(rows(records)) or "nothing yet")
+                say(*rows(records) or ["nothing yet"])
 
         return task(history, help={**HELP, "limit": "how many"})
 
@@ -219,7 +221,7 @@ class _Tasks:
             from pipeline.plan import SiteFile, blueprint_schema
             from pipeline.schema import json_schema
 
-            print(json.dumps(json_schema(SiteFile) if site else blueprint_schema(), indent=2))
+            hand_over(json.dumps(json_schema(SiteFile) if site else blueprint_schema(), indent=2))
 
         return task(schema, help={"site": "of the site file instead"})
 
@@ -238,11 +240,11 @@ class _Tasks:
             with _story() as say:
                 lab.up(self.home(), parts=lab.ALL | wanted.parts(found.plan), say=say)
             if found.gitops:
-                tasks: Any = flux_tasks(cli, self.site, _print_json, HELP)
+                tasks: Any = flux_tasks(cli, self.site, say_json, HELP)
                 first: tuple[str, ...] = ("bootstrap", "init")
             else:
                 published = any(getattr(stage.spec, "source", "") for stage in found.plan)
-                tasks = chart_tasks(cli, self.site, _print_json, HELP)
+                tasks = chart_tasks(cli, self.site, say_json, HELP)
                 first = ("push",) if published else ()
             for name in first:
                 tasks[name].body(c, env="lab", blueprint=blueprint)
@@ -268,10 +270,6 @@ def _story() -> contextlib.AbstractContextManager[Callable[[str], None]]:
     return teller(sys.stderr)
 
 
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps({"schema_version": 1, **value}, indent=2, default=str))
-
-
 def _front_door(plan: Any, site: Any) -> str:
     """The address that verify asks in place of the public name, "" where it asks that name itself."""
     spec = next((stage.spec for stage in plan if stage.verb == "verify"), None)
@@ -284,7 +282,7 @@ def _print_result(records: list[Any], as_json: bool, ingress: str) -> None:
     from pipeline.report.status import row
 
     if as_json:
-        _print_json({"records": [row(record) for record in records]})
+        say_json({"records": [row(record) for record in records]})
         return
     last = records[-1]
-    print(chain([record.artifact for record in records], ingress) if last.stage == "verify" else result(last.artifact))
+    say_block(chain([record.artifact for record in records], ingress) if last.stage == "verify" else result(last.artifact))

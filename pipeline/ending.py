@@ -14,6 +14,7 @@ from typing import Any
 from invoke import Exit
 
 from pipeline.errors import Cancelled, PipelineError, ResourceError, explain
+from pipeline.say import guard_stderr
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
@@ -27,6 +28,7 @@ def cli(body: Callable[..., Any]) -> Any:
             signal.signal(signal.SIGTERM, _stopped)
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
                 signal.signal(signal.SIGHUP, _stopped)
+        guard_stderr()
         try:
             result = body(*args, **kwargs)
             if sys.stdout is not None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from json import dumps
 from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Context, task
 
 from pipeline.errors import ConfigError
+from pipeline.safe import clean
+from pipeline.say import hand_over, say
 
 if TYPE_CHECKING:
     from pipeline.provision.root import Root
@@ -47,7 +50,7 @@ def collection(
         if json:
             print_json(_facts(planned, reviewed, before.lines))
         else:
-            print("\n".join((*(f"before   {line}" for line in before.lines), *shown(planned, reviewed, root.name))))
+            say(*(f"before   {line}" for line in before.lines), *shown(planned, reviewed, root.name))
 
     @polite
     def apply_(_c: Context, env: str = "", blueprint: str = "", json: bool = False, again: bool = False) -> None:
@@ -73,7 +76,7 @@ def collection(
                 planned, reviewed = terraform.plan(root, destroy=True)
                 if not json:
                     lines = (*(f"before   {line}" for line in before.lines), *shown(planned, reviewed, root.name))
-                    sys.stderr.write("\n".join((*lines, "")))
+                    sys.stderr.write("\n".join((*map(clean, lines), "")))
                 gone = apply.apply(root, destroy=True)
         _print(gone, json, print_json)
 
@@ -88,13 +91,15 @@ def collection(
         if name and name not in known:
             raise ConfigError(f"{root.name} has no output {name!r}", mend=f"its outputs are: {', '.join(sorted(known))}")
         chosen = [known[name]] if name else [known[each] for each in sorted(known)]
-        if json:
+        if json and name:
+            hand_over(dumps({"schema_version": 1, "outputs": {name: _as_json(known[name], name)}}, indent=2, default=str))
+        elif json:
             print_json({"outputs": {each.name: _as_json(each, name) for each in chosen}})
         elif name:
-            sys.stdout.write(known[name].text.removesuffix("\n") + "\n")
+            hand_over(known[name].text)
         else:
             wide = max(len(each.name) for each in chosen)
-            print("\n".join(f"{each.name:<{wide}}  {'[sensitive]' if each.sensitive else each.text}" for each in chosen))
+            say(*(f"{each.name:<{wide}}  {'[sensitive]' if each.sensitive else each.text}" for each in chosen))
 
     apply_.__name__ = "apply"
     return Collection(
@@ -165,7 +170,7 @@ def _print(made: Any, as_json: bool, print_json: Callable[[dict[str, Any]], None
     from pipeline.artifacts import to_json
     from pipeline.report.words import told
 
-    print_json({"infra": to_json(made)}) if as_json else print(told(made))
+    print_json({"infra": to_json(made)}) if as_json else say(told(made))
 
 
 def _told(root: Root, doing: str) -> AbstractContextManager[None]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from invoke import Collection, Context, Task, task
 
+from pipeline.say import say
+
 ABOUT = "What can be released, with its environments: what --blueprint (-b) and --env (-e) take."
 OPTION = "blueprint: config/<blueprint>.yml"
 
@@ -34,7 +36,7 @@ def task_for(polite: Callable[[Callable[..., Any]], Any], print_json: Callable[[
         if json:
             print_json({"blueprints": [{**each.__dict__, "default": each.name == default} for each in found]})
         else:
-            print("\n".join(rows(found, default)) or f"none yet: write {folder()}/<app>.yml")
+            say(*rows(found, default) or [f"none yet: write {folder()}/<app>.yml"])
 
     blueprints.__doc__ = ABOUT
     return task(blueprints, help={"json": "as JSON on stdout"})

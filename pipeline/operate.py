@@ -9,6 +9,7 @@ from typing import Any
 from invoke import Context, task
 
 from pipeline.errors import ConfigError
+from pipeline.say import say
 
 LONGEST = 500  # characters of a freeze's message: it has to fit on a screen
 
@@ -37,7 +38,7 @@ def tasks(
             print_json({"records": [row(record) for record in records]})
         else:
             release = records[0].artifact
-            print(f"{release.namespace}/{release.name} revision {release.revision}: {records[0].detail['why']}")  # type: ignore[union-attr]
+            say(f"{release.namespace}/{release.name} revision {release.revision}: {records[0].detail['why']}")  # type: ignore[union-attr]
 
     @polite
     def freeze(_c: Context, message: str, env: str = "", blueprint: str = "", json: bool = False) -> None:
@@ -48,7 +49,7 @@ def tasks(
         with opened(env, blueprint, json) as (found, site):
             for stage in _able(found.plan):
                 stage.driver.freeze(stage.spec, said, site)
-        print_json({"frozen": said}) if json else print(f"frozen: {said}; inv unfreeze lifts it")
+        print_json({"frozen": said}) if json else say(f"frozen: {said}; inv unfreeze lifts it")
 
     @polite
     def unfreeze(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
@@ -62,7 +63,7 @@ def tasks(
         if json:
             print_json({"frozen": "", "was": before})
         else:
-            print(f"no longer frozen, it was: {'; '.join(before)}" if before else "nothing was frozen")
+            say(f"no longer frozen, it was: {'; '.join(before)}" if before else "nothing was frozen")
 
     @polite
     def reconcile(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
@@ -77,7 +78,7 @@ def tasks(
         if json:
             print_json({"learnt": [dataclasses.asdict(each) for each in learnt]})
         else:
-            print("\n".join(f"{each.stage:<8} {each.state:<8} {each.text}" for each in learnt))
+            say(*(f"{each.stage:<8} {each.state:<8} {each.text}" for each in learnt))
 
     return [
         task(rollback, help={**about, "to": "a revision's number or a commit", "force": "though deploys are frozen"}),

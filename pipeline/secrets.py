@@ -32,6 +32,10 @@ class Secret:
     def reveal(self) -> str:
         return self._value
 
+    def for_header(self) -> str:
+        """Return the value, to stand in an HTTP header. Raise ConfigError with its source if it cannot."""
+        return sendable(self._value, f"secret {self.source}")
+
     def __repr__(self) -> str:
         return f"Secret({self.source})"
 

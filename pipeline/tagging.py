@@ -8,6 +8,8 @@ from typing import Any
 
 from invoke import Collection, Context, task
 
+from pipeline.say import say
+
 
 def collection(
     polite: Callable[[Callable[..., Any]], Any],
@@ -32,7 +34,7 @@ def collection(
         for row in () if json else rows:
             said = ", ".join(filter(None, (row.version, row.commit and f"commit {row.commit[:7]}")))
             was = f", before {row.before[:19]}" if row.before else ""
-            print(f"{row.repository}:{row.tag}  {row.digest[:19] or 'not there'}{f' ({said})' if said else ''}{was}")
+            say(f"{row.repository}:{row.tag}  {row.digest[:19] or 'not there'}{f' ({said})' if said else ''}{was}")
 
     @polite
     def put(_c: Context, tag: str, to: str = "", image: str = "", env: str = "", blueprint: str = "", json: bool = False) -> None:
@@ -55,7 +57,7 @@ def collection(
                 {"images": [dataclasses.asdict(each) for each in done.images], "moved": [dataclasses.asdict(each) for each in done.moved]}
             )
         for each in () if json else done.images:
-            print(each.reference)
+            say(each.reference)
 
     tasks: Any = Collection("tags")
     tasks.add_task(task(show, help=about))

@@ -15,9 +15,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pipeline"
 LAYERS = (
-    ("errors", "artifacts", "clock", "events", "failpoint", "places"),
+    ("errors", "artifacts", "clock", "events", "failpoint", "places", "safe"),
     ("yamlfile", "records", "secrets", "retry", "host", "source"),
-    ("schema", "stage"),
+    ("schema", "stage", "say"),
     ("testing", "tools"),
     ("runner",),
     ("sync", "build", "push", "deploy", "verify", "provision", "drivers", "generate", "tunnel", "gitops"),
@@ -225,6 +225,24 @@ def text_of(pattern: str) -> list[str]:
 )
 def test_what_must_not_stand_in_the_code(pattern: str) -> None:
     assert text_of(pattern) == []
+
+
+def bare_prints(path: Path) -> list[int]:
+    """The lines of `path` that write to stdout by themselves."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return [call.lineno for call in calls if re.search(r"^print$|\bstdout(\.buffer)?\.write$", ast.unparse(call.func))]
+
+
+def test_g01_what_is_shown_goes_one_way() -> None:
+    """Through pipeline.say, which cleans and masks it; but for what runs as a process of its own, on a machine of the lab."""
+    own = ("pipeline.say", "pipeline.lab.init", "pipeline.lab.samples")
+    found = {module: lines for module, path in modules().items() if (lines := bare_prints(path)) and not module.startswith(own)}
+    assert found == {}
+
+
+def test_g01_a_bare_print_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("def f():\n    print(1)\n    sys.stdout.write('2')\n    console.print(3)\n    say(4)\n")
+    assert bare_prints(tmp_path / "x.py") == [2, 3]
 
 
 def test_modules_say_what_they_are_and_stay_small() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from invoke import Collection, Context, task
 
 from pipeline.errors import ConfigError
+from pipeline.say import say
 
 
 def collection(
@@ -41,7 +42,7 @@ def collection(
         if json:
             print_json({"workflows": [{"path": name, "changed": name in {each.path for each in changed}} for name in files]})
         else:
-            print("\n".join(files))
+            say(*files)
 
     @polite
     def watch(_c: Context, run: str = "", commit: str = "", env: str = "", blueprint: str = "", json: bool = False) -> None:
@@ -55,12 +56,12 @@ def collection(
 
         from pipeline.ci.watched import watched
 
-        with story() as say:
-            found = watched(config(), blueprint, env, run, commit, say)
+        with story() as tell:
+            found = watched(config(), blueprint, env, run, commit, tell)
         if json:
             print_json(dataclasses.asdict(found))
         else:
-            print("\n".join(f"{package.reference} {' '.join(package.tags)}" for package in found.packages))
+            say(*(f"{package.reference} {' '.join(package.tags)}" for package in found.packages))
 
     shared = {"blueprint": about["blueprint"], "json": about["json"]}
     return Collection(

@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.host.local import LocalHost
 from pipeline.plan import Published, only_blueprint
 from pipeline.retry import Policy, retrying
+from pipeline.say import remember
 from pipeline.source import Repository
 from pipeline.stage import Site
 from pipeline.tools.gh import Run
@@ -39,6 +40,7 @@ def watched(config: Path, blueprint: str, env: str, number: str, commit: str, sa
     """
     flow, plan = opened(config, blueprint or only_blueprint(config), env)
     with plan.blueprint.site() as site:
+        remember(site.secrets)
         git = Repository(site.root, site.tool("git"))
         asker = Asker(
             LocalHost(clock=site.clock), site.clock, str(site.root), site.tool("gh"), flow.ci.repository, say=say, mask=site.secrets.mask

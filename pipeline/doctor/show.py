@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.doctor.verdict import Status, Verdict
-from pipeline.errors import HOSTILE
+from pipeline.safe import clean
 
 LINES = 6  # of evidence
 
@@ -34,4 +34,4 @@ def table(verdicts: Sequence[Verdict]) -> str:
     counts = Counter(verdict.status for verdict in verdicts)
     words = {Status.OK: "ok", Status.WARN: "to be looked at", Status.FAIL: "failed", Status.UNKNOWN: "unknown"}
     lines += ["", ", ".join(f"{counts[status]} {word}" for status, word in words.items() if counts[status]) or "nothing to look at"]
-    return "\n".join(HOSTILE.sub(lambda found: ascii(found[0])[1:-1], line) for line in lines)
+    return "\n".join(map(clean, lines))

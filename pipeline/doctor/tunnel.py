@@ -33,7 +33,7 @@ def look(spec: Tunnel, site: Site) -> Iterator[Verdict]:
         for name in ("route", "dns", "tls"):
             yield unknown(where, name, f"{spec.token} is not set: Cloudflare was not asked", "set it, then run again")
         return
-    with contextlib.closing(Api(spec, token.reveal())) as api:
+    with contextlib.closing(Api(spec, token.for_header())) as api:
         state = api.read()
         rules = f"leads to {spec.service}, one of {len(state.rules)} rules"
         yield _written(where, "route", route_changes, spec, state, rules)

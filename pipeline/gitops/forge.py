@@ -85,7 +85,7 @@ def open_forge(spec: Spec, url: str, site: Site) -> Forge:
         return Gitea(_origin(site, registry.scheme, registry.address), "", f"Basic {encoded}", owner, name, registry.username)
     parts = urlsplit(spec.api)
     return Gitea(
-        _origin(site, parts.scheme, parts.netloc), parts.path.rstrip("/"), f"token {site.secrets.get(spec.token).reveal()}", owner, name
+        _origin(site, parts.scheme, parts.netloc), parts.path.rstrip("/"), f"token {site.secrets.get(spec.token).for_header()}", owner, name
     )
 
 

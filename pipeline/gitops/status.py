@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.gitops.place import INFRASTRUCTURE, Place
+from pipeline.safe import clean
 from pipeline.tools import unreleased
 from pipeline.tools.flux import Ref, State, state
 from pipeline.tools.flux_words import words
@@ -66,7 +67,7 @@ def table(rows: list[Row]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADS))]
     shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     mends = [f"{each.kind} {each.name}: {each.mend.splitlines()[0]}" for each in rows if each.mend]
-    return "\n".join([*shown, *([""] if mends else []), *mends])
+    return "\n".join(map(clean, [*shown, *([""] if mends else []), *mends]))
 
 
 def as_json(rows: list[Row]) -> list[dict[str, str]]:

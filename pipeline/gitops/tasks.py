@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from invoke import Collection, Context, task
 
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.say import say, say_block
 
 T = TypeVar("T")
 
@@ -49,13 +50,13 @@ def collection(
             return
         for each in outcome.verdicts:
             if each.state != "same":
-                print(f"{each.state:<8} {each.path}")
+                say(f"{each.state:<8} {each.path}")
             if each.state == "kept":
-                print("\n".join(f"  {line}" for line in each.lines()))
+                say(*(f"  {line}" for line in each.lines()))
         if outcome.commit:
-            print(f"commit   {outcome.commit}")
+            say(f"commit   {outcome.commit}")
         elif not any(each.writes for each in outcome.verdicts):
-            print("nothing to do")
+            say("nothing to do")
 
     @polite
     def bootstrap(_c: Context, env: str = "", blueprint: str = "", json: bool = False, components: str = "") -> None:
@@ -75,14 +76,10 @@ def collection(
         if json:
             print_json({"bootstrap": dataclasses.asdict(done)})
             return
-        print(
-            "\n".join(
-                [
-                    *(f"commit   {each}" for each in done.commits),
-                    f"follows  {done.revision}",
-                    *([f"key      {done.public}"] if done.public else []),
-                ]
-            )
+        say(
+            *(f"commit   {each}" for each in done.commits),
+            f"follows  {done.revision}",
+            *([f"key      {done.public}"] if done.public else []),
         )
 
     @polite
@@ -107,10 +104,10 @@ def collection(
             print_json({"commit": outcome.commit, "files": rows, "left": list(outcome.left)})
             return
         for each in outcome.changes:
-            print("\n".join([f"changed  {each.path}", *(f"  {what}" for what in each.what)]))
+            say(f"changed  {each.path}", *(f"  {what}" for what in each.what))
         for text in outcome.left:
-            print(f"left     {text}")
-        print(f"commit   {outcome.commit}" if outcome.commit else "" if outcome.changes else "nothing to do")
+            say(f"left     {text}")
+        say(f"commit   {outcome.commit}" if outcome.commit else "" if outcome.changes else "nothing to do")
 
     @polite
     def status(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
@@ -124,7 +121,7 @@ def collection(
         if json:
             print_json({"flux": as_json(rows)})
         else:
-            print(table(rows))
+            say_block(table(rows))
 
     folder_help = {
         "folder": "a folder of this machine, in place of the repository",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from invoke import Collection, Context, Exit, task
+
+from pipeline.say import say
 
 
 def collection(
@@ -31,8 +32,8 @@ def collection(
         from pipeline import lab
 
         more = frozenset(word.strip() for word in with_.split(",") if word.strip())
-        with story() as say:
-            print(lab.up(home(), parts=lab.ALL | more, say=say))
+        with story() as tell:
+            say(str(lab.up(home(), parts=lab.ALL | more, say=tell)))
 
     @task(help=help_root)
     @polite
@@ -48,7 +49,7 @@ def collection(
         if json:
             print_json({"nodes": [dataclasses.asdict(node) for node in nodes]})
         elif nodes:
-            print("\n".join(table(nodes)))
+            say(*table(nodes))
         if wrong := verdict(nodes):
             raise Exit(wrong, code=VerifyError.exit_code)
 
@@ -59,11 +60,11 @@ def collection(
         from pipeline import lab
 
         if not node:
-            print("\n".join(lab.logged(home())))
+            say(*lab.logged(home()))
             return
         with lab.logs(home(), node).open(errors="replace") as lines:
             for line in lines:
-                sys.stdout.write(line)
+                say(line.removesuffix("\n"))
 
     @task
     @polite

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 from pipeline.artifacts import Artifact, Bundle, Image, Images, Release, Report, Source, Tree
-from pipeline.report.safe import clean
 from pipeline.report.words import volume
+from pipeline.safe import clean
 
 Link = tuple[str, str, str]  # what it is, its name, where it is or what is to be said of it
 
@@ -41,7 +41,7 @@ def result(artifact: Artifact | None) -> str:
         case Image():
             return artifact.reference
         case Images():
-            return "\n".join(image.reference for image in artifact.images)
+            return "\n".join(clean(image.reference) for image in artifact.images)
         case Release():
             return f"{artifact.namespace}/{artifact.name} revision {artifact.revision}"
         case Report():

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pipeline.report.progress import Progress, Row, State
-from pipeline.report.safe import cells, clean, cut, lines, wrap
 from pipeline.report.words import duration
+from pipeline.safe import cells, clean, cut, lines, wrap
 
 
 class Span(NamedTuple):

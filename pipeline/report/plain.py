@@ -8,8 +8,8 @@ from typing import TextIO
 from pipeline.events import Event, What
 from pipeline.report.frame import explained, plain
 from pipeline.report.progress import artifact_of, failure
-from pipeline.report.safe import clean, cut
 from pipeline.report.words import duration, told
+from pipeline.safe import clean, cut
 
 LONGEST = 400  # columns of one line of a tool; the whole is in the stage's log
 WIDE = 1 << 16  # an error is not wrapped in a pipe: whoever searches it finds it in one line

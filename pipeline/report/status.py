@@ -12,6 +12,7 @@ from pipeline.plan import Blueprint
 from pipeline.records import FAILED, MADE, Record, Records
 from pipeline.report.words import told
 from pipeline.runner.walk import facts as failure_of
+from pipeline.safe import clean
 from pipeline.source import snapshot
 from pipeline.stage import Plan, Site, Stage, Standing
 
@@ -76,7 +77,7 @@ def show(facts: dict[str, Any]) -> str:
         lines.append(f"unknown  {begun}: inv reconcile asks what became of it")
     if facts["records"]:
         lines += ["", *_table(facts["records"])]
-    return "\n".join(lines)
+    return "\n".join(map(clean, lines))
 
 
 def _release(release: Release, standing: Standing, site: Site, whole: bool) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
+from pipeline.safe import clean
+
 
 @contextlib.contextmanager
 def teller(stream: TextIO) -> Iterator[Callable[[str], None]]:
@@ -14,7 +16,8 @@ def teller(stream: TextIO) -> Iterator[Callable[[str], None]]:
     started = time.monotonic()
 
     def say(text: str) -> None:
-        stream.write(f"{time.monotonic() - started:7.1f} s  {text}\n")
+        shown = "\n".join(map(clean, text.split("\n")))
+        stream.write(f"{time.monotonic() - started:7.1f} s  {shown}\n")
         stream.flush()
 
     yield say

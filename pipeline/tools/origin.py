@@ -134,6 +134,10 @@ class Origin:
             if connection:
                 connection.close()
             raise
+        except ValueError:  # http.client shows the header that it refuses, which may be a secret
+            if connection:
+                connection.close()
+            raise ConfigError(f"{self}: the request holds what cannot stand in a header", mend="look at the credentials for it") from None
         except (OSError, http.client.HTTPException) as error:
             if connection:
                 connection.close()

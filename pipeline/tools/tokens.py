@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from pipeline.errors import AuthError, ConfigError
+from pipeline.secrets import sendable
 from pipeline.tools import denials
 from pipeline.tools.http_faults import refusal, words
 from pipeline.tools.logins import Login
@@ -151,7 +152,7 @@ class Authorization:
         if not login or login.kind == "identity":
             return ""
         if login.kind == "bearer":
-            return f"Bearer {login.password}"
+            return f"Bearer {sendable(login.password, login.source)}"
         return "Basic " + base64.b64encode(f"{login.username}:{login.password}".encode()).decode()
 
     def _fetched(self, repository: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from invoke import Collection, Context, task
 
 from pipeline.errors import AuthError, ConfigError
+from pipeline.say import say
 
 
 def collection(
@@ -32,37 +33,37 @@ def collection(
         from pipeline.tunnel.changes import NOTHING_KNOWN, changes
         from pipeline.tunnel.ingress import changed, cloudflared
 
-        with opened(env, blueprint, json) as (found, site), story() as say:
+        with opened(env, blueprint, json) as (found, site), story() as tell:
             spec = _spec(found)
             service = _service(spec, site, optional=True)
             if service is None:
-                say(f"{spec.token} is not set: Cloudflare was not asked, this is what a tunnel without rules would be told")
+                tell(f"{spec.token} is not set: Cloudflare was not asked, this is what a tunnel without rules would be told")
                 needed = changes(spec, NOTHING_KNOWN)
             else:
                 with contextlib.closing(service):
-                    needed = wanted(spec, service, site.clock, say)
+                    needed = wanted(spec, service, site.clock, tell)
         if json:
             print_json({"asked": service is not None, "changes": [_row(change) for change in needed]})
             return
         for change in needed:
-            print("\n".join(change.lines()))
+            say(*change.lines())
         if service is None:
-            print(f"as a file of cloudflared\n{_indented(cloudflared(spec, changed((), spec)))}")
+            say("as a file of cloudflared", *_indented(cloudflared(spec, changed((), spec))).split("\n"))
         elif not needed:
-            print(f"{spec.hostname} leads to {spec.service}: nothing to do")
+            say(f"{spec.hostname} leads to {spec.service}: nothing to do")
 
     @polite
     def apply(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
         """Make the blueprint's route true at Cloudflare: its own hostname and no other. Reads first, and again afterwards."""
         from pipeline.tunnel.apply import apply as make
 
-        with opened(env, blueprint, json) as (found, site), story() as say:
+        with opened(env, blueprint, json) as (found, site), story() as tell:
             spec = _spec(found)
-            made = make(spec, _service(spec, site, optional=False), site.clock, say)
+            made = make(spec, _service(spec, site, optional=False), site.clock, tell)
         if json:
             print_json({"changes": [_row(change) for change in made]})
         else:
-            print(f"{spec.hostname} leads to {spec.service}" + ("" if made else ": nothing to do"))
+            say(f"{spec.hostname} leads to {spec.service}" + ("" if made else ": nothing to do"))
 
     return Collection("tunnel", task(plan, help=about), task(apply, help=about))
 
@@ -91,7 +92,7 @@ def _service(spec: Any, site: Any, *, optional: bool) -> Any:
             f"{' and '.join(unfilled)} of the route are not filled in yet",
             mend="write their ids into the blueprint's section tunnel: Cloudflare shows them on the overview of each",
         )
-    return Api(spec, token.reveal())
+    return Api(spec, token.for_header())
 
 
 def _row(change: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pipeline.errors import BuildError
 from pipeline.events import Event, What
 from pipeline.report.frame import frame, plain, summary
 from pipeline.report.progress import KEPT, Progress, State, after, artifact_of, failure
-from pipeline.report.safe import cells
+from pipeline.safe import cells
 from tests.report.recorded import recorded
 from tests.verify.releases import RELEASE
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.report.safe import cells, clean, cut, lines, wrap
+from pipeline.safe import cells, clean, cut, lines, wrap
 
 
 @pytest.mark.parametrize(

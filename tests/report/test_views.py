@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.report.frame import coloured, explained, frame, plain, warning
 from pipeline.report.progress import Progress, Row, State
-from pipeline.report.safe import cells
+from pipeline.safe import cells
 from tests.report.recorded import NAMES, drawn, golden, piped
 
 

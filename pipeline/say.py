@@ -1,0 +1,69 @@
+"""What a person or a script is shown: the one way to stdout, clean and without secrets, and a stderr on which no secret stands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, TextIO
+
+from pipeline.safe import clean
+from pipeline.secrets import Secrets
+
+_KNOWN: list[Secrets] = []  # of the sites that this process has opened
+
+
+def remember(secrets: Secrets) -> None:
+    """Mask what these secrets know in everything that is shown from now on, to the end of the process: a traceback comes last."""
+    if secrets not in _KNOWN:
+        _KNOWN.append(secrets)
+
+
+def masked(text: str) -> str:
+    """Return `text` without any secret that this process has read."""
+    for secrets in _KNOWN:
+        text = secrets.mask(text)
+    return text
+
+
+def say(*lines: str) -> None:
+    """Print these lines: none holds a secret, moves the cursor or passes for two."""
+    print("\n".join(clean(masked(line)) for line in lines))
+
+
+def say_block(text: str) -> None:
+    """Print a text of many lines, made by a function that has made each of them one."""
+    say(*text.split("\n"))
+
+
+def say_json(value: dict[str, Any]) -> None:
+    """Print a result as JSON, in ASCII: what is no letter of it is an escape of JSON's own."""
+    print(masked(json.dumps({"schema_version": 1, **value}, indent=2, default=str)))
+
+
+def hand_over(text: str) -> None:
+    """Write a text as it is: a secret that was asked for by its name."""
+    sys.stdout.write(text.removesuffix("\n") + "\n")
+
+
+def guard_stderr() -> None:
+    """Let no secret through to stderr, whoever writes it: a face, an error at the end, the traceback of a thread."""
+    if sys.stderr is not None and not isinstance(sys.stderr, Masked):
+        sys.stderr = Masked(sys.stderr)  # it is what it wraps, but for one method
+
+
+class Masked:
+    """`stream`, on which no secret is written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(masked(text))
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -1,0 +1,125 @@
+"""What is shown: nothing of others moves the cursor, nothing is a secret, on neither stream, however the process ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke import Context, Exit
+
+from pipeline import say as shown
+from pipeline.ending import cli
+from pipeline.errors import AuthError, ConfigError
+from pipeline.report.status import show
+from pipeline.say import Masked, hand_over, remember, say, say_block, say_json
+from pipeline.secrets import Secret, Secrets, sendable
+
+CANARY = "canary-4711-token"
+CLEAR = "\x1b[2J\x1b[H"
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Secrets:
+    monkeypatch.setattr(shown, "_KNOWN", [])
+    secrets = Secrets({})
+    secrets.guard(CANARY)
+    remember(secrets)
+    remember(secrets)
+    assert len(shown._KNOWN) == 1
+    return secrets
+
+
+def test_g01_a_line_is_one_line_and_does_nothing(known: Secrets, capsys: pytest.CaptureFixture[str]) -> None:
+    say(f"frozen   {CLEAR}no deploys\nlive     yes", CANARY)
+    say_block("a\nb\x1b]0;title\x07")
+    assert capsys.readouterr().out == "frozen   \\x1b[2J\\x1b[Hno deploys\\x0alive     yes\n[secret]\na\nb\\x1b]0;title\\x07\n"
+
+
+def test_g01_json_stays_json(known: Secrets, capsys: pytest.CaptureFixture[str]) -> None:
+    say_json({"why": f"{CLEAR}\n{CANARY}", "n": 4711})
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert json.loads(out) == {"schema_version": 1, "why": f"{CLEAR}\n[secret]", "n": 4711}
+
+
+def test_what_was_asked_for_by_name_is_handed_over_as_it_is(known: Secrets, capsys: pytest.CaptureFixture[str]) -> None:
+    hand_over(f"token: {CANARY}\n")
+    assert capsys.readouterr().out == f"token: {CANARY}\n"
+
+
+def test_g01_a_freeze_message_clears_no_screen() -> None:
+    facts: dict[str, Any] = {
+        "app": "a", "blueprint": "b", "environment": "e", "live": [], "unasked": None, "frozen": [f"{CLEAR}all is well\nlive     yes"],
+        "current": True, "source": {"label": "abc"}, "unfinished": [], "records": [],
+    }  # fmt: skip
+    text = show(facts)
+    assert "\x1b" not in text
+    assert "\nlive     yes" not in text
+
+
+def test_g02_an_error_at_the_end_is_masked(known: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    @cli
+    def body(_c: Context) -> None:
+        raise AuthError(f"the API does not know {CANARY}")
+
+    with pytest.raises(Exit) as caught:
+        body(Context())
+    print(caught.value.message, file=sys.stderr)  # as invoke does
+    assert CANARY not in stream.getvalue()
+    assert "[secret]" in stream.getvalue()
+    assert isinstance(sys.stderr, Masked)
+    assert sys.stderr.getvalue() == stream.getvalue()  # all else is the stream's own
+
+
+ENDS = {
+    "an exception": "raise ValueError(header)",
+    "a chain": "try:\n    raise KeyError(header)\nexcept KeyError as error:\n    raise ValueError('x') from error",
+    "a thread": "thread = threading.Thread(target=fail)\nthread.start()\nthread.join()",
+    "what nobody can raise": "class Late:\n    def __del__(self): fail()\nLate()",
+    "a log": "logging.getLogger('paramiko').error('%s', header)",
+    "a warning": "warnings.warn(header)",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_g02_no_traceback_holds_a_secret(end: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import logging, os, threading, warnings
+from pipeline.ending import cli
+from pipeline.say import remember
+from pipeline.secrets import Secrets
+
+@cli
+def body():
+    secrets = Secrets()
+    token = secrets.get("env:CANARY").reveal()
+    remember(secrets)
+    header = f"Invalid header value b'Bearer {{token}}\\\\n'"
+    def fail():
+        raise ValueError(header)
+    {ENDS[end].replace(chr(10), chr(10) + "    ")}
+
+body()
+""")
+    env = {"CANARY": CANARY, "PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120, env=env)
+    assert "[secret]" in done.stderr
+    assert CANARY not in done.stderr + done.stdout
+
+
+def test_g02_a_secret_that_cannot_stand_in_a_header_names_its_source() -> None:
+    assert Secret("ghp_abc.~+/=", "env:TOKEN").for_header() == "ghp_abc.~+/="
+    with pytest.raises(ConfigError, match="secret env:TOKEN cannot stand in an HTTP header: it has a line break at its end") as caught:
+        Secret(CANARY + "\n", "env:TOKEN").for_header()
+    assert CANARY not in str(caught.value) + caught.value.mend
+    with pytest.raises(ConfigError, match=r"it has a space$"):
+        sendable("two words", "it")
