@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
+from typing import Any
 
 COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 RUNNER = re.compile(r"##(?=\w*\[)")  # ##[group], ##vso[…], ##teamcity[…]: read wherever they stand in a line
@@ -15,6 +17,17 @@ def clean(text: str) -> str:
     """`text` as one line of visible characters: colours dropped, tabs widened, whatever else is not seen written as an escape."""
     text = RUNNER.sub("# #", COLOUR.sub("", text).rstrip("\r\n").expandtabs(4))
     return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def every_text(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a JSON value with every text in it changed; artifacts and other values as they are."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: every_text(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [every_text(item, change) for item in value]
+    return value
 
 
 def lines(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from pipeline.errors import AuthError, ConfigError
 
 SOURCES = ("env:NAME", "file:PATH", "cmd:[argv]", "keyring:SERVICE/USER", "sops:FILE#a.b")
+PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 SHORTEST = 8  # a shorter value would blot out innocent text when it is masked
 MASK = "[secret]"
 LARGEST = 1 << 20  # bytes of a secret file
@@ -62,6 +64,13 @@ class Secrets:
         self._known: dict[str, Secret] = {}
         self._forms: tuple[str, ...] = ()  # the longest first
         self._lock = threading.RLock()
+        for name in PROXIES:  # programs and libraries show them in what they complain of
+            with contextlib.suppress(ValueError):
+                parts = urllib.parse.urlsplit(self._env.get(name, ""))
+                for password in {parts.password, urllib.parse.unquote(parts.password or "")}:
+                    if password:
+                        self.guard(password)
+                        self.guard(f"{urllib.parse.unquote(parts.username or '')}:{password}")
 
     def get(self, source: str) -> Secret:
         """The secret that `source` names.

@@ -19,6 +19,7 @@ from pipeline.events import Event, Sink, What
 from pipeline.failpoint import failpoint
 from pipeline.places import Builder, Docker
 from pipeline.retry import USUAL, Policy
+from pipeline.safe import every_text
 from pipeline.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -124,6 +125,9 @@ class Site:
     shared: dict[str, Any] = field(default_factory=dict)  # connections that stages of one process share, by name
     _making: dict[str, threading.RLock] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        self.records.mask = self.secrets.mask
+
     def host(self, name: str) -> Host:
         return _named("host", name, self.hosts)
 
@@ -148,7 +152,7 @@ class Site:
 
     def tell(self, what: What, stage: str, text: str, **data: Any) -> None:
         """Tell the faces what happens. Secrets read so far are masked here, once for all of them."""
-        self.sink(Event(what, stage, self.secrets.mask(text), self.clock.now(), _masked(data, self.secrets.mask)))
+        self.sink(Event(what, stage, self.secrets.mask(text), self.clock.now(), every_text(data, self.secrets.mask)))
         failpoint(f"{stage}.{what}")
 
     def share(self, name: str, make: Callable[[], Any]) -> Any:
@@ -175,17 +179,6 @@ class Site:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-
-def _masked(value: Any, mask: Callable[[str], str]) -> Any:
-    """A JSON value with every string in it masked; artifacts and other values as they are."""
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, dict):
-        return {key: _masked(item, mask) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked(item, mask) for item in value]
-    return value
 
 
 def _named(kind: str, name: str, known: Mapping[str, T]) -> T:

@@ -34,6 +34,7 @@ from pipeline.events import Event, What
 from pipeline.records import Record
 from pipeline.retry import Policy
 from pipeline.runner import index_of, look, run, verify_live
+from pipeline.runner.walk import Walk
 from pipeline.stage import Site
 from pipeline.testing import FakeClock
 from tests.world import VERBS, Options, World, site, source
@@ -508,6 +509,20 @@ def test_g02_secrets_leave_neither_by_events_nor_records_nor_errors(bench: Bench
     assert len(shown) > 15
     assert [text for text in shown if canary in text] == []
     assert "[secret]" in caught.value.cause
+
+
+def test_g02_why_is_masked_wherever_it_is_told_or_written(bench: Bench) -> None:
+    """Of what is made, of what is found, and of the way back; by the records themselves, whoever writes them."""
+    canary = "s3cr3t-canary-value"
+    bench.site.secrets.guard(canary)
+    records = bench.site.records
+    Walk(bench.plan, bench.site, ONE).found(0, ONE, f"found, since {canary}")
+    records.intend("run", "deploy", "key", "", f"way back from {canary}")
+    records.outcome("run", "deploy", "key", "", "failed", None, 0.0, {"why": f"{canary} was live", "tries": [{"error": canary}]})
+    bench.site.tell(What.ACT, "deploy", f"because of {canary}", why=[canary])
+    written = [record.detail for record in records.history()] + [record.detail for record in records.unfinished()]
+    assert any("[secret] was live" in str(detail) for detail in written)
+    assert canary not in str(written) + str(bench.events) + records.path.read_bytes().decode(errors="replace")
 
 
 def test_events_tell_the_story(bench: Bench) -> None:

@@ -147,7 +147,7 @@ def _proxies(plan: Plan, site: Site) -> Iterator[Verdict]:
         yield warn(
             WHERE,
             "proxies",
-            f"{shown}\nthe pipeline itself goes straight to {', '.join(caught)}; helm, git, curl and skopeo would go through the proxy",
+            f"{shown}\nhelm, git, curl and skopeo would go through the proxy to {', '.join(caught)}; only registries are asked straight",
             "export no_proxy=" + ",".join(filter(None, (_no_proxy(), *caught))),
         )
         return

@@ -10,7 +10,7 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pipeline.artifacts import Artifact, content_hash, from_json, to_json
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import IntegrityError
 from pipeline.records.file import File
+from pipeline.safe import every_text
 
 # an intent of stage :stage that neither an outcome of its own run nor a later look at the same stage has closed
 OPEN = """stage = :stage and state = 'intent'
@@ -65,6 +66,7 @@ class Records:
     def __init__(self, path: Path, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._file = File(path, self._clock)
+        self.mask: Callable[[str], str] = lambda text: text  # what a site's secrets do to each text before it is written
 
     @property
     def path(self) -> Path:
@@ -81,7 +83,7 @@ class Records:
     def intend(self, run: str, stage: str, key: str, parent: str, why: str) -> float:
         """Write down, on disk, that a side effect is about to be tried. Gives the time it started."""
         now = self._clock.now()
-        self._append(Record(run, stage, key, parent, INTENT, None, {"why": why}, actor(), now, now))
+        self._append(Record(run, stage, key, parent, INTENT, None, {"why": self.mask(why)}, actor(), now, now))
         return now
 
     def outcome(
@@ -96,7 +98,7 @@ class Records:
         detail: dict[str, Any],
     ) -> Record:
         """Write down what became of it. Raises ResourceError where the disk is full: what was done is then found by the next look."""
-        record = Record(run, stage, key, parent, state, artifact, detail, actor(), started_at, self._clock.now())
+        record = Record(run, stage, key, parent, state, artifact, every_text(detail, self.mask), actor(), started_at, self._clock.now())
         self._append(record)
         return record
 

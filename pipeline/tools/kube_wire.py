@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.errors import ConfigError, IntegrityError
 from pipeline.host import Address
+from pipeline.tools import proxies
 from pipeline.tools.kube_login import Credentials
 from pipeline.tools.kube_status import Asked, refused, unreachable
 from pipeline.tools.kubeconfig import Access
@@ -62,7 +63,11 @@ class Connection(http.client.HTTPSConnection):
 
     def connect(self) -> None:
         address = self._dial_to()
-        plain = socket.create_connection((address.host, address.port), self.timeout)
+        proxy = proxies.proxy_for("https", str(address), private=True)  # the way that helm goes
+        if proxy:
+            plain = proxies.dial(proxy, address.host, address.port, self.timeout)
+        else:
+            plain = socket.create_connection((address.host, address.port), self.timeout)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.sock = self.tls.wrap_socket(plain, server_hostname=self._name)

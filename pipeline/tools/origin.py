@@ -18,8 +18,8 @@ from typing import Any
 
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.tools import proxies
 from pipeline.tools.http_faults import told
-from pipeline.tools.proxies import proxy_for
 
 READ_TIMEOUT = 10.0  # seconds without a byte
 DEADLINE = 60.0  # seconds for one whole exchange
@@ -134,14 +134,17 @@ class Origin:
             if connection:
                 connection.close()
             raise
-        except ValueError:  # http.client shows the header that it refuses, which may be a secret
-            if connection:
-                connection.close()
-            raise ConfigError(f"{self}: the request holds what cannot stand in a header", mend="look at the credentials for it") from None
         except (OSError, http.client.HTTPException) as error:
             if connection:
                 connection.close()
             raise told(error, str(self), written=connected and method not in SAFE) from error
+        except ValueError as error:
+            if connection:
+                connection.close()
+            if not str(error).startswith("Invalid header"):
+                raise
+            # http.client shows the header that it refuses, which may be a secret
+            raise ConfigError(f"{self}: the request holds what cannot stand in a header", mend="look at the credentials for it") from None
         except BaseException:
             if connection:
                 connection.close()
@@ -180,18 +183,23 @@ class Origin:
             connection.close()
 
     def _opened(self, until: float) -> http.client.HTTPConnection:
-        proxy = proxy_for(self.scheme, self.address)
-        target = proxy or self.address
+        proxy = proxies.proxy_for(self.scheme, self.address)
+        target = str(proxy or self.address)
         if self.scheme == "https":
             import ssl  # 10 ms that an http registry never needs
 
             connection: Any = http.client.HTTPSConnection(target, timeout=self._read_timeout, context=ssl.create_default_context())
             if proxy:
-                connection.set_tunnel(self.address)
+                connection.set_tunnel(self.address, headers=dict(proxy.headers))
         else:
             connection = http.client.HTTPConnection(target, timeout=self._read_timeout)
         connection.until = until
-        connection.connect()
+        try:
+            connection.connect()
+        except OSError as error:
+            if proxy and (meant := proxies.told(error, proxy, self.address)):
+                raise meant from error
+            raise
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sock = _Socket(connection.sock, lambda: self._left(connection))
         return connection  # type: ignore[no-any-return]

@@ -1,66 +1,130 @@
 """Which way an HTTP request goes: straight, or through the proxy that the environment names for https.
 
-The rules are curl's and Go's: https_proxy (either case), no_proxy as a list of names, domain suffixes, addresses, networks or `*`. Two
-are ours. Plain http is never sent through a proxy, since its credentials would be read there. Loopback and private addresses are always
-reached straight, since a registry on the LAN is what the environment of a laptop forgets to exclude.
+The rules are Go's, whose programs (helm, kubectl, skopeo) go the same way: HTTPS_PROXY (either case), NO_PROXY as a list of names, domains,
+addresses and networks, each with a port if need be, or `*`; this machine itself is reached straight. Two rules are ours. Plain http is
+never sent through a proxy, since its credentials would be read there. A registry at a private address is reached straight, since that is
+what the environment of a laptop forgets to exclude. Source: https://pkg.go.dev/golang.org/x/net/http/httpproxy
 """
 
 from __future__ import annotations
 
+import base64
+import http.client
+import ipaddress
 import os
+import re
+import socket
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
 
-from pipeline.errors import ConfigError
+from pipeline.errors import AuthError, ConfigError, PipelineError
+
+NAMES = ("HTTPS_PROXY", "https_proxy")
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+ANSWER = re.compile(r"Tunnel connection failed: (\d+)")  # http.client's own words
 
 
-def proxy_for(scheme: str, address: str, env: Mapping[str, str] | None = None) -> str:
-    """The proxy as host:port, or "" where the way is straight. Raises ConfigError where the environment names one that is not http."""
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy at `host` and `port`, which `variable` of the environment names; `headers` hold the login for it."""
+
+    host: str
+    port: int
+    variable: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def proxy_for(scheme: str, address: str, env: Mapping[str, str] | None = None, *, private: bool = False) -> Proxy | None:
+    """Return the proxy on the way to `address`, None if the way is straight. With `private` addresses of the LAN are no exception.
+
+    Raises ConfigError if the environment names one that is not http.
+    """
     env = os.environ if env is None else env
-    named = env.get("https_proxy") or env.get("HTTPS_PROXY") or ""
-    if scheme != "https" or not named:
-        return ""
-    host = (urlsplit(f"//{address}").hostname or "").lower()
-    if _private(host) or excluded(host, env.get("no_proxy") or env.get("NO_PROXY") or ""):
-        return ""
+    variable = next((name for name in NAMES if env.get(name)), "")
+    if scheme != "https" or not variable:
+        return None
+    to = urlsplit(f"//{address}")
+    host = (to.hostname or "").lower()
+    if (not private and _is_private(host)) or excluded(host, env.get("NO_PROXY") or env.get("no_proxy") or "", to.port or 443):
+        return None
+    named = env[variable]
     parts = urlsplit(named if "://" in named else f"http://{named}")
     if parts.scheme != "http" or not parts.hostname:
-        raise ConfigError(f"https_proxy names a {parts.scheme} proxy", mend="name an http:// proxy, or add the registry to no_proxy")
-    return f"{parts.hostname}:{parts.port or 80}"
+        raise ConfigError(f"{variable} names a {parts.scheme} proxy", mend="name an http:// proxy, or add the address to NO_PROXY")
+    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
+    headers = {"Proxy-Authorization": "Basic " + base64.b64encode(login).decode()} if parts.username is not None else {}
+    return Proxy(parts.hostname, parts.port or 80, variable, headers)
 
 
-def excluded(host: str, no_proxy: str) -> bool:
-    """Whether a no_proxy list, as curl and Go read it, takes `host` (lower-case) out."""
-    for item in no_proxy.split(","):
-        name = item.strip().lower().partition(":")[0] if item.count(":") == 1 else item.strip().lower()
-        if name == "*":
-            return True
-        suffix = name.lstrip("*").lstrip(".")
-        if suffix and (host == suffix or host.endswith("." + suffix)):
-            return True
-        if "/" in name and _within(host, name):
-            return True
-    return False
+def dial(proxy: Proxy, host: str, port: int, timeout: float | None) -> socket.socket:
+    """Return a connection to `host` and `port` through the proxy. Raise OSError if there is none, AuthError if it wants another login."""
+    connection = http.client.HTTPConnection(proxy.host, proxy.port, timeout=timeout)
+    connection.set_tunnel(host, port, dict(proxy.headers))
+    try:
+        connection.connect()
+    except OSError as error:
+        if meant := told(error, proxy, f"{host}:{port}"):
+            raise meant from error
+        raise
+    line = connection.sock
+    assert isinstance(line, socket.socket)  # noqa: S101  # it is connected
+    return line
 
 
-def _private(host: str) -> bool:
-    if host == "localhost":
+def told(error: OSError, proxy: Proxy, peer: str) -> PipelineError | None:
+    """Return what the proxy's refusal means; None if it is none, or one that passes."""
+    answer = ANSWER.search(str(error))
+    if answer is None:
+        return None
+    if answer[1] == "407":
+        what = "does not know this login" if proxy.headers else "wants a login"
+        return AuthError(
+            f"the proxy {proxy} {what}", cause=str(error), mend=f"export {proxy.variable}=http://USER:PASSWORD@{proxy}, quoted as in a URL"
+        )
+    if answer[1].startswith("4"):
+        mend = f"have it allow {peer}, or add that to NO_PROXY if it can be reached without"
+        return ConfigError(f"the proxy {proxy} (of {proxy.variable}) does not lead to {peer}", cause=str(error), mend=mend)
+    return None
+
+
+def excluded(host: str, no_proxy: str, port: int = 443) -> bool:
+    """Return whether NO_PROXY, as Go reads it, takes `host` (lower-case) with this port out."""
+    number = _number(host)
+    if host == "localhost" or (number is not None and number.is_loopback):
         return True
-    if not (":" in host or host.replace(".", "").isdigit()):
-        return False
-    import ipaddress  # only where a proxy is named and an address is a number
+    return any(_takes_out(item.strip().lower(), host, number, port) for item in no_proxy.split(",") if item.strip())
 
+
+def _takes_out(item: str, host: str, number: Address | None, port: int) -> bool:
+    if item == "*":
+        return True
+    if "/" in item:
+        try:
+            return number is not None and number in ipaddress.ip_network(item, strict=False)
+        except ValueError:
+            return False
+    bracketed = re.fullmatch(r"\[([^\]]*)\](?::(\d+))?|([^:]+):(\d+)", item)
+    name, only = (bracketed[1] or bracketed[3], bracketed[2] or bracketed[4] or "") if bracketed else (item, "")
+    if only and int(only) != port:
+        return False
+    if (named := _number(name)) is not None:
+        return named == number
+    if name.startswith("*."):
+        name = name[1:]
+    return host.endswith(name) if name.startswith(".") else host == name or host.endswith(f".{name}")
+
+
+def _number(host: str) -> Address | None:
     try:
-        number = ipaddress.ip_address(host)
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return number.is_loopback or number.is_private
+        return None
 
 
-def _within(host: str, network: str) -> bool:
-    import ipaddress  # only where no_proxy names a network
-
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
-    except ValueError:
-        return False
+def _is_private(host: str) -> bool:
+    number = _number(host)
+    return number is not None and number.is_private

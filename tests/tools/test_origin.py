@@ -16,7 +16,8 @@ import pytest
 from pipeline.errors import Ambiguous, ConfigError, PipelineError, RateLimited, ResourceError, Transient
 from pipeline.testing import FakeClock
 from pipeline.testing.registry import FakeRegistry
-from pipeline.tools.http_faults import refusal, retry_after
+from pipeline.tools.http_faults import refusal, retry_after, told
+from pipeline.tools.kube_status import Asked, unreachable
 from pipeline.tools.origin import Origin
 
 
@@ -199,3 +200,19 @@ def test_what_an_answer_means(status: int, headers: dict[str, str], written: boo
     assert str(status) in error.cause
     if isinstance(error, RateLimited):
         assert error.retry_after == float(headers.get("retry-after", 5.0))
+
+
+@pytest.mark.parametrize(("number", "kind"), [(socket.EAI_AGAIN, Transient), (socket.EAI_NONAME, ConfigError)])
+def test_a_resolver_that_is_busy_passes_and_a_name_that_is_none_does_not(number: int, kind: type[PipelineError]) -> None:
+    error = socket.gaierror(number, "name resolution")
+    assert type(told(error, "https://ghcr.example.test")) is kind
+    assert type(unreachable(Asked("get", "pods", server="api.example.test:6443"), error, sent=False)) is kind
+    assert type(unreachable(Asked("create", "pods", server="api.example.test:6443"), error, sent=False)) is kind  # nothing was sent
+
+
+def test_g02_a_header_that_http_refuses_is_not_shown() -> None:
+    with serving(lambda _connection: None) as address, contextlib.closing(Origin("http", address)) as origin:  # noqa: SIM117
+        with pytest.raises(ConfigError, match="cannot stand in a header") as caught:
+            origin.ask("GET", "/", {"Authorization": "Bearer canary-token\n"})
+    assert "canary" not in f"{caught.value} {caught.value.cause}"
+    assert caught.value.__cause__ is None

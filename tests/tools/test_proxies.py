@@ -1,11 +1,24 @@
-"""Which way a request goes."""
+"""Which way a request goes, and what a proxy with a login is told."""
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from pipeline.errors import ConfigError
-from pipeline.tools.proxies import proxy_for
+from pipeline.errors import AuthError, ConfigError, PipelineError, Transient
+from pipeline.secrets import Secrets
+from pipeline.testing.kube import FakeKube
+from pipeline.tools.kube import Kube, path
+from pipeline.tools.kubeconfig import load
+from pipeline.tools.origin import Origin
+from pipeline.tools.proxies import excluded, proxy_for
 
 PROXY = "http://proxy.example.test:3128"
 
@@ -29,9 +42,174 @@ PROXY = "http://proxy.example.test:3128"
     ],
 )
 def test_p22_a_proxy_of_the_environment(scheme: str, address: str, env: dict[str, str], expected: str) -> None:
-    assert proxy_for(scheme, address, env) == expected
+    assert str(proxy_for(scheme, address, env) or "") == expected
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "host", "port", "straight"),
+    [
+        ("example.test", "api.example.test", 443, True),
+        ("example.test", "example.test", 443, True),
+        (".example.test", "example.test", 443, False),
+        ("*.example.test", "example.test", 443, False),
+        ("*.example.test", "api.example.test", 443, True),
+        ("example.test:6443", "api.example.test", 6443, True),
+        ("example.test:6443", "api.example.test", 443, False),
+        ("10.0.0.0/8, 192.168.0.0/16", "10.1.2.3", 6443, True),
+        ("10.0.0.0/8", "11.1.2.3", 6443, False),
+        ("10.1.2.3:6443", "10.1.2.3", 6443, True),
+        ("10.1.2.3:6443", "10.1.2.3", 443, False),
+        ("10.1.2.3", "10.1.2.3", 443, True),
+        ("fd00::/8", "fd00::1", 443, True),
+        ("[fd00::1]:6443", "fd00::1", 6443, True),
+        ("[fd00::1]", "fd00::1", 443, True),
+        ("fd00::1", "fd00::1", 443, True),
+        ("no/network,:80,", "api.example.test", 443, False),
+        ("", "localhost", 443, True),
+        ("", "127.1.2.3", 443, True),
+        ("", "::1", 443, True),
+    ],
+)
+def test_p22_no_proxy_is_read_as_go_reads_it(no_proxy: str, host: str, port: int, straight: bool) -> None:
+    assert excluded(host, no_proxy, port) == straight
+
+
+def test_p22_the_api_of_a_cluster_in_the_lan_goes_the_way_that_helm_goes() -> None:
+    env = {"HTTPS_PROXY": PROXY}
+    assert proxy_for("https", "10.0.0.1:6443", env) is None
+    assert str(proxy_for("https", "10.0.0.1:6443", env, private=True)) == "proxy.example.test:3128"
+    assert proxy_for("https", "10.0.0.1:6443", env | {"NO_PROXY": "10.0.0.0/8"}, private=True) is None
+    assert proxy_for("https", "127.0.0.1:6443", env, private=True) is None
 
 
 def test_p22_a_proxy_that_is_not_http_is_said() -> None:
     with pytest.raises(ConfigError, match="socks5"):
         proxy_for("https", "ghcr.example.test", {"https_proxy": "socks5://127.0.0.1:1080"})
+
+
+# a proxy with a login
+
+LOGIN = "Basic " + base64.b64encode(b"anna:hunter2/+ secret").decode()
+
+
+class CompanyProxy:
+    """Leads every CONNECT to `target`, if its login is the right one; `status` answers instead where it is not 200."""
+
+    def __init__(self, target: int, status: int = 200) -> None:
+        self.asked: list[tuple[str, str]] = []
+        proxy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_CONNECT(self) -> None:  # http.server's name
+                given = self.headers.get("Proxy-Authorization", "")
+                proxy.asked.append((self.path, given))
+                if given != LOGIN or status != 200:
+                    self.send_error(407 if given != LOGIN else status)
+                    return
+                self.send_response(200)
+                self.end_headers()
+                with socket.create_connection(("127.0.0.1", target)) as far:
+                    back = threading.Thread(target=self._carry, args=(far, self.connection))
+                    back.start()
+                    self._carry(self.connection, far)
+                    back.join()
+
+            def _carry(self, start: socket.socket, end: socket.socket) -> None:
+                with contextlib.suppress(OSError):
+                    while chunk := start.recv(65536):
+                        end.sendall(chunk)
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeKube]:
+    server = FakeKube(tmp_path)
+    yield server
+    server.close()
+
+
+@contextlib.contextmanager
+def company(monkeypatch: pytest.MonkeyPatch, target: int, login: str, status: int = 200) -> Iterator[CompanyProxy]:
+    proxy = CompanyProxy(target, status)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{login}127.0.0.1:{proxy.port}")
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+def far_kube(fake: FakeKube) -> Kube:
+    """A client of the API by a name that only the proxy can resolve."""
+    file = fake.kubeconfig()
+    text = file.read_text().replace(f"https://127.0.0.1:{fake.port}", "https://api.example.test:6443")
+    file.write_text(text.replace('"certificate-authority"', '"tls-server-name": "localhost", "certificate-authority"'))
+    return Kube(load(str(file)))
+
+
+def test_p22_the_kubernetes_client_goes_through_a_proxy_with_its_login(fake: FakeKube, monkeypatch: pytest.MonkeyPatch) -> None:
+    with company(monkeypatch, fake.port, "anna:hunter2%2F%2B%20secret@") as proxy:
+        kube = far_kube(fake)
+        assert kube.get(path("v1", "configmaps", "shop", "one")) is None
+        assert proxy.asked == [("api.example.test:6443", LOGIN)]
+        kube.close()
+
+
+@pytest.mark.parametrize(("login", "what"), [("", "wants a login"), ("anna:wrong-password@", "does not know this login")])
+def test_p22_a_proxy_that_does_not_know_us_names_the_variable(
+    fake: FakeKube, monkeypatch: pytest.MonkeyPatch, login: str, what: str
+) -> None:
+    def asked() -> PipelineError:
+        with contextlib.closing(far_kube(fake)) as kube, pytest.raises(AuthError, match=what) as caught:
+            kube.get("/version")
+        return caught.value
+
+    def fetched() -> PipelineError:
+        with contextlib.closing(Origin("https", "ghcr.example.test")) as origin, pytest.raises(AuthError, match=what) as caught:
+            origin.ask("GET", "/v2/", {})
+        return caught.value
+
+    with company(monkeypatch, fake.port, login):
+        for error in (asked(), fetched()):
+            assert "HTTPS_PROXY" in error.mend
+            assert "wrong-password" not in f"{error} {error.cause} {error.mend}"
+
+
+def test_p22_what_a_proxy_forbids_and_what_passes_are_told_apart(fake: FakeKube, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(status: int) -> PipelineError:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(company(monkeypatch, fake.port, "anna:hunter2%2F%2B%20secret@", status))
+            kube = stack.enter_context(contextlib.closing(far_kube(fake)))
+            with pytest.raises(PipelineError) as caught:
+                kube.get("/version")
+        return caught.value
+
+    refused, lost = asked(403), asked(503)
+    assert isinstance(refused, ConfigError)
+    assert "does not lead to api.example.test:6443" in refused.what
+    assert isinstance(lost, Transient)
+
+
+def test_p22_the_password_of_a_proxy_is_a_secret() -> None:
+    secrets = Secrets({"HTTPS_PROXY": "http://anna:hunter2%2F%2B%20secret@proxy:3128", "http_proxy": "http://bob:pw@proxy:3128"})
+    for shown in ("anna:hunter2%2F%2B%20secret@proxy", "hunter2/+ secret", LOGIN):
+        assert "[secret]" in secrets.mask(shown)
+        assert "hunter2" not in secrets.mask(shown)
+    assert LOGIN.partition(" ")[2] not in secrets.mask(LOGIN)
+    assert secrets.mask("http://bob:pw@proxy") == "http://bob:pw@proxy"  # too short to be found in innocent text
