@@ -149,7 +149,7 @@ def test_who_may_not_ask_waits_for_flux_itself(kube: Kube, fake: FakeKube) -> No
     assert isinstance(followed(kube, []), Settled)
 
 
-def test_f03_an_older_commit_in_two_answers_ends_it_within_seconds(kube: Kube, fake: FakeKube) -> None:
+def test_f03_an_older_commit_in_two_answers_ends_it_long_before_the_deadline(kube: Kube, fake: FakeKube) -> None:
     put(fake, git(OLD), kustomization(OLD), release(values={}))
 
     def changed(_kind: str, where: str, value: dict[str, Any]) -> None:
@@ -157,11 +157,9 @@ def test_f03_an_older_commit_in_two_answers_ends_it_within_seconds(kube: Kube, f
             put(fake, git(OLD, handled=asked(value)))
 
     fake.changed = changed
-    clock = SystemClock()
-    started, said = clock.monotonic(), followed(kube, [])
+    said = followed(kube, [], deadline=3600.0)  # pytest's own timeout comes before that
     assert isinstance(said, Failure)
     assert said.kind == "older"
-    assert clock.monotonic() - started < 8
 
 
 def test_f03_the_deadline_names_what_was_waited_for(kube: Kube, fake: FakeKube) -> None:

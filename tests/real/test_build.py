@@ -106,11 +106,9 @@ def test_b10_garbage_collection_spares_what_was_built(site: Site) -> None:
 
 def test_b04_a_missing_attribute_names_those_there_are(site: Site) -> None:
     tree = sync(site)
-    began = time.monotonic()
     with pytest.raises(ConfigError, match="dockr") as caught:
         nix.make(spec("dockr"), tree, site)
     assert "docker, fails" in caught.value.mend
-    assert time.monotonic() - began < 10
 
 
 def test_b03_another_hash_than_the_flakes(site: Site) -> None:

