@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import io
 import json
@@ -63,17 +64,30 @@ def variant(archive: Path, target: Path, **config: Any) -> str:
     return f"sha256:{digest}"
 
 
+PUSHED: dict[str, list[Images]] = {}  # by what is special about them: a session pushes each once, and the tests share them
+
+
 @dataclasses.dataclass
 class World:
-    """The lab as one test sees it."""
+    """The lab as one test sees it. `taken` counts the images that it has got."""
 
     site: Site
     kube: Kube
     namespace: str
     archive: Path
+    taken: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
     def image(self, **config: Any) -> Images:
-        """A new image in the lab's registry, of a commit of its own, pushed as the pipeline does it."""
+        """An image in the lab's registry, of a commit of its own, that this test has not got before."""
+        kind = json.dumps(config, sort_keys=True)
+        pushed = PUSHED.setdefault(kind, [])
+        self.taken[kind] += 1
+        if len(pushed) < self.taken[kind]:
+            pushed.append(self.push(**config))
+        return pushed[self.taken[kind] - 1]
+
+    def push(self, **config: Any) -> Images:
+        """A new image, pushed as the pipeline does it."""
         file = Path(tempfile.mkstemp(suffix=".tar", dir=self.site.root)[1])
         digest = variant(self.archive, file, **config)
         source = Source(secrets.token_hex(20), secrets.token_hex(20), False, str(self.site.root))
