@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.gitops.tasks import collection as flux_tasks
 from pipeline.infra import collection as infra_tasks
 from pipeline.lab.tasks import collection as lab_tasks
-from pipeline.line import home, polite
+from pipeline.line import gather, home, polite
 from pipeline.menu import announce
 from pipeline.menu import task_for as blueprints_task
 from pipeline.operate import tasks as operator_tasks
@@ -52,6 +52,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
 
     program.executor_class = Chain  # the stock program has no hook that a two-line tasks.py could reach
     polite(program)
+    gather(program)
     tasks = _Tasks(config, blueprint, lambda: home(program))
     found = Collection()
     for order, (verb, says) in enumerate(STAGES.items()):
@@ -254,14 +255,35 @@ class _Tasks:
 
     def test(self) -> Any:
         @cli
-        def test(_c: Context, real: bool = True) -> None:
-            """Every test of this repository: style, types, unit; and real ones, for which the lab is started meanwhile."""
+        def test(_c: Context, words: Sequence[str] = (), real: bool = True, quick: bool = False) -> None:
+            """Every test of this repository: style, types, unit; and real ones, for which the lab is started meanwhile.
+
+            inv test --quick                   while you write: style, types, the unit tests of what changed; a minute
+            inv test tests/deploy lease        these only: paths, and parts of names
+            inv test lease -x --lf             from the first option on, all is pytest's
+            inv test --no-real                 everything that needs neither lab nor built programs; a few minutes
+            """
+            from pipeline.errors import ConfigError
             from pipeline.suite import Suite
 
             with _story() as say:
-                Suite(self.home(), say).everything(real=real)
+                suite = Suite(self.home(), say)
+                if quick and words:
+                    raise ConfigError("--quick chooses the tests by what changed", mend="leave it out, or the words")
+                if quick:
+                    suite.quick()
+                elif words:
+                    suite.some(words, real=real)
+                else:
+                    suite.everything(real=real)
 
-        return task(test, help={"real": "with the tests on real parts"})
+        test.rest = "words"  # see pipeline.line.gather
+        about = {
+            "words": "what to run; written without the option's name, as above",
+            "real": "with the tests on real parts, which need the lab (inv lab.up) or programs that are built for them",
+            "quick": "style, types, and the unit tests of what is not as on main",
+        }
+        return task(test, help=about, iterable=["words"], auto_shortflags=False)
 
 
 def _story() -> contextlib.AbstractContextManager[Callable[[str], None]]:

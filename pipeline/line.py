@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,33 @@ def polite(program: Any) -> None:
     for step in STEPS:
         if step not in vars(program):
             setattr(program, step, told(program, getattr(program, step)))
+
+
+def gather(program: Any) -> None:
+    """Have what stands behind a task that says so (`rest` of its body) be the values of that option of it. Again is once."""
+    step = program.parse_tasks
+    if hasattr(step, "gathers"):
+        return
+
+    @functools.wraps(step)
+    def parse() -> None:
+        tokens, tasks = program.core.unparsed, program.collection
+        for at, token in enumerate(tokens):
+            option = getattr(tasks[token].body, "rest", "") if token in tasks.task_names else ""
+            if option:
+                tokens[at + 1 :] = behind(tokens[at + 1 :], option, set(inspect.signature(tasks[token].body).parameters))
+                break
+        step()
+
+    parse.gathers = True  # type: ignore[attr-defined]
+    program.parse_tasks = parse
+
+
+def behind(tokens: list[str], option: str, own: set[str]) -> list[str]:
+    """The `tokens` behind a task, each that is no option of its `own` as a value of `option`; behind the first strange option all are."""
+    flags = {"-h", "--help"} | {f"--{no}{name}" for name in own for no in ("", "no-")}
+    at = next((at for at, token in enumerate(tokens) if token.startswith("-") and token.partition("=")[0] not in flags), len(tokens))
+    return [token if number < at and token.startswith("-") else f"--{option}={token}" for number, token in enumerate(tokens)]
 
 
 def home(program: Any) -> Path:

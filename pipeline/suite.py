@@ -11,9 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline import changed
 from pipeline.errors import ConfigError, PipelineError
 
 REAL = ("tests/real", "tests/probe/test_image.py", "tests/chart/test_chart.py", "tests/test_wheel.py")  # no test elsewhere is marked `real`
+CORE = ("tests/test_layers.py", "tests/test_chain.py", "tests/test_plan.py", "tests/test_runner.py")
+FEW = 3  # files of tests that are run sooner one after the other
 NOTHING_RAN, MISUSED, INTERRUPTED = 5, 4, 2  # exit codes of pytest
 CORES = os.cpu_count() or 2
 SIDE_BY_SIDE = ("-n", str(CORES + 1))
@@ -103,6 +106,30 @@ class Suite:
         finally:
             for each in beside:
                 each.stop()
+
+    def quick(self) -> None:
+        """Style, types and the unit tests of what changed: an answer in a minute. Raises Failed."""
+        self.checks()
+        files = changed.changed(self.home)
+        choice = changed.choose(self.home, files, REAL)
+        if not files:
+            self.say("nothing has changed since main: a few tests of the core instead")
+        elif not choice.files:
+            self.say(f"no unit test knows {', '.join(files[:5])}: a few tests of the core instead")
+        elif choice.left_out:
+            self.say(f"{choice.left_out} more files of tests have to do with it: inv test --no-real runs them all")
+        words = choice.files or CORE
+        self.tests("the unit tests of what changed", (*words, "-m", "not real", *(SIDE_BY_SIDE if len(words) > FEW else ())))
+
+    def some(self, words: Sequence[str], *, real: bool) -> None:
+        """The tests that `words` mean: paths, parts of names, and from the first option on what pytest is to be told. Raises Failed."""
+        options = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
+        paths = [word for word in words[:options] if (self.home / word.partition("::")[0]).exists()]
+        names = [word for word in words[:options] if word not in paths]
+        if absent := [name for name in names if "/" in name or ".py" in name]:
+            raise ConfigError(f"there is no {absent[0]} to be tested", mend="inv test tests/deploy lease: paths, and parts of names")
+        named = ["-k", " or ".join(names)] if names else []
+        self.tests("these tests", (*paths, *named, *([] if real else ["-m", "not real"]), *words[options:]))
 
     def _beside(self) -> tuple[Beside, Beside]:
         from pipeline import lab

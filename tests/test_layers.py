@@ -23,7 +23,7 @@ LAYERS = (
     ("sync", "build", "push", "deploy", "verify", "provision", "drivers", "generate", "tunnel", "gitops"),
     ("opened",),
     ("plan",),
-    ("chain", "line", "menu", "report", "lab", "doctor", "ci"),
+    ("chain", "line", "menu", "report", "lab", "doctor", "ci", "changed"),
     ("operate", "infra", "ending", "charts", "tagging", "suite"),
     ("cli",),
 )

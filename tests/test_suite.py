@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import changed
 from pipeline.errors import ConfigError
-from pipeline.suite import Beside, Failed, Suite
+from pipeline.line import behind
+from pipeline.suite import CORE, Beside, Failed, Suite
 
 ROOT = Path(__file__).parents[1]
+NOWHERE = "ECNECIL"[::-1]  # not even here
 
 
 class Machine:
@@ -115,6 +118,60 @@ def test_what_runs_beside_is_stopped(tmp_path: Path) -> None:
 def test_every_end_of_pytest_is_told_for_what_it_is(code: int, error: type[BaseException], said: str) -> None:
     with pytest.raises(error, match=said):
         suite(Machine(lesae=code)).tests("these", ("-k", "lesae"))
+
+
+@pytest.mark.parametrize(
+    ("words", "real", "asked"),
+    [
+        (["tests/deploy", "lease"], True, "pytest tests/deploy -k lease"),
+        (["lease", "lock"], False, "pytest -k lease or lock -m not real"),
+        (["tests/test_suite.py::test_x"], True, "pytest tests/test_suite.py::test_x"),
+        (["lease", "-x", "-k", "held"], True, "pytest -k lease -x -k held"),
+        (["--lf"], True, "pytest --lf"),
+    ],
+)
+def test_words_are_paths_and_names_and_the_rest_is_pytests(words: list[str], real: bool, asked: str) -> None:
+    machine = Machine()
+    suite(machine).some(words, real=real)
+    assert machine.did == [asked]
+
+
+def test_a_path_that_is_not_there_is_told_before_anything_runs() -> None:
+    machine = Machine()
+    with pytest.raises(ConfigError, match=r"there is no tests/deploi to be tested"):
+        suite(machine).some(["tests/deploi"], real=True)
+    assert machine.did == []
+
+
+@pytest.mark.parametrize(
+    ("files", "tests", "said"),
+    [
+        ([], " ".join(CORE), "nothing has changed since main"),
+        ([NOWHERE], " ".join(CORE), f"no unit test knows {NOWHERE}"),
+        (["pipeline/changed.py"], "tests/test_changed.py", ""),
+    ],
+)
+def test_quick_runs_what_the_change_concerns(files: list[str], tests: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changed, "changed", lambda _home: files)
+    machine, lines = Machine(), list[str]()
+    Suite(ROOT, lines.append, machine.run, machine.start).quick()
+    assert machine.did[:2] == ["ruff check .", "mypy"]
+    assert machine.did[2].startswith(f"pytest {tests}")
+    assert said in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (["tests/deploy", "lease"], ["--words=tests/deploy", "--words=lease"]),
+        (["--no-real", "deploy", "--quick"], ["--no-real", "--words=deploy", "--quick"]),
+        (["-x", "--quick", "-k", "a b"], ["--words=-x", "--words=--quick", "--words=-k", "--words=a b"]),
+        (["--help"], ["--help"]),
+        ([], []),
+    ],
+)
+def test_words_behind_the_task_are_its_own(given: list[str], read: list[str]) -> None:
+    assert behind(given, "words", {"words", "real", "quick"}) == read
 
 
 def test_a_real_test_that_no_tier_would_run_is_refused(tmp_path: Path) -> None:
