@@ -14,6 +14,7 @@ from invoke import Collection, Context, Exit, task
 from pipeline.chain import RELEASE, Chain
 from pipeline.charts import collection as chart_tasks
 from pipeline.ci.tasks import collection as ci_tasks
+from pipeline.dry import only_looks, shown_by
 from pipeline.ending import cli
 from pipeline.errors import PipelineError
 from pipeline.gitops.tasks import collection as flux_tasks
@@ -103,12 +104,15 @@ class _Tasks:
             sink.close()
 
     def stage(self, verb: str, says: str, order: int) -> Any:
+        until = "verify" if verb == RELEASE else verb
+
+        @shown_by("plan", until=until)
         @cli
         def body(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
             from pipeline.runner import run
 
             with self.site(env, blueprint, json) as (found, site):
-                records = run(found.plan, site, until="verify" if verb == RELEASE else verb)
+                records = run(found.plan, site, until=until)
             _print_result(records, json, _front_door(found.plan, site))
 
         body.__name__ = verb
@@ -117,6 +121,7 @@ class _Tasks:
         return task(body, help=HELP)
 
     def verify(self) -> Any:
+        @shown_by("plan", until="verify")  # what it asks may end pods and nodes
         @cli
         def verify(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
             """Check what is live: pods, digests, pages. Nothing is built or deployed.
@@ -133,35 +138,25 @@ class _Tasks:
         return task(verify, help=HELP)
 
     def plan(self) -> Any:
+        @only_looks
         @cli
-        def plan(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
-            """What a release would do and why, without touching anything."""
-            from pipeline.artifacts import to_json
-            from pipeline.report.status import frozen
-            from pipeline.report.words import told
-            from pipeline.runner import look
+        def plan(_c: Context, env: str = "", blueprint: str = "", json: bool = False, until: str = "") -> None:
+            """What a release would do and why, without touching anything. `inv --dry push` and the like show the same, up to that stage."""
+            from pipeline.report.planned import gather, show
 
             with self.site(env, blueprint, json) as (found, site):
-                findings = look(found.plan, site)
-                stopped, unasked = frozen(found.plan, site)
+                facts, unasked = gather(found.plan, site, until)
             if json:
-                rows = [
-                    {"stage": stage.verb, "there": bool(f.artifact), "why": f.why, "artifact": to_json(f.artifact) if f.artifact else None}
-                    for stage, f in findings
-                ]
-                say_json({"plan": rows, "frozen": stopped})
+                say_json(facts)
             else:
-                for stage, finding in findings:
-                    said = finding.why or (told(finding.artifact) if finding.artifact else "")
-                    say(f"{stage.verb:<8} {'there' if finding.artifact else 'to do':<6} {said}")
-                for why in stopped:
-                    say(f"frozen   {why}: inv deploy is refused until inv unfreeze")
+                say(show(facts))
             if unasked:
                 raise unasked  # what was found stands above all the same
 
-        return task(plan, help=HELP)
+        return task(plan, help={**HELP, "until": "the last stage that is looked at"})
 
     def doctor(self) -> Any:
+        @only_looks
         @cli
         def doctor(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
             """Look at everything a release needs, change nothing, and say what mends it."""
@@ -179,6 +174,7 @@ class _Tasks:
         return task(doctor, help=HELP)
 
     def status(self) -> Any:
+        @only_looks
         @cli
         def status(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
             """What is live, from which commit, and what this working copy last did."""
@@ -196,6 +192,7 @@ class _Tasks:
         return task(status, help=HELP)
 
     def history(self) -> Any:
+        @only_looks
         @cli
         def history(_c: Context, env: str = "", blueprint: str = "", json: bool = False, limit: int = 20) -> None:
             """What this working copy did, newest first."""
@@ -216,6 +213,7 @@ class _Tasks:
         return task(history, help={**HELP, "limit": "how many"})
 
     def schema(self) -> Any:
+        @only_looks
         @cli
         def schema(_c: Context, site: bool = False) -> None:
             """JSON Schema of the blueprint (or with --site of the site file), for an editor."""

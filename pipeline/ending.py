@@ -13,6 +13,7 @@ from typing import Any
 
 from invoke import Exit
 
+from pipeline.dry import acts
 from pipeline.errors import Cancelled, PipelineError, ResourceError, explain
 from pipeline.say import guard_stderr
 
@@ -22,6 +23,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 def cli(body: Callable[..., Any]) -> Any:
     """An error becomes its sentence and its exit code; a signal becomes Cancelled. No traceback for what a user can cause."""
 
+    @acts
     @functools.wraps(body)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with contextlib.suppress(ValueError):  # not the main thread: a library's business

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Context, task
 
+from pipeline.dry import only_looks
 from pipeline.errors import ConfigError
 from pipeline.safe import clean
 from pipeline.say import hand_over, say
@@ -34,6 +35,7 @@ def collection(
     environment, blueprint and whether events are JSON, `about` is the help of these three.
     """
 
+    @only_looks
     @polite
     def plan(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
         """What an apply would make, change and delete, and what has drifted; kept as a file that inv infra.apply applies exactly.
@@ -80,6 +82,7 @@ def collection(
                 gone = apply.apply(root, destroy=True)
         _print(gone, json, print_json)
 
+    @only_looks
     @polite
     def output(_c: Context, env: str = "", blueprint: str = "", json: bool = False, name: str = "") -> None:
         """The outputs of the last apply; a sensitive one is shown only where --name asks for it."""

@@ -11,12 +11,25 @@ from typing import Any
 
 from invoke.exceptions import Exit, ParseError
 
+from pipeline.dry import is_ours
 from pipeline.errors import ConfigError, explain
 from pipeline.yamlfile import keys_like
 
 UNKNOWN = re.compile(r"No idea what '(.*)' is!", re.DOTALL)  # the texts are those of invoke 2.2 and 3.0, parser/parser.py
 NO_NUMBER = re.compile(r"invalid literal for int\(\) with base 10: (.*)", re.DOTALL)
-STEPS = ("parse_tasks", "parse_cleanup")
+FORMATS = ("flat", "nested", "json")
+STEPS = ("parse_tasks", "parse_cleanup", "update_config")
+REFUSED = {  # of Invoke's own flags, that say something of commands which tasks of ours do not run by it: what to write in their place
+    "command-timeout": "timeout 600 inv {task}: it is stopped in order; how long a rollout may take is the deploy stage's `deadline`",
+    "config": "name what is meant behind the task: inv {task} --blueprint NAME --env NAME",
+    "debug": "inv {task} --json tells every event on stderr, with secrets masked",
+    "echo": "leave it out: stderr tells what is done; if an environment is meant, it stands behind the task: inv {task} --env NAME",
+    "hide": "inv {task} 2>/dev/null: stdout has the result alone",
+    "no-dedupe": "run inv once for each: the stages of one line are one plan",
+    "prompt-for-sudo-password": "leave it out: no task here uses sudo; who logs in to a host is written in the site file",
+    "pty": "leave it out: no task here needs a terminal",
+    "warn-only": "leave it out: what comes after a stage that failed has nothing to work with; in a script: inv {task} || true",
+}
 
 
 def polite(program: Any) -> None:
@@ -64,6 +77,7 @@ def told(program: Any, step: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(step)
     def parse() -> None:
         try:
+            refuse(program, step.__name__)
             step()
         except (ParseError, ValueError) as error:
             if isinstance(error, ValueError) and not NO_NUMBER.fullmatch(str(error)):
@@ -71,6 +85,24 @@ def told(program: Any, step: Callable[[], None]) -> Callable[[], None]:
             raise Exit(explain(meant(error, program)), code=ConfigError.exit_code) from error
 
     return parse
+
+
+def refuse(program: Any, step: str) -> None:
+    """Raise Exit of code 2 for a flag of Invoke's that would do nothing, or a way to list that there is not, before it is acted on."""
+    error = None
+    if step == "parse_cleanup" and (way := program.args["list-format"].value) not in FORMATS:
+        error = ConfigError(f"--list-format {way!r} is not known{keys_like(way, list(FORMATS))}", mend=f"one of: {', '.join(FORMATS)}")
+    if step == "parse_cleanup" and isinstance(under := program.args.list.value, str) and under not in program.collection.collections:
+        known = [*program.collection.collections]
+        error = ConfigError(f"there are no tasks {under}.*{keys_like(under, known)}", mend=f"inv --list, or one of: {', '.join(known)}")
+    if step == "update_config":
+        ours = [each.name for each in program.tasks if is_ours(program.collection[each.name].body)]
+        given = [flag for flag in REFUSED if program.args[flag].value]
+        if ours and given:
+            what = f"--{given[0]} is a flag of Invoke's for commands that it runs: it has no meaning for inv {ours[0]}, and nothing was run"
+            error = ConfigError(what, mend=REFUSED[given[0]].format(task=ours[0]))
+    if error is not None:
+        raise Exit(explain(error), code=error.exit_code)
 
 
 def meant(error: ParseError | ValueError, program: Any) -> ConfigError:

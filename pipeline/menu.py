@@ -10,6 +10,7 @@ from typing import Any
 
 from invoke import Collection, Context, Task, task
 
+from pipeline.dry import only_looks
 from pipeline.say import say
 
 ABOUT = "What can be released, with its environments: what --blueprint (-b) and --env (-e) take."
@@ -30,6 +31,7 @@ def task_for(polite: Callable[[Callable[..., Any]], Any], print_json: Callable[[
              default: str) -> Any:  # fmt: skip
     """The task `blueprints` over those in `folder`; `default` is the one that is meant where none is named."""
 
+    @only_looks
     @polite
     def blueprints(_c: Context, json: bool = False) -> None:
         found = choices(folder())

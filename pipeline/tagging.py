@@ -8,6 +8,7 @@ from typing import Any
 
 from invoke import Collection, Context, task
 
+from pipeline.dry import only_looks
 from pipeline.say import say
 
 
@@ -19,6 +20,7 @@ def collection(
 ) -> Any:
     """`tags.show`, `tags.put`. What all tasks share is the face's: see `pipeline.operate.tasks`."""
 
+    @only_looks
     @polite
     def show(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
         """Where the tags that move stand: digest, version, commit, and what each was before. Changes nothing."""

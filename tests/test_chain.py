@@ -13,6 +13,7 @@ from invoke.exceptions import Exit
 from invoke.program import Program
 from invoke.tasks import task
 
+from pipeline import dry
 from pipeline.chain import RELEASE, Chain, is_stage, merged
 
 ROOT = Path(__file__).parents[1]
@@ -157,3 +158,90 @@ def test_contradicting_options_are_refused_by_the_real_tasks(repository: Path) -
     done = inv_in(repository, "build", "--env", "lab", "deploy", "--env", "production")
     assert done.returncode == 2
     assert "choose one" in done.stderr
+
+
+# --dry: Invoke's "echo commands instead of running"
+
+
+@pytest.fixture
+def ours(ran: list[tuple[str, dict[str, Any]]]) -> Collection:
+    """A stage, what shows it, one that looks, one that acts, a person's own, and a person's own that has ours run before it."""
+
+    def body_of(name: str) -> Any:
+        def body(_c: Any, env: str = "", json: bool = False) -> None:
+            ran.append((name, {key: value for key, value in (("env", env), ("json", json)) if value}))
+
+        return body
+
+    def plan(_c: Any, env: str = "", until: str = "") -> None:
+        ran.append(("plan", {"env": env, "until": until}))
+
+    deploy = dry.shown_by("plan", until="deploy")(body_of("deploy"))
+    deploy.stage_order = 3
+    rollback = task(dry.acts(body_of("rollback")), name="rollback")
+    status, mine = task(dry.only_looks(body_of("status")), name="status"), task(body_of("mine"), name="mine")
+    after = task(body_of("after"), name="after", pre=[rollback])
+    return Collection(task(deploy, name="deploy"), task(dry.only_looks(plan), name="plan"), rollback, status, mine, after)
+
+
+@pytest.mark.parametrize(
+    ("line", "runs"),
+    [
+        ("--dry deploy", [("plan", {"env": "", "until": "deploy"})]),
+        ("-R deploy --env lab --json", [("plan", {"env": "lab", "until": "deploy"})]),
+        ("deploy --env lab --dry", [("plan", {"env": "lab", "until": "deploy"})]),
+        ("status --dry", [("status", {})]),
+        ("mine --dry", [("mine", {})]),
+    ],
+)
+def test_dry_shows_what_would_be_done(ours: Collection, ran: list[Any], line: str, runs: list[Any]) -> None:
+    inv(ours, line)
+    assert ran == runs
+
+
+@pytest.mark.parametrize("line", ["--dry rollback", "status rollback -R", "--dry deploy rollback", "--dry after"])
+def test_what_nothing_shows_is_refused_under_dry_and_so_is_its_line(
+    ours: Collection, ran: list[Any], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        Program(namespace=ours, executor_class=Chain, name="inv").run(["inv", *line.split()])
+    assert (caught.value.code, ran) == (2, [])
+    assert "inv rollback acts, and nothing shows what it would do" in capsys.readouterr().err
+
+
+def test_dry_counts_from_the_environment_too(ours: Collection, ran: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INVOKE_RUN_DRY", "1")
+    inv(ours, "deploy")
+    assert ran == [("plan", {"env": "", "until": "deploy"})]
+
+
+def test_every_task_says_what_it_does_under_dry() -> None:
+    """What only looks and what another task shows is listed here by hand: a new task that acts is refused until somebody thought of it."""
+    from pipeline import collection
+    from pipeline.menu import every
+
+    looks: set[str] = set()
+    shows: set[str] = set()
+    acts: set[str] = set()
+    for name in collection("config").task_names:
+        found = collection("config")[name].body
+        mark = found.dry
+        (acts if mark is None else shows if mark[0] else looks).add(name)
+    assert looks == {
+        "blueprints", "doctor", "history", "plan", "schema", "status", "flux.status", "infra.output", "infra.plan", "lab.logs",
+        "lab.status", "tags.show", "tunnel.plan",
+    }  # fmt: skip
+    assert shows == {
+        "build", "deploy", "push", "release", "sync", "verify", "ci.generate", "flux.init", "flux.migrate", "tunnel.apply",
+    }  # fmt: skip
+    assert {"rollback", "freeze", "unfreeze", "reconcile", "infra.apply", "infra.destroy", "lab.up", "lab.down", "tags.put"} <= acts
+    assert len(list(every(collection("config")))) == len(looks | shows | acts)
+
+
+@pytest.mark.parametrize("words", [("--dry", "release"), ("-R", "rollback"), ("build", "push", "--dry")])
+def test_dry_runs_nothing_of_the_real_tasks(repository: Path, words: tuple[str, ...]) -> None:
+    (repository / "config/web.yml").write_text("app: web\nstages:\n  sync: {driver: git, host: nowhere}\n")
+    done = inv_in(repository, *words)
+    assert done.returncode == 2, done.stderr
+    assert ("nothing shows what it would do" if "rollback" in words else "config/site.yml") in done.stderr
+    assert not (repository / ".pipeline").exists()

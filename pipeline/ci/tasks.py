@@ -9,6 +9,7 @@ from typing import Any
 
 from invoke import Collection, Context, task
 
+from pipeline.dry import shown_by
 from pipeline.errors import ConfigError
 from pipeline.say import say
 
@@ -23,6 +24,7 @@ def collection(
     """`ci.generate` and `ci.watch`. What all tasks share is the face's: `polite` turns errors into sentences and exit codes, `config` is
     the folder of the blueprints, `story` shows what goes on, `about` is the help of the options that many tasks have."""
 
+    @shown_by("generate", check=True)
     @polite
     def generate(_c: Context, check: bool = False, blueprint: str = "", json: bool = False) -> None:
         """Write the workflows that the blueprints describe; prints their paths. --check writes nothing: exit 2 where one differs."""

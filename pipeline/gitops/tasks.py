@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from invoke import Collection, Context, task
 
+from pipeline.dry import only_looks, shown_by
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.say import say, say_block
 
@@ -23,6 +24,7 @@ def collection(
 ) -> Any:
     """`flux.init`, `flux.bootstrap`, `flux.migrate` and `flux.status`. What all tasks share is the face's: see `pipeline.operate.tasks`."""
 
+    @shown_by("init", check=True)
     @polite
     def init(
         _c: Context, env: str = "", blueprint: str = "", json: bool = False, folder: str = "", check: bool = False, crds: str = ""
@@ -82,6 +84,7 @@ def collection(
             *([f"key      {done.public}"] if done.public else []),
         )
 
+    @shown_by("migrate", check=True)
     @polite
     def migrate(_c: Context, env: str = "", blueprint: str = "", json: bool = False, folder: str = "", check: bool = False) -> None:
         """Rewrite old versions of Flux's kinds in the repository, comments and all else kept, by one commit; or in a folder with --folder.
@@ -109,6 +112,7 @@ def collection(
             say(f"left     {text}")
         say(f"commit   {outcome.commit}" if outcome.commit else "" if outcome.changes else "nothing to do")
 
+    @only_looks
     @polite
     def status(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
         """What Flux says of the blueprint's objects: source, Kustomizations, HelmRelease."""

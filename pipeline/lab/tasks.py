@@ -9,6 +9,7 @@ from typing import Any
 
 from invoke import Collection, Context, Exit, task
 
+from pipeline.dry import only_looks
 from pipeline.say import say
 
 
@@ -36,6 +37,7 @@ def collection(
             say(str(lab.up(home(), parts=lab.ALL | more, say=tell)))
 
     @task(help=help_root)
+    @only_looks
     @polite
     def status(_c: Context, json: bool = False) -> None:
         """What of the lab runs and where it listens. Exit 18 where something of it does not run, or there is no lab."""
@@ -54,6 +56,7 @@ def collection(
             raise Exit(wrong, code=VerifyError.exit_code)
 
     @task(help={"node": "which node; without it: the names of all"})
+    @only_looks
     @polite
     def logs(_c: Context, node: str = "") -> None:
         """The log of one node on stdout; without a node, the names of all that have one."""

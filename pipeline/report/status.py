@@ -14,7 +14,7 @@ from pipeline.report.words import told
 from pipeline.runner.walk import facts as failure_of
 from pipeline.safe import clean
 from pipeline.source import snapshot
-from pipeline.stage import Plan, Site, Stage, Standing
+from pipeline.stage import Site, Stage, Standing
 
 
 def gather(blueprint: Blueprint, site: Site, *, whole: bool = False) -> dict[str, Any]:
@@ -43,14 +43,6 @@ def gather(blueprint: Blueprint, site: Site, *, whole: bool = False) -> dict[str
         "unfinished": [row(record) for record in site.records.unfinished()],
         "records": [row(record) for record in site.records.history(8)],
     }
-
-
-def frozen(plan: Plan, site: Site) -> tuple[list[str], PipelineError | None]:
-    """Why nothing may be deployed, by whom and since when, nothing where it may; and why that could not be asked."""
-    try:
-        return [str(found) for stage in plan if (found := _standing(stage, site).frozen)], None
-    except PipelineError as error:
-        return [], error
 
 
 def show(facts: dict[str, Any]) -> str:

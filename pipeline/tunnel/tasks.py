@@ -9,6 +9,7 @@ from typing import Any
 
 from invoke import Collection, Context, task
 
+from pipeline.dry import only_looks, shown_by
 from pipeline.errors import AuthError, ConfigError
 from pipeline.say import say
 
@@ -23,6 +24,7 @@ def collection(
     """`tunnel.plan` and `tunnel.apply`. What all tasks share is the face's: `polite` turns errors into sentences and exit codes, `opened`
     gives blueprint and site, `story` shows what goes on, `about` is the help of the options that all have."""
 
+    @only_looks
     @polite
     def plan(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
         """What would change at Cloudflare for the blueprint's route, call by call. Writes nothing.
@@ -52,6 +54,7 @@ def collection(
         elif not needed:
             say(f"{spec.hostname} leads to {spec.service}: nothing to do")
 
+    @shown_by("plan")
     @polite
     def apply(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
         """Make the blueprint's route true at Cloudflare: its own hostname and no other. Reads first, and again afterwards."""

@@ -12,7 +12,8 @@ from pipeline.artifacts import Check, Image, Release, Report, Source
 from pipeline.errors import Transient
 from pipeline.records import FAILED, MADE, Records
 from pipeline.report import status
-from pipeline.report.status import frozen, gather, show, verified
+from pipeline.report.planned import frozen
+from pipeline.report.status import gather, show, verified
 from pipeline.stage import Driver, Finding, Freeze, Site, Stage, Standing
 from pipeline.testing import FakeClock
 
