@@ -33,6 +33,7 @@ HELP = {
     "blueprint": "blueprint: config/<blueprint>.yml",
     "json": "result as JSON on stdout, events as JSON lines on stderr",
 }
+TERMS = {"over": "the commit that is live, if it is not in the history of what is released and is meant to be gone over"}
 STAGES = {
     "sync": "The source, byte for byte, on the build host.",
     "build": "The image archive, built on the build host.",
@@ -106,19 +107,27 @@ class _Tasks:
     def stage(self, verb: str, says: str, order: int) -> Any:
         until = "verify" if verb == RELEASE else verb
 
-        @shown_by("plan", until=until)
-        @cli
-        def body(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
+        def made(env: str, blueprint: str, json: bool, over: str = "") -> None:
             from pipeline.runner import run
 
             with self.site(env, blueprint, json) as (found, site):
-                records = run(found.plan, site, until=until)
+                records = run(found.plan, site, until=until, over=over)
             _print_result(records, json, _front_door(found.plan, site))
 
-        body.__name__ = verb
-        body.__doc__ = f"{says}\n\nLooks first, makes only what is missing, and everything it needs before it."
-        body.stage_order = order
-        return task(body, help=HELP)
+        @cli
+        def body(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
+            made(env, blueprint, json)
+
+        @cli
+        def releases(_c: Context, env: str = "", blueprint: str = "", json: bool = False, over: str = "") -> None:
+            made(env, blueprint, json, over)
+
+        chosen, about = (releases, {**HELP, **TERMS}) if verb in ("deploy", RELEASE) else (body, HELP)
+        chosen = shown_by("plan", until=until)(chosen)
+        chosen.__name__ = verb
+        chosen.__doc__ = f"{says}\n\nLooks first, makes only what is missing, and everything it needs before it."
+        chosen.stage_order = order
+        return task(chosen, help=about)
 
     def verify(self) -> Any:
         @shown_by("plan", until="verify")  # what it asks may end pods and nodes

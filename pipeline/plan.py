@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline import schema
 from pipeline.clock import Clock, SystemClock
@@ -52,7 +52,8 @@ class BlueprintFile:
     """An application's way to its release: `app` names it, `stages` are its steps by verb, `environment` is the overlay taken where
     none is named.
 
-    `site` is the site file, relative to the working copy; `protected` environments are only used when they are named. `ci` is the
+    `site` is the site file, relative to the working copy; `protected` environments are only used when they are named. `dirty` says whether
+    changes that are not committed may be released; where it is not said, they are refused in protected environments alone. `ci` is the
     workflow that publishes the images, `infra` what the blueprint stands on, `tunnel` the route by which the world
     reaches the release, `gitops` the repository that Flux follows.
     """
@@ -62,6 +63,7 @@ class BlueprintFile:
     environment: str = ""
     site: str = "config/site.yml"
     protected: bool = False
+    dirty: Literal["", "allow", "refuse"] = ""
     ci: Ci | None = None
     infra: Terraform | None = None
     tunnel: Tunnel | None = None
@@ -82,6 +84,7 @@ class Blueprint:
     infra: Terraform | None = None
     tunnel: Tunnel | None = None
     gitops: Gitops | None = None
+    dirty: Literal["allow", "refuse"] = "allow"
 
     @property
     def records_path(self) -> Path:
@@ -108,6 +111,7 @@ class Blueprint:
             clock=clock,
             sink=sink,
             private=frozenset(_private(dataclasses.asdict(found))) | frozenset(_private(self.document.data)),
+            dirty=self.dirty,
         )
         clusters.infra = lambda: self.infra_root(site)
         return site
@@ -161,7 +165,8 @@ def load(config: Path | str, name: str = "", env: str = "") -> Blueprint:
     plan = tuple(_stage(document, verb) for verb in found.stages)
     _check_order(document, plan)
     where = folder.parent / found.site
-    return Blueprint(name, chosen, found.app, folder.parent, plan, where, document, found.infra, found.tunnel, found.gitops)
+    dirty = found.dirty or ("refuse" if found.protected else "allow")
+    return Blueprint(name, chosen, found.app, folder.parent, plan, where, document, found.infra, found.tunnel, found.gitops, dirty)
 
 
 @dataclass(frozen=True)

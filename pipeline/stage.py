@@ -104,7 +104,8 @@ class Cluster:
 class Site:
     """Everything a stage may touch, passed explicitly in place of every global. `root` is the working copy.
 
-    `host` opens a machine by the name the blueprint uses for it and keeps it for the process.
+    `host` opens a machine by the name the blueprint uses for it and keeps it for the process. `dirty` says whether changes that are not
+    committed may be released.
     """
 
     app: str
@@ -122,6 +123,7 @@ class Site:
     builders: Mapping[str, Builder] = field(default_factory=dict)
     dockers: Mapping[str, Docker] = field(default_factory=dict)
     private: frozenset[Path] = frozenset()  # files that configuration names as secrets: they stay on this machine
+    dirty: Literal["allow", "refuse"] = "allow"
     shared: dict[str, Any] = field(default_factory=dict)  # connections that stages of one process share, by name
     _making: dict[str, threading.RLock] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -108,7 +108,7 @@ def test_lock_is_around_look_act_look(bench: Bench) -> None:
     bench.world.before["deploy.find"] = [lambda: seen.append(list(bench.world.entered))] * 3
     bench.run(until="deploy")
     assert sorted(bench.world.calls[:2]) == ["deploy.find", "push.find"]
-    assert bench.world.calls[2:] == ["deploy.lock", "deploy.find", "deploy.make", "deploy.find"]
+    assert bench.world.calls[2:] == ["deploy.lock", "deploy.find", "deploy.live", "deploy.make", "deploy.find"]
     assert seen == [[], ["in"], ["in"]]
     assert bench.world.entered == ["in", "out"]
 

@@ -176,7 +176,7 @@ class World:
             live = self.live
         if live is None:
             return None
-        at = Source("", live["digest"][7:47], False, "")
+        at = Source("", live.get("commit", ""), False, "")
         return Release(at, (Image("registry/app", live["digest"], "t"),), "lab", "ns", "app", live["revision"], live["digest"])
 
     def plan(self, *, exclusive: bool = True) -> Plan:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.artifacts import to_json
-from pipeline.errors import PipelineError
+from pipeline.artifacts import Source, to_json
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.report.words import told
-from pipeline.runner import look
-from pipeline.stage import Plan, Site
+from pipeline.runner import look, over
+from pipeline.source import snapshot
+from pipeline.stage import Plan, Site, Stage
 
 
 def gather(plan: Plan, site: Site, until: str) -> tuple[dict[str, Any], PipelineError | None]:
-    """The facts of each stage up to `until`, and why deploys are frozen; beside them why that could not be asked."""
+    """The facts of each stage up to `until`, what a release would be refused for, why deploys are frozen; and why that was not answered."""
+    source = snapshot(site.root)
+    found = look(plan, site, until=until, source=source)
     rows = [
         {
             "stage": stage.verb,
@@ -21,10 +24,23 @@ def gather(plan: Plan, site: Site, until: str) -> tuple[dict[str, Any], Pipeline
             "artifact": to_json(finding.artifact) if finding.artifact else None,
             "text": finding.why or (told(finding.artifact) if finding.artifact else ""),
         }
-        for stage, finding in look(plan, site, until=until)
+        for stage, finding in found
     ]
+    refused = [said for stage, finding in found if finding.artifact is None for said in refusals(stage, source, site)]
     stopped, unasked = frozen(plan, site)
-    return {"plan": rows, "frozen": stopped}, unasked
+    return {"plan": rows, "refused": refused, "frozen": stopped}, unasked
+
+
+def refusals(stage: Stage, source: Source, site: Site) -> list[str]:
+    """Why a stage that would have to act is refused, and what is to be done about it."""
+    if stage.driver.live is None:
+        return []
+    try:
+        over.check_dirty(site, source)
+        over.check(stage, source, site)
+    except ConfigError as error:
+        return ["; ".join(filter(None, (error.what, *error.mend.splitlines())))]
+    return []
 
 
 def frozen(plan: Plan, site: Site) -> tuple[list[str], PipelineError | None]:
@@ -39,5 +55,6 @@ def frozen(plan: Plan, site: Site) -> tuple[list[str], PipelineError | None]:
 def show(facts: dict[str, Any]) -> str:
     """The facts for a person."""
     lines = [f"{row['stage']:<8} {'there' if row['there'] else 'to do':<6} {row['text']}" for row in facts["plan"]]
+    lines += [f"refused  {why}" for why in facts["refused"]]
     lines += [f"frozen   {why}: inv deploy is refused until inv unfreeze" for why in facts["frozen"]]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from pipeline.events import What
 from pipeline.failpoint import failpoint
 from pipeline.records import MADE
 from pipeline.retry import retrying
+from pipeline.runner import over
 from pipeline.stage import Site, Stage
 
 if TYPE_CHECKING:
@@ -32,12 +33,15 @@ def act(walk: Walk, number: int, given: Artifact, why: str) -> Artifact:
     attempts: list[dict[str, Any]] = []
     why = site.secrets.mask(why)
     walk.check(number)
+    walk.check_live(number)
     try:
         with contextlib.ExitStack() as held:
             if stage.driver.exclusive:
                 _lock(walk, stage, given, held, attempts)
                 if artifact := (finding := walk.find(number, given)).artifact:
                     return walk.found(number, artifact, finding.why)  # somebody else did it while this one waited for the lock
+            if told := over.check(stage, walk.source, site, walk.over):
+                site.tell(What.WARN, verb, told)
             site.tell(What.ACT, verb, why, usual=site.records.usual(verb))
             site.records.intend(walk.id, verb, key, parent, why)
             failpoint(f"{verb}.intended")

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.artifacts import Artifact, Source
-from pipeline.errors import Cancelled, PipelineError
+from pipeline.errors import Cancelled, PipelineError, Transient
 from pipeline.events import What
 from pipeline.records import FAILED, FOUND, Record
 from pipeline.retry import Notice, Policy, retrying
+from pipeline.runner import over
 from pipeline.runner.act import ALWAYS, act
 from pipeline.runner.heard import heard
 from pipeline.stage import Finding, Plan, Site, Stage
@@ -27,6 +28,7 @@ class Walk:
     site: Site
     source: Source
     policy: Policy | None = None
+    over: str = ""
 
     def __post_init__(self) -> None:
         self.id = uuid.uuid4().hex[:12]
@@ -43,6 +45,7 @@ class Walk:
         self.warmed = False
         self.checked = False
         self.watchers = contextlib.ExitStack()
+        self.asked_live = False
 
     def until(self, last: int) -> list[Record]:
         """The records of the stages that were asked, the last one being `last`."""
@@ -105,11 +108,24 @@ class Walk:
         for number in () if self.checked else range(first, self.last + 1):
             stage, started = self.plan[number], self.site.clock.now()
             try:
+                if stage.driver.live:
+                    over.check_dirty(self.site, self.source)
                 if stage.driver.check:
                     stage.driver.check(stage.spec, self.site)
             except PipelineError as error:
                 raise self.gave_up(number, error, started, [])  # noqa: B904  # the same error, filled in
         self.checked = True
+
+    def check_live(self, first: int) -> None:
+        """Have what is live looked at before the stages up to the release are made; what cannot be asked now is asked under its lock."""
+        for number in () if self.asked_live else range(first + 1, self.last + 1):
+            started = self.site.clock.now()
+            try:
+                with contextlib.suppress(Transient):
+                    over.check(self.plan[number], self.source, self.site, self.over)
+            except over.Refused as error:
+                raise self.gave_up(number, error, started, [])  # noqa: B904  # the same error, filled in
+        self.asked_live = True
 
     def warm(self, after: int) -> None:
         """Have the stages behind `after` open their connections while it works."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.artifacts import Source
+from pipeline.errors import PipelineError
 from pipeline.source.repository import Repository
 from pipeline.tools.tags import Ref
 
@@ -50,13 +52,31 @@ def in_actions(found: Ref, name: str) -> Ref:
 
 def is_ancestor(source: Source, program: str = "git") -> Callable[[str, str], bool | None]:
     """Whether a first commit is in the history of a second, as the working copy of `source` knows it; None where it does not know one
-    of them (a shallow clone, another repository)."""
+    of them, or its history is cut off before it would meet the other (a shallow clone, another repository)."""
 
     def asked(older: str, newer: str) -> bool | None:
-        if not (COMMIT.fullmatch(older) and COMMIT.fullmatch(newer)):
+        if not (source.path and COMMIT.fullmatch(older) and COMMIT.fullmatch(newer)):
             return None
         process = Repository(Path(source.path), program).start("merge-base", "--is-ancestor", older, newer)
         process.communicate()
+        if process.returncode == 1 and is_shallow(source, program):
+            return None
         return {0: True, 1: False}.get(process.returncode)
 
     return asked
+
+
+def is_shallow(source: Source, program: str = "git") -> bool:
+    """Whether the history of the working copy of `source` is cut off; False if there is no working copy."""
+    with contextlib.suppress(PipelineError):
+        return Repository(Path(source.path), program).run("rev-parse", "--is-shallow-repository").strip() == b"true"
+    return False
+
+
+def missing(source: Source, commit: str, limit: int, program: str = "git") -> list[str]:
+    """The newest commits of the history of `commit` that `source` does not hold, a line each: short id, author, date, subject."""
+    words = ("log", f"--max-count={limit}", "--no-show-signature", "--no-decorate", "--format=%h %an, %as: %s")
+    with contextlib.suppress(PipelineError):
+        said = Repository(Path(source.path), program).run(*words, commit, "--not", source.commit, "--")
+        return said.decode(errors="replace").splitlines()
+    return []

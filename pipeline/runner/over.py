@@ -1,0 +1,102 @@
+"""What a release goes over: the commit that is live is in the history of what is released, or whoever releases names it."""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.artifacts import Artifact, Release, Source
+from pipeline.errors import ConfigError
+from pipeline.stage import Site, Stage, Standing
+from pipeline.tools import git_ref
+
+NAME = re.compile(r"[0-9a-f]{7,40}")
+SHOWN = 5  # commits that are named
+
+
+class Refused(ConfigError):
+    """A release that would undo what somebody else released: nothing was touched."""
+
+
+def check_dirty(site: Site, source: Source) -> None:
+    """Raise ConfigError if the working copy has changes that are not committed, and this environment takes commits only."""
+    if source.dirty and site.dirty == "refuse":
+        raise ConfigError(
+            f"the working copy is not what commit {source.commit[:7]} says, and this environment takes commits only (dirty: refuse)",
+            mend="git status; git commit or git stash, then run again",
+        )
+
+
+def check(stage: Stage, source: Source, site: Site, over: str = "") -> str:
+    """Return what is to be told of what is live and gone over, "" if there is nothing to tell.
+
+    Raise Refused if a release of `source` would take commits away that are live, or if that cannot be known: unless `over` names the very
+    commit that is live. A release of a commit that nobody noted is told, and gone over.
+    """
+    if stage.driver.live is None:
+        return ""
+    live = stage.driver.live(stage.spec, site)
+    if over:
+        return _named(live, over, stage, site)
+    if not isinstance(live, Release) or live.source.id == source.id:
+        return ""
+    if not live.source.commit:
+        return f"{_called(live)} is live, of a commit that nobody noted: it is released over"
+    holds = live.source.commit == source.commit or git_ref.is_ancestor(source, site.tool("git"))(live.source.commit, source.commit)
+    if not holds:
+        raise _refusal(holds, live, source, site, _standing(stage, site))
+    if live.source.dirty:
+        was = f"{_called(live)} is live, with changes that were never committed{_who(_standing(stage, site))}"
+        return f"{was}: {source.label} is without them"
+    return ""
+
+
+def _named(live: Artifact | None, over: str, stage: Stage, site: Site) -> str:
+    """Raise Refused unless what is live is what `over` names: somebody may have released meanwhile."""
+    if isinstance(live, Release) and _is_named(live.source, over):
+        return f"{_called(live)} is released over{_who(_standing(stage, site))}, as --over {over} says"
+    if not isinstance(live, Release):
+        raise Refused(f"--over {over}, but nothing is live", mend="inv release, without --over")
+    raise Refused(
+        f"--over {over}, but {_called(live)} is live{_who(_standing(stage, site))}",
+        mend=f"look at it (inv status); if that is to be gone over: --over {_name(live.source)}",
+    )
+
+
+def _is_named(source: Source, over: str) -> bool:
+    return over == source.label or (bool(NAME.fullmatch(over)) and source.commit.startswith(over))
+
+
+def _refusal(holds: bool | None, live: Release, source: Source, site: Site, standing: Standing) -> Refused:
+    program = site.tool("git")
+    over = f"if it is meant all the same: --over {_name(live.source)}"
+    was = f"{_called(live)} is live{_who(standing)}"
+    if holds is None:
+        shallow = git_ref.is_shallow(source, program)
+        return Refused(
+            f"{was}, and this working copy does not know whether {source.label} holds it",
+            cause="the clone is shallow: its history is cut off" if shallow else f"there is no commit {live.source.commit[:12]} here",
+            mend=f"{'git fetch --unshallow' if shallow else 'git fetch --all'}, then run again; {over}",
+        )
+    lost = git_ref.missing(source, live.source.commit, SHOWN, program)
+    return Refused(
+        f"{was}, and {source.label} does not hold it: its commits would be taken away",
+        cause="\n".join(lost),
+        mend="take them in (git pull, git rebase), then run again\n"
+        f"or go back to an older release: inv rollback, inv rollback --to COMMIT; {over}",
+    )
+
+
+def _called(live: Release) -> str:
+    return f"{live.source.label or 'an unknown commit'} (revision {live.revision} of {live.namespace}/{live.name})"
+
+
+def _name(source: Source) -> str:
+    return source.label if source.dirty else source.commit[:7]
+
+
+def _who(standing: Standing) -> str:
+    return "".join([f", by {standing.by}" if standing.by else "", f", since {standing.since}" if standing.since else ""])
+
+
+def _standing(stage: Stage, site: Site) -> Standing:
+    return stage.driver.standing(stage.spec, site) if stage.driver.standing else Standing()

@@ -1,0 +1,187 @@
+"""A release never takes away what somebody else released: what is live is an ancestor of it, or is named. Asked of a real git."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.artifacts import Source
+from pipeline.errors import ConfigError, Transient
+from pipeline.events import Event, What
+from pipeline.report.planned import refusals
+from pipeline.runner import run
+from pipeline.runner.over import Refused
+from pipeline.stage import Standing
+from tests.world import World, site
+
+
+def git(root: Path, *words: str) -> str:
+    argv = ["git", "-C", str(root), "-c", "user.name=anna", "-c", "user.email=anna@example.org", *words]
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(root)}
+    return subprocess.run(argv, check=True, capture_output=True, text=True, env=env).stdout.strip()
+
+
+def commit(root: Path, subject: str) -> str:
+    git(root, "commit", "--quiet", "--allow-empty", f"--message={subject}")
+    return git(root, "rev-parse", "HEAD")
+
+
+class Bench:
+    """A working copy with two commits on main and one aside of the second, and a world in which `live` is deployed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.copy = folder / "copy"
+        self.copy.mkdir()
+        git(self.copy, "init", "--quiet", "--initial-branch=main")
+        self.old, self.new = commit(self.copy, "the first page"), commit(self.copy, "a second page")
+        git(self.copy, "checkout", "--quiet", "-b", "aside", self.old)
+        self.aside = commit(self.copy, "an experiment")
+        self.world = World(folder / "world")
+        self.events: list[Event] = []
+        self.site = site(folder, self.events.append)
+        standing = Standing(since="2026-01-02T03:04:05Z", by="bert@laptop")
+        told = dataclasses.replace(self.world.driver("deploy"), standing=lambda *_: standing)
+        self.plan = tuple(dataclasses.replace(each, driver=told) if each.verb == "deploy" else each for each in self.world.plan())
+
+    def live(self, commit: str) -> None:
+        self.world.put("live", {"digest": "sha256:" + "0" * 64, "revision": 7, "previous": None, "commit": commit})
+
+    def source(self, commit: str, *, dirty: bool = False, at: Path | None = None) -> Source:
+        return Source("t" * 40 if dirty else f"tree of {commit}", commit, dirty, str(at or self.copy))
+
+    def release(self, commit: str, **options: Any) -> None:
+        run(self.plan, self.site, until="deploy", source=self.source(commit), **options)
+
+    def warnings(self) -> list[str]:
+        return [event.text for event in self.events if event.what is What.WARN]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.mark.parametrize(("live", "released"), [("new", "old"), ("new", "aside"), ("aside", "new")])
+def test_an_older_or_diverged_commit_does_not_go_over_somebody_s_newer_work(bench: Bench, live: str, released: str) -> None:
+    bench.live(getattr(bench, live))
+    with pytest.raises(Refused) as caught:
+        bench.release(getattr(bench, released))
+    error = caught.value
+    assert (error.exit_code, error.stage) == (2, "deploy")
+    assert f"{getattr(bench, live)[:7]} (revision 7 of ns/app) is live, by bert@laptop, since 2026-01-02T03:04:05Z" in error.what
+    assert ("a second page" if live == "new" else "an experiment") in error.cause
+    assert "anna" in error.cause
+    assert f"--over {getattr(bench, live)[:7]}" in error.mend
+    assert "inv rollback" in error.mend
+    assert bench.world.makes == [], "told before anything is built"
+    assert bench.site.records.last("deploy", "failed") is not None
+
+
+@pytest.mark.parametrize(("live", "released"), [("old", "new"), ("old", "aside"), ("new", "new"), ("", "new")])
+def test_what_holds_the_live_commit_goes_out(bench: Bench, live: str, released: str) -> None:
+    """After a rollback, too, what is live is older."""
+    if live:
+        bench.live(getattr(bench, live))
+    bench.release(getattr(bench, released))
+    assert bench.world.makes == ["sync", "build", "push", "deploy"]
+    assert bench.warnings() == []
+
+
+def test_a_commit_that_is_not_known_here_is_refused_and_said_to_be_unknown(bench: Bench) -> None:
+    bench.live("f" * 40)
+    with pytest.raises(Refused, match="does not know whether") as caught:
+        bench.release(bench.new)
+    assert "git fetch --all" in caught.value.mend
+    assert bench.world.makes == []
+
+
+@pytest.mark.parametrize("live", ["old", "aside"])
+def test_a_shallow_clone_says_how_to_mend_it(bench: Bench, tmp_path: Path, live: str) -> None:
+    """Its history is cut off: that it does not reach the live commit means nothing."""
+    shallow = tmp_path / "shallow"
+    git(bench.copy, "clone", "--quiet", "--depth=1", "--branch=main", f"file://{bench.copy}", str(shallow))
+    if live == "aside":
+        git(shallow, "fetch", "--quiet", "--depth=1", "origin", "aside")
+    bench.live(getattr(bench, live))
+    with pytest.raises(Refused, match="does not know whether") as caught:
+        run(bench.plan, bench.site, until="deploy", source=bench.source(bench.new, at=shallow))
+    assert "git fetch --unshallow" in caught.value.mend
+    git(shallow, "fetch", "--quiet", "--unshallow")
+    if live == "old":
+        run(bench.plan, bench.site, until="deploy", source=bench.source(bench.new, at=shallow))
+        assert bench.world.makes[-1:] == ["deploy"]
+
+
+def test_over_names_what_is_live_and_is_told(bench: Bench) -> None:
+    bench.live(bench.new)
+    bench.release(bench.old, over=bench.new[:7])
+    assert bench.world.makes[-1:] == ["deploy"]
+    (told,) = bench.warnings()
+    assert "is released over, by bert@laptop" in told
+
+
+@pytest.mark.parametrize("over", ["aside", "a1", "--all", ""])
+def test_over_of_another_commit_is_refused(bench: Bench, over: str) -> None:
+    bench.live(bench.new)
+    with pytest.raises(Refused, match="is live, by bert@laptop"):
+        bench.release(bench.old, over=getattr(bench, over, over))
+    assert bench.world.makes == []
+
+
+def test_over_of_nothing_is_refused(bench: Bench) -> None:
+    with pytest.raises(Refused, match="nothing is live"):
+        bench.release(bench.new, over=bench.old)
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_race_is_seen_under_the_lock(bench: Bench, over: bool) -> None:
+    """Somebody releases while this one builds."""
+    bench.live(bench.old)
+    bench.world.before["push.make"] = [lambda: bench.live(bench.aside)]
+    with pytest.raises(Refused, match=bench.aside[:7]):
+        bench.release(bench.new, **({"over": bench.old} if over else {}))
+    assert "deploy" not in bench.world.makes
+    assert bench.world.live["commit"] == bench.aside
+
+
+def test_a_cluster_that_cannot_be_asked_yet_does_not_keep_from_building(bench: Bench) -> None:
+    bench.live(bench.old)
+    bench.world.before["deploy.live"] = [Transient("the cluster does not answer")]
+    bench.release(bench.new)
+    assert bench.world.makes == ["sync", "build", "push", "deploy"]
+
+
+def test_a_build_asks_nobody_what_is_live(bench: Bench) -> None:
+    bench.live(bench.new)
+    run(bench.plan, bench.site, until="push", source=bench.source(bench.old))
+    assert bench.world.count("deploy.live") == 0
+
+
+def test_a_release_of_an_unknown_commit_is_told_and_released_over(bench: Bench) -> None:
+    bench.live("")
+    bench.release(bench.new)
+    assert bench.warnings() == ["an unknown commit (revision 7 of ns/app) is live, of a commit that nobody noted: it is released over"]
+
+
+def test_a_dirty_tree_is_refused_if_the_environment_says_so(bench: Bench) -> None:
+    strict = dataclasses.replace(bench.site, dirty="refuse")
+    with pytest.raises(ConfigError, match="takes commits only"):
+        run(bench.plan, strict, until="deploy", source=bench.source(bench.new, dirty=True))
+    assert bench.world.makes == []
+    run(bench.plan, strict, until="push", source=bench.source(bench.new, dirty=True))
+    run(bench.plan, bench.site, until="deploy", source=bench.source(bench.new, dirty=True))
+    assert bench.world.makes[-1:] == ["deploy"]
+
+
+def test_a_plan_says_what_a_release_would_be_refused_for(bench: Bench) -> None:
+    bench.live(bench.new)
+    deploy = bench.plan[3]
+    (said,) = refusals(deploy, bench.source(bench.old), bench.site)
+    assert "its commits would be taken away" in said
+    assert f"--over {bench.new[:7]}" in said
+    assert refusals(deploy, bench.source(bench.new), bench.site) == []
+    assert refusals(bench.plan[0], bench.source(bench.old), bench.site) == []
