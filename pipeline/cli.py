@@ -33,7 +33,10 @@ HELP = {
     "blueprint": "blueprint: config/<blueprint>.yml",
     "json": "result as JSON on stdout, events as JSON lines on stderr",
 }
-TERMS = {"over": "the commit that is live, if it is not in the history of what is released and is meant to be gone over"}
+TERMS = {
+    "over": "the commit that is live, if it is not in the history of what is released and is meant to be gone over",
+    "again": "though this commit was taken back before",
+}
 STAGES = {
     "sync": "The source, byte for byte, on the build host.",
     "build": "The image archive, built on the build host.",
@@ -107,11 +110,11 @@ class _Tasks:
     def stage(self, verb: str, says: str, order: int) -> Any:
         until = "verify" if verb == RELEASE else verb
 
-        def made(env: str, blueprint: str, json: bool, over: str = "") -> None:
+        def made(env: str, blueprint: str, json: bool, over: str = "", again: bool = False) -> None:
             from pipeline.runner import run
 
             with self.site(env, blueprint, json) as (found, site):
-                records = run(found.plan, site, until=until, over=over)
+                records = run(found.plan, site, until=until, over=over, again=again)
             _print_result(records, json, _front_door(found.plan, site))
 
         @cli
@@ -119,8 +122,8 @@ class _Tasks:
             made(env, blueprint, json)
 
         @cli
-        def releases(_c: Context, env: str = "", blueprint: str = "", json: bool = False, over: str = "") -> None:
-            made(env, blueprint, json, over)
+        def releases(_c: Context, env: str = "", blueprint: str = "", json: bool = False, over: str = "", again: bool = False) -> None:
+            made(env, blueprint, json, over, again)
 
         chosen, about = (releases, {**HELP, **TERMS}) if verb in ("deploy", RELEASE) else (body, HELP)
         chosen = shown_by("plan", until=until)(chosen)

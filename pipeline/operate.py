@@ -25,7 +25,7 @@ def tasks(
 
     @polite
     def rollback(_c: Context, env: str = "", blueprint: str = "", json: bool = False, to: str = "", force: bool = False) -> None:
-        """Back to the good release before the live one, or to the one that --to names; verified afterwards.
+        """Back to the newest good release with another image or other code than the live one, or to what --to names; verified after.
 
         Says from what to what before it acts. A second rollback goes further back. A freeze stops it, unless --force.
         """

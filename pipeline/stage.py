@@ -215,10 +215,27 @@ class Freeze:
 
 
 @dataclass(frozen=True)
+class TakenBack:
+    """A release that was taken back: `source` is the id of what it was made from, `label` its name for people, `by` whom and `since` when.
+    `failed` says that it did not come up or did not hold what is verified, else a person had it so."""
+
+    source: str
+    label: str
+    by: str = ""
+    since: str = ""
+    failed: bool = False
+
+    def __str__(self) -> str:
+        why = "since it failed" if self.failed else "by a person"
+        return f"{self.label} was taken back {why}{self.by and f', by {self.by}'}{self.since and f', on {self.since}'}"
+
+
+@dataclass(frozen=True)
 class Standing:
     """What is to be known of what is live beside what it is: `since` when (ISO 8601) and `by` whom, `remarks` on what is odd about it,
     whether deploys are `frozen`, and the `holder` who is at work on it now. "" where there is nothing to say. Where it is not `ours`,
-    another tool made it, and what is said of its source need not be true."""
+    another tool made it, and what is said of its source need not be true. `taken` are the sources that were taken back and not released
+    again since."""
 
     since: str = ""
     by: str = ""
@@ -226,6 +243,7 @@ class Standing:
     remarks: tuple[str, ...] = ()
     frozen: Freeze | None = None
     holder: str = ""
+    taken: tuple[TakenBack, ...] = ()
 
 
 @dataclass(frozen=True)

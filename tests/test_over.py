@@ -15,7 +15,7 @@ from pipeline.events import Event, What
 from pipeline.report.planned import refusals
 from pipeline.runner import run
 from pipeline.runner.over import Refused
-from pipeline.stage import Standing
+from pipeline.stage import Standing, TakenBack
 from tests.world import World, site
 
 
@@ -43,8 +43,8 @@ class Bench:
         self.world = World(folder / "world")
         self.events: list[Event] = []
         self.site = site(folder, self.events.append)
-        standing = Standing(since="2026-01-02T03:04:05Z", by="bert@laptop")
-        told = dataclasses.replace(self.world.driver("deploy"), standing=lambda *_: standing)
+        self.standing = Standing(since="2026-01-02T03:04:05Z", by="bert@laptop")
+        told = dataclasses.replace(self.world.driver("deploy"), standing=lambda *_: self.standing)
         self.plan = tuple(dataclasses.replace(each, driver=told) if each.verb == "deploy" else each for each in self.world.plan())
 
     def live(self, commit: str) -> None:
@@ -185,3 +185,21 @@ def test_a_plan_says_what_a_release_would_be_refused_for(bench: Bench) -> None:
     assert f"--over {bench.new[:7]}" in said
     assert refusals(deploy, bench.source(bench.new), bench.site) == []
     assert refusals(bench.plan[0], bench.source(bench.old), bench.site) == []
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_commit_that_was_taken_back_is_released_again_on_purpose_alone(bench: Bench, failed: bool) -> None:
+    bench.live(bench.old)
+    taken = TakenBack(bench.new, bench.new[:7], "bert@laptop", "2026-01-02T03:04:05Z", failed)
+    bench.standing = dataclasses.replace(bench.standing, taken=(taken,))
+    with pytest.raises(
+        Refused, match=f"{bench.new[:7]} was taken back {'since it failed' if failed else 'by a person'}, by bert"
+    ) as caught:
+        bench.release(bench.new)
+    assert "inv release --again" in caught.value.mend
+    assert bench.world.makes == []
+    assert "was taken back" in refusals(bench.plan[3], bench.source(bench.new), bench.site)[0]
+    bench.release(bench.aside)
+    bench.live(bench.old)
+    bench.release(bench.new, again=True)
+    assert bench.world.live["digest"] != "sha256:" + "0" * 64

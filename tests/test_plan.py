@@ -88,7 +88,7 @@ def test_a_protected_environment_must_be_named(config: Path) -> None:
     assert error.what == "environment production is protected"
     assert error.mend == "name it: --env production"
     assert load(config, env="production").environment == "production"
-    assert (load(config, env="production").dirty, load(config).dirty) == ("refuse", "allow")
+    assert (load(config, env="production").dirty, load(config, env="lab").dirty) == ("refuse", "allow")
     (config / "probe.production.yml").write_text("protected: true\ndirty: allow\n")
     assert load(config, env="production").dirty == "allow"
     assert "no environment to name" in refusal(config, BASE.replace("environment: lab", "protected: true")).what

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.artifacts import Release
 from pipeline.deploy import author, history, rollback, stored
@@ -36,7 +36,8 @@ def back(spec: Engined, to: str, despite_freeze: bool, site: Site) -> Iterator[R
         origin = _origin(work, newest.number)
         # a run that was stopped on its way back, or a helm by hand: that way is finished before a further one is begun
         unfinished = origin != newest.number and (newest.pending or newest.rollout == history.STARTED or newest.foreign)
-        goal = chosen(revisions, origin, str(origin) if unfinished and not to else to)
+        named = str(origin) if unfinished and not to else to
+        goal = chosen(revisions, origin, named, lambda number: stored.images(work.stored(number)))
         images = _proved(work, goal)
         repeated = newest.status == "deployed" and origin in (goal.number, _origin(work, goal.number))
         there = repeated and newest.rollout == history.GOOD and newest.noted
@@ -47,19 +48,20 @@ def back(spec: Engined, to: str, despite_freeze: bool, site: Site) -> Iterator[R
             why = f"from {_called(newest)}{'' if newest.status == 'deployed' else f' ({newest.status})'} back to {_called(goal)}"
             if repeated:
                 why = f"the way back to {_called(goal)} was begun as revision {newest.number}, and is finished"
-            yield Return(now, release_at(spec, goal, images), str(goal.number), why, lambda: _go(work, newest, goal, repeated))
+            left = revisions[1] if repeated and len(revisions) > 1 else newest
+            yield Return(now, release_at(spec, goal, images), str(goal.number), why, lambda: _go(work, newest, goal, left, repeated))
 
 
-def chosen(revisions: Sequence[Revision], origin: int, to: str) -> Revision:
-    """The revision `to` names by number or commit, else the newest good one before `origin`, the revision that made what is live. Raises
-    ConfigError where there is none."""
+def chosen(revisions: Sequence[Revision], origin: int, to: str, images: Callable[[int], list[str]] = lambda _number: []) -> Revision:
+    """The revision `to` names by number or commit, else the newest good one before `origin`, the revision that made what is live, with
+    another image or other code than that. `images` tells those of a revision by its number. Raises ConfigError if there is none."""
     if not to:
         newest = revisions[0]
-        other = [one for one in revisions if newest.foreign or not one.inputs or one.inputs != newest.inputs]
+        other = [one for one in revisions if one.number < origin and _is_other(one, newest, images)]
         if found := history.good(other, origin):
             return found
         raise ConfigError(
-            f"there is no good revision before {_called(revisions[0])}",
+            f"there is no good revision before {_called(revisions[0])} with another image or other code",
             cause=_known(revisions),
             mend="name one with --to; or release a good commit again: git switch --detach COMMIT, then inv release",
         )
@@ -76,8 +78,21 @@ def chosen(revisions: Sequence[Revision], origin: int, to: str) -> Revision:
     return next((one for one in whole if one.rollout == history.GOOD), whole[0])
 
 
-def _go(work: Work, newest: Revision, goal: Revision, repeated: bool) -> Release:
-    """Let the engine go back, unless it has, and wait until it serves; what was live comes back where it does not."""
+def _is_other(one: Revision, newest: Revision, images: Callable[[int], list[str]]) -> bool:
+    """Whether something else would run than now: by the code that both name; else, if one was made by others or before codes were noted, by
+    the images of both, and by their inputs if these name none."""
+    if newest.foreign or not one.inputs:
+        return True
+    then, now = one.labels.get("code"), newest.labels.get("code")
+    if then and now:
+        return then != now
+    were, are = images(one.number), images(newest.number)
+    return were != are if were or are else one.inputs != newest.inputs
+
+
+def _go(work: Work, newest: Revision, goal: Revision, left: Revision, repeated: bool) -> Release:
+    """Let the engine go back, unless it has, and wait until it serves; what was live comes back where it does not. What is `left` behind is
+    marked as taken back: nobody releases it again by mistake."""
     spec = work.spec
     if not repeated:
         _call(work, newest, goal)
@@ -86,6 +101,8 @@ def _go(work: Work, newest: Revision, goal: Revision, repeated: bool) -> Release
     failure, view = work.follow(number, spec.deadline, "rollback: ")
     if failure is None:
         work.note_good(number, goal.parts, view)
+        if left.number > goal.number and left.rollout in (history.GOOD, history.STARTED):
+            work.mark(left.number, history.TAKEN)
         return live_release(spec, work.revisions()[0], history.workloads(work.kube, spec.namespace, spec.release))
     error = explained(work, view, failure.why)
     if newest.rollout == history.GOOD and not repeated:

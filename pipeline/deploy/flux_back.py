@@ -64,7 +64,7 @@ def chosen(work: FluxWork, known: Sequence[Step], origin: Step, to: str) -> Step
         if found := flux_history.good(known, origin):
             return flux_history.origin(known, found)
         raise ConfigError(
-            f"there is no good release before {origin}",
+            f"there is no good release before {origin} with another image or other code",
             cause=flux_history.listed(known),
             mend="name one with --to; or release a good commit again: git switch --detach COMMIT, then inv release",
         )

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.deploy import flux_file
-from pipeline.deploy.flux_message import FAILED, RESTORES, called
+from pipeline.deploy.flux_message import CODE, FAILED, RESTORES, called, images_of, source_of
 from pipeline.deploy.flux_spec import Flux
 from pipeline.deploy.flux_wanted import Lines, unmade
 from pipeline.errors import ConfigError
+from pipeline.stage import TakenBack
 from pipeline.tools.gitops import Repository
 from pipeline.tools.gitops_history import Entry, taken_back
 from pipeline.tools.yamledit import Path
@@ -75,13 +76,38 @@ def bad(known: Sequence[Step]) -> frozenset[str]:
 
 
 def good(known: Sequence[Step], before: Step) -> Step | None:
-    """The release to go back to: the newest of ours older than `before` that still stands, with other lines; else one that people wrote."""
+    """The release to go back to: the newest of ours older than `before` that still stands, with another image or other code; else one that
+    people wrote."""
     older = known[known.index(before) + 1 :]
     gone = taken_back([step.entry for step in known])
-    there = [step for step in older if step.commit not in gone and step.lines and step.lines != before.lines and not unmade(step.lines)]
+    there = [step for step in older if step.commit not in gone and step.lines and _is_other(step, before) and not unmade(step.lines)]
     mine = [step for step in there if step.ours and not step.restores]
     people = [step for step in there if step.entry.human and step.lines.keys() == before.lines.keys() and not step.entry.reverts]
     return next(iter(mine or people), None)
+
+
+def _is_other(step: Step, before: Step) -> bool:
+    """Whether something else would run: by the code that both commits name; else by their images, and by their lines if these name none."""
+    then, now = (each.entry.trailers.more.get(CODE, "") for each in (step, before))
+    if then and now:
+        return then != now
+    were, are = images_of(step.entry), images_of(before.entry)
+    return were != are if were and are else step.lines != before.lines
+
+
+def taken(known: Sequence[Step]) -> Iterator[TakenBack]:
+    """The sources whose newest release does not stand any more, with who took it back and when."""
+    gone, failed = taken_back([step.entry for step in known]), bad(known)
+    by = {step.entry.reverts: step.entry for step in reversed(known) if step.entry.reverts}
+    seen: set[str] = set()
+    for step in known:
+        source = source_of(step.entry)
+        if not step.ours or not source.commit or source.id in seen:
+            continue
+        seen.add(source.id)
+        if step.commit in gone and (entry := by.get(step.commit)):
+            who = entry.author if entry.human else entry.trailers.by
+            yield TakenBack(source.id, source.label, who, entry.when, step.commit in failed)
 
 
 def named(known: Sequence[Step], to: str) -> Step:

@@ -71,7 +71,7 @@ def _commit(work: FluxWork, images: Images, want: Wanted, lines: Lines, now: Lin
         site.tell(What.WARN, STAGE, f"{known[0].entry.author} wrote these lines in {known[0].commit[:7]}; the blueprint wins")
     before = _before(known, world)
     mark = values.fingerprint(work.spec, want.data)
-    message = flux_message.release(work.spec, site.app, images, want.inputs, before, mark)
+    message = flux_message.release(work.spec, site.app, images, want, before, mark)
     published = work.write(lines, now, message)
     if published.made:
         site.tell(What.LOG, STAGE, f"commit {published.commit[:7]}: {message.subject}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from pipeline.artifacts import Image, Images, Source
 from pipeline.deploy.flux_spec import Flux
+from pipeline.deploy.values import Wanted
 from pipeline.records import actor
 from pipeline.tools.gitops_history import Entry
 from pipeline.tools.gitops_message import Message, Trailers
@@ -16,19 +17,20 @@ BEFORE, RESTORES, FAILED = (
     "Failed",
 )  # more trailers: what served before, what was written again, why it was taken back
 CONTENT = "Secret"  # and the mark of the Secret's content
+CODE = "Code"  # the trailer that names what runs, whatever commit it came from: see `pipeline.deploy.values.Wanted`
 NOTHING = Source("", "", False, "")
 
 
-def release(spec: Flux, app: str, images: Images, inputs: str, before: str, secret: str = "") -> Message:
+def release(spec: Flux, app: str, images: Images, want: Wanted, before: str, secret: str = "") -> Message:
     """The message of a release; `before` is the commit whose lines served until then, "" where none did; `secret` the Secret's mark."""
     source = images.source
     those = tuple(f"{image.repository}:{image.tag}@{image.digest}" if image.tag else image.reference for image in images.images)
-    more = {**_facts(source, [image.reference for image in images.images], images.images[0].tag if images.images else ""), BEFORE: before,
-            CONTENT: secret}  # fmt: skip
+    facts = _facts(source, [image.reference for image in images.images], images.images[0].tag if images.images else "")
+    more = {**facts, CODE: want.code, BEFORE: before, CONTENT: secret}
     return Message(
         f"{app}: {source.label} to {where(spec)}",
         "\n".join(those),
-        Trailers(app, source.commit, inputs, actor(), more=_said(more)),
+        Trailers(app, source.commit, want.inputs, actor(), more=_said(more)),
     )
 
 
@@ -39,13 +41,19 @@ def again(spec: Flux, app: str, goal: Entry, reverts: str, failed: str = "") -> 
     """
     label = source_of(goal).label if goal.trailers.commit else goal.commit[:7]
     facts = _facts(source_of(goal), images_of(goal), goal.trailers.more.get("Tag", "")) if goal.trailers.commit else {}
+    more = {RESTORES: goal.commit, FAILED: failed.split("\n", 1)[0], BEFORE: "" if failed else reverts}
     return Message(
         f"{app}: back to {label} in {where(spec)}",
         failed,
-        Trailers(app, goal.trailers.commit, goal.trailers.inputs, actor(), reverts,
-                 _said({**facts, CONTENT: secret_of(goal), RESTORES: goal.commit, FAILED: failed.split("\n", 1)[0],
-                        BEFORE: "" if failed else reverts})),
-    )  # fmt: skip
+        Trailers(
+            app,
+            goal.trailers.commit,
+            goal.trailers.inputs,
+            actor(),
+            reverts,
+            _said({**facts, CODE: goal.trailers.more.get(CODE, ""), CONTENT: secret_of(goal), **more}),
+        ),
+    )
 
 
 def undone(spec: Flux, app: str, bad: Entry, failed: str) -> Message:

@@ -55,6 +55,7 @@ def standing(spec: Flux, site: Site) -> Standing:
         remarks=tuple(_remarks(spec, world, top, known, step, lines)),
         frozen=ice.frozen(lease),
         holder=ice.holder(lease),
+        taken=tuple(flux_history.taken(known)),
     )
 
 

@@ -26,7 +26,9 @@ def wanted(spec: Flux, images: Images, site: Site) -> Wanted:
     words = values.placeholders(images, site.app) | values.secret_words(spec, values.fingerprint(spec, data))
     rendered = values.render(spec.values, words)
     leaves = {name: content_hash(value)[:8] for name, value in values.flat(rendered)}
-    return Wanted(rendered, data, {"images": sorted(image.reference for image in images.images), "values": leaves})
+    references = sorted(image.reference for image in images.images)
+    code = values.code_of([references, values.render(spec.values, values.unnamed(words))])
+    return Wanted(rendered, data, {"images": references, "values": leaves}, code)
 
 
 def lines(rendered: Mapping[str, Any]) -> dict[Path, Scalar]:

@@ -13,7 +13,7 @@ from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_objects import SETS, labels, name, notes, selector, template_images
 
 NOTE = "pipeline/release"  # an annotation of the newest revision's Secret; Helm drops it when the next one supersedes it
-GOOD, STARTED, BAD = "complete", "started", "failed"  # values of the label `rollout`
+GOOD, STARTED, BAD, TAKEN = "complete", "started", "failed", "taken-back"  # values of the label `rollout`; the last by a person
 
 
 @dataclass(frozen=True)

@@ -32,21 +32,25 @@ def wanted(spec: Manifests, images: Images, files: Files, site: Site) -> Wanted:
     mark = values.fingerprint(spec, data)
     words: dict[str, Any] = {**values.placeholders(images, site.app), **values.secret_words(spec, mark)}
     given: dict[str, Any] = {"values": values.render(spec.values, words)}
+    same: dict[str, Any] = {"values": values.render(spec.values, values.unnamed(words))}
     if isinstance(spec, Kubecfg):
         given["external"] = values.render(spec.external, words, "external")
+        same["external"] = values.render(spec.external, values.unnamed(words), "external")
         leaves = {name: content_hash(value)[:8] for name, value in values.flat(given)}
     else:
         known = words | manifest_words.of_values(given["values"])
         used = {found[1] for name in files.entries for found in manifest_words.WORD.finditer(files.text(name))}
         leaves = {word: content_hash(known[word])[:8] for word in sorted(used & known.keys())}
         given["words"] = known
+        plain = values.unnamed(words) | manifest_words.of_values(same["values"])
+        same = {word: plain[word] for word in sorted(used & plain.keys())}
     parts = {
         "manifests": files.digest,
         "images": sorted(image.reference for image in images.images),
         "secret": mark,
         "values": leaves,
     }
-    return Wanted(given, data, parts)
+    return Wanted(given, data, parts, values.code_of([files.digest, parts["images"], same]))
 
 
 def objects(spec: Manifests, want: Wanted, images: Images, files: Files, site: Site) -> list[dict[str, Any]]:

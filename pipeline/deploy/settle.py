@@ -101,7 +101,7 @@ def labels(images: Images, want: Wanted, work: Work) -> dict[str, str]:
     """What the release says of itself to whoever asks the cluster."""
     source = images.source
     found = {
-        "inputs": want.inputs, "commit": source.commit, "tree": source.tree, "dirty": str(source.dirty).lower(),
+        "inputs": want.inputs, "code": want.code, "commit": source.commit, "tree": source.tree, "dirty": str(source.dirty).lower(),
         "run": work.lease.holder.run, "rollout": history.STARTED, "tag": author.word(images.images[0].tag if images.images else ""),
         "secret": str(want.parts.get("secret") or ""), **author.marks(work),
     }  # fmt: skip

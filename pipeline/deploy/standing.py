@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.artifacts import Source
 from pipeline.deploy import author, history, work
 from pipeline.deploy import freeze as ice
 from pipeline.deploy.compare import UNNOTED
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Spec
-from pipeline.stage import Site, Standing
+from pipeline.stage import Site, Standing, TakenBack
 from pipeline.tools.kube import connect
 
 
@@ -26,7 +27,22 @@ def standing(spec: Spec, site: Site) -> Standing:
         remarks=tuple(_remarks(revisions, live)),
         frozen=ice.frozen(lease),
         holder=ice.holder(lease),
+        taken=tuple(taken(revisions)),
     )
+
+
+def taken(revisions: Sequence[Revision]) -> Iterator[TakenBack]:
+    """The sources whose newest revision was taken back. Who did it stands on the revision above, which went back."""
+    seen: set[str] = set()
+    for above, one in zip((None, *revisions), revisions, strict=False):
+        labels = one.labels
+        source = Source(labels.get("tree", ""), labels.get("commit", ""), labels.get("dirty") == "true", "")
+        if not source.commit or source.id in seen:
+            continue
+        seen.add(source.id)
+        if one.rollout in (history.BAD, history.TAKEN):
+            by = above or one
+            yield TakenBack(source.id, source.label, author.name(by.labels), by.since, one.rollout == history.BAD)
 
 
 def freeze(spec: Spec, message: str, site: Site) -> None:

@@ -29,11 +29,15 @@ LENGTH = 40  # of `inputs`: a label's value may have 63 characters
 
 @dataclass(frozen=True)
 class Wanted:
-    """A release as the blueprint wants it: rendered `values`, the Secret's `data` (revealed), and `parts`, the hashes of each input."""
+    """A release as the blueprint wants it: rendered `values`, the Secret's `data` (revealed), and `parts`, the hashes of each input.
+
+    `code` names what would run, and leaves out what only says where it came from: two commits, git tags or Secrets may have one code.
+    """
 
     values: Mapping[str, Any]
     data: Mapping[str, str]
     parts: Mapping[str, Any]
+    code: str = ""
 
     @property
     def inputs(self) -> str:
@@ -53,6 +57,7 @@ def wanted(spec: Helm, images: Images, chart: str, site: Site) -> Wanted:
     words = placeholders(images, site.app) | secret_words(spec, mark)
     layered = layers.read(site.root, spec.values_files, spec.values)
     values = layered.merged(lambda text, place: render(text, words, place))
+    same = dict(flat(layered.merged(lambda text, place: render(text, unnamed(words), place))))
     leaves = {name: content_hash(value)[:8] for name, value in flat(values)}
     parts = {
         "chart": chart,
@@ -60,7 +65,17 @@ def wanted(spec: Helm, images: Images, chart: str, site: Site) -> Wanted:
         "secret": mark,
         "values": leaves,
     }
-    return Wanted(values, data, parts)
+    return Wanted(values, data, parts, code_of([chart, parts["images"], same]))
+
+
+def unnamed(words: Mapping[str, Any]) -> dict[str, Any]:
+    """The words, those empty that name a commit, a tag or a Secret."""
+    return {name: "" if name in ("commit", "short", "secret") or name.rpartition(".")[2] == "tag" else word for name, word in words.items()}
+
+
+def code_of(made_of: Any) -> str:
+    """The name of a code, fit for a label."""
+    return content_hash(made_of)[:LENGTH]
 
 
 def placeholders(images: Images, app: str) -> dict[str, str]:

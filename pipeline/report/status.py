@@ -16,6 +16,8 @@ from pipeline.safe import clean
 from pipeline.source import snapshot
 from pipeline.stage import Site, Stage, Standing
 
+TAKEN = 3  # releases that were taken back and are told, the newest first
+
 
 def gather(blueprint: Blueprint, site: Site, *, whole: bool = False) -> dict[str, Any]:
     """The facts: the working copy, the live release of each stage that can tell and how it stands, unfinished intents, the newest
@@ -79,7 +81,7 @@ def _release(release: Release, standing: Standing, site: Site, whole: bool) -> d
         "since": standing.since,
         "by": standing.by,
         "ours": standing.ours,
-        "remarks": list(standing.remarks),
+        "remarks": [*standing.remarks, *(f"{each}: released again with --again alone" for each in standing.taken[:TAKEN])],
         "holder": standing.holder,
         "verified": verified(release, site.records),
     }

@@ -15,18 +15,26 @@ __all__ = ["index_of", "look", "run", "verify_live"]
 
 
 def run(
-    plan: Plan, site: Site, *, until: str = "", source: Source | None = None, policy: Policy | None = None, over: str = ""
+    plan: Plan,
+    site: Site,
+    *,
+    until: str = "",
+    source: Source | None = None,
+    policy: Policy | None = None,
+    over: str = "",
+    again: bool = False,
 ) -> list[Record]:
     """Make it true up to the stage `until` (the last one where it is not named), and give a record for each stage that was asked.
 
     The goal is looked at first, then what it needs: where everything is there, nothing upstream of it is contacted. Each stage
     that has to act looks again before every further attempt. A release whose source does not hold the commit that is live is refused
-    before anything is made, and again under its lock, unless `over` names that commit.
+    before anything is made, and again under its lock, unless `over` names that commit. One that was taken
+    back is refused alike, unless it is released `again` on purpose.
 
     Raises the PipelineError of the stage that gave up, after recording it.
     """
     last = index_of(plan, until) if until else len(plan) - 1
-    return Walk(plan, site, source or _snapshot(site), policy, over).until(last)
+    return Walk(plan, site, source or _snapshot(site), policy, over, again).until(last)
 
 
 def look(plan: Plan, site: Site, *, until: str = "", source: Source | None = None) -> list[tuple[Stage, Finding]]:

@@ -26,38 +26,44 @@ def check_dirty(site: Site, source: Source) -> None:
         )
 
 
-def check(stage: Stage, source: Source, site: Site, over: str = "") -> str:
+def check(stage: Stage, source: Source, site: Site, over: str = "", *, again: bool = False) -> str:
     """Return what is to be told of what is live and gone over, "" if there is nothing to tell.
 
-    Raise Refused if a release of `source` would take commits away that are live, or if that cannot be known: unless `over` names the very
-    commit that is live. A release of a commit that nobody noted is told, and gone over.
+    Raise Refused if `source` was taken back, unless it is released `again` on purpose; or if a release of it would take commits away that
+    are live, or that cannot be known: unless `over` names the very commit that is live. One of a commit that nobody noted is gone over.
     """
     if stage.driver.live is None:
         return ""
     live = stage.driver.live(stage.spec, site)
+    if isinstance(live, Release) and live.source.id == source.id and not over:
+        return ""
+    standing = _standing(stage, site)
+    if not again and (taken := next((each for each in standing.taken if each.source == source.id), None)):
+        mend = "release a commit that puts it right; if this one is to be tried again: inv release --again"
+        raise Refused(f"{taken}: it is not released again unasked", mend=mend)
     if over:
-        return _named(live, over, stage, site)
-    if not isinstance(live, Release) or live.source.id == source.id:
+        return _named(live, over, standing)
+    if not isinstance(live, Release):
         return ""
     if not live.source.commit:
         return f"{_called(live)} is live, of a commit that nobody noted: it is released over"
     holds = live.source.commit == source.commit or git_ref.is_ancestor(source, site.tool("git"))(live.source.commit, source.commit)
     if not holds:
-        raise _refusal(holds, live, source, site, _standing(stage, site))
+        raise _refusal(holds, live, source, site, standing)
     if live.source.dirty:
-        was = f"{_called(live)} is live, with changes that were never committed{_who(_standing(stage, site))}"
+        was = f"{_called(live)} is live, with changes that were never committed{_who(standing)}"
         return f"{was}: {source.label} is without them"
     return ""
 
 
-def _named(live: Artifact | None, over: str, stage: Stage, site: Site) -> str:
+def _named(live: Artifact | None, over: str, standing: Standing) -> str:
     """Raise Refused unless what is live is what `over` names: somebody may have released meanwhile."""
     if isinstance(live, Release) and _is_named(live.source, over):
-        return f"{_called(live)} is released over{_who(_standing(stage, site))}, as --over {over} says"
+        return f"{_called(live)} is released over{_who(standing)}, as --over {over} says"
     if not isinstance(live, Release):
         raise Refused(f"--over {over}, but nothing is live", mend="inv release, without --over")
     raise Refused(
-        f"--over {over}, but {_called(live)} is live{_who(_standing(stage, site))}",
+        f"--over {over}, but {_called(live)} is live{_who(standing)}",
         mend=f"look at it (inv status); if that is to be gone over: --over {_name(live.source)}",
     )
 

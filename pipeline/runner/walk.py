@@ -29,6 +29,7 @@ class Walk:
     source: Source
     policy: Policy | None = None
     over: str = ""
+    again: bool = False
 
     def __post_init__(self) -> None:
         self.id = uuid.uuid4().hex[:12]
@@ -122,7 +123,7 @@ class Walk:
             started = self.site.clock.now()
             try:
                 with contextlib.suppress(Transient):
-                    over.check(self.plan[number], self.source, self.site, self.over)
+                    over.check(self.plan[number], self.source, self.site, self.over, again=self.again)
             except over.Refused as error:
                 raise self.gave_up(number, error, started, [])  # noqa: B904  # the same error, filled in
         self.asked_live = True

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Release
+from pipeline.artifacts import Images, Release
 from pipeline.deploy.back import back, chosen
 from pipeline.deploy.freeze import freeze, thaw
 from pipeline.deploy.helm import find, live, make
@@ -252,3 +252,56 @@ def test_it_is_found_in_one_more_request_for_each_way_back_before(three: Site, c
         pass
     asked = [where for method, where in cluster.fake.asked[before:] if method == "GET" and "sh.helm.release" in where]
     assert len(asked) <= 4, json.dumps(asked, indent=1)
+
+
+def alike(letter: str, code: str) -> Images:
+    """Another commit (and tag) that gave the image of commit `code` again: of the README, say."""
+    (image,) = images(code).images
+    return Images(images(letter).source, (dataclasses.replace(image, tag=letter * 7),))
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_the_same_code_is_not_gone_back_to(site: Site, cluster: Cluster, noted: bool) -> None:
+    """inv rollback went from a README commit back to the same code, and called it done."""
+    for made in (images("a"), images("b"), alike("c", "b"), alike("d", "b")):
+        make(spec(), made, site)
+    if not noted:  # as releases of an older version: their images tell
+        for number in range(1, 5):
+            labels(cluster, number).pop("code")
+    with back(spec(), "", False, site) as way:
+        assert way.why == "from revision 4 (ddddddd) back to revision 1 (aaaaaaa)"
+
+
+def test_that_there_is_nothing_else_is_said(site: Site, cluster: Cluster) -> None:
+    for made in (images("a"), alike("b", "a")):
+        make(spec(), made, site)
+    with pytest.raises(ConfigError, match=r"no good revision before revision 2 \(bbbbbbb\) with another image or other code"):
+        gone_back(site)
+    assert cluster.calls("rollback") == []
+    assert gone_back(site, "1").source.commit == "a" * 40, "whoever names it means it"
+
+
+def test_other_values_of_the_same_image_are_other_code(site: Site) -> None:
+    for level in ("info", "debug"):
+        made = dataclasses.replace(spec(), values={**spec().values, "level": level})
+        make(made, images("a"), site)
+    with back(spec(), "", False, site) as way:
+        assert way.why == "from revision 2 (aaaaaaa) back to revision 1 (aaaaaaa)"
+
+
+def test_what_a_person_took_back_is_told_until_it_is_released_again(three: Site) -> None:
+    assert standing(spec(), three).taken == ()
+    gone_back(three)
+    (taken,) = standing(spec(), three).taken
+    assert (taken.source, taken.label, taken.failed) == ("c" * 40, "ccccccc", False)
+    assert taken.by == standing(spec(), three).by
+    make(spec(), images("c"), three)
+    assert standing(spec(), three).taken == ()
+
+
+def test_what_did_not_come_up_is_told_as_taken_back(three: Site, cluster: Cluster) -> None:
+    cluster.behaviour["sha256:" + "d" * 64] = "crash"
+    with pytest.raises(RolledBack):
+        make(spec(), images("d"), three)
+    (taken,) = standing(spec(), three).taken
+    assert (taken.source, taken.failed) == ("d" * 40, True)

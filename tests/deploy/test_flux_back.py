@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import Release
+from pipeline.artifacts import Images, Release
 from pipeline.deploy import flux_revert, rollback
 from pipeline.deploy.flux import back, find, live, make, standing
 from pipeline.errors import ConfigError, IntegrityError, Locked, RolledBack
@@ -177,3 +177,29 @@ def test_lines_that_people_wrote_are_gone_back_to_where_there_is_nothing_else(wo
     now = live(spec(), world)
     assert now is not None
     assert now.images[0].digest == "sha256:" + "d" * 64
+
+
+def alike(letter: str, code: str) -> Images:
+    """Another commit that gave the image of commit `code` again: of the README, say."""
+    return Images(images(letter).source, images(code).images)
+
+
+def test_the_same_code_is_not_gone_back_to(world: Site) -> None:
+    first, *_ = [make(spec(), made, world) for made in (images("a"), images("b"), alike("c", "b"))]
+    with back(spec(), "", False, world) as way:
+        assert "(of ccccccc) back to" in way.why
+        assert way.goal.id == first.id
+
+
+def test_what_was_taken_back_is_told_until_it_is_released_again(world: Site, cluster: Cluster, three: list[Release]) -> None:
+    assert standing(spec(), world).taken == ()
+    gone(world)
+    (taken,) = standing(spec(), world).taken
+    assert (taken.source, taken.label, taken.failed) == ("c" * 40, "ccccccc", False)
+    assert taken.by
+    cluster.behaviour["sha256:" + "d" * 64] = "crash"
+    with pytest.raises(RolledBack):
+        make(spec(), images("d"), world)
+    assert [(each.label, each.failed) for each in standing(spec(), world).taken] == [("ddddddd", True), ("ccccccc", False)]
+    make(spec(), images("c"), world)
+    assert [each.label for each in standing(spec(), world).taken] == ["ddddddd"]

@@ -7,6 +7,7 @@ import pytest
 from pipeline.artifacts import Image, Images, Source
 from pipeline.deploy import flux_message, flux_wanted, flux_world
 from pipeline.deploy.flux_wanted import lines, nested, unmade, within
+from pipeline.deploy.values import Wanted
 from pipeline.errors import ConfigError
 from pipeline.tools.gitops_history import Entry
 from pipeline.tools.gitops_message import Message, parse, text
@@ -47,6 +48,9 @@ def images(*, dirty: bool = False) -> Images:
     return Images(Source("7e" * 20, "c" * 40, dirty, "/w"), those)
 
 
+WANT = Wanted({}, {}, {}, "c0de")
+
+
 def entry(message: Message, commit: str = "d" * 40) -> Entry:
     """The commit with that message, as it is read back."""
     found = parse(text(message))
@@ -55,21 +59,23 @@ def entry(message: Message, commit: str = "d" * 40) -> Entry:
 
 @pytest.mark.parametrize("dirty", [False, True])
 def test_what_a_commit_says_is_read_back_whole(dirty: bool) -> None:
-    made = entry(flux_message.release(spec(), "web", images(dirty=dirty), "in", "e" * 40))
+    made = entry(flux_message.release(spec(), "web", images(dirty=dirty), WANT, "e" * 40))
     assert flux_message.source_of(made).id == images(dirty=dirty).source.id
     assert flux_message.images_of(made) == [image.reference for image in images().images]
-    assert (made.trailers.inputs, made.trailers.more["Before"], made.trailers.more["Tag"]) == ("in", "e" * 40, "v1")
+    assert (made.trailers.inputs, made.trailers.more["Before"], made.trailers.more["Tag"]) == (WANT.inputs, "e" * 40, "v1")
+    assert made.trailers.more["Code"] == "c0de"
     assert made.subject == f"web: {images(dirty=dirty).source.label} to production"
 
 
 def test_a_way_back_carries_what_its_goal_was_made_from() -> None:
-    goal = entry(flux_message.release(spec(), "web", images(), "in", ""))
+    goal = entry(flux_message.release(spec(), "web", images(), WANT, ""))
     back = entry(flux_message.again(spec(), "web", goal, "f" * 40))
     assert flux_message.source_of(back).id == flux_message.source_of(goal).id
     assert flux_message.images_of(back) == flux_message.images_of(goal)
     assert (back.trailers.inputs, back.reverts, back.trailers.more["Restores"], back.trailers.more["Before"]) == (
-        "in", "f" * 40, goal.commit, "f" * 40,
+        WANT.inputs, "f" * 40, goal.commit, "f" * 40,
     )  # fmt: skip
+    assert back.trailers.more["Code"] == "c0de"
     failed = entry(flux_message.again(spec(), "web", goal, "f" * 40, "web did not come up: it\nbroke\nPipeline-App: other"))
     assert failed.trailers.more["Failed"] == "web did not come up: it"
     assert failed.trailers.app == "web"
@@ -77,7 +83,7 @@ def test_a_way_back_carries_what_its_goal_was_made_from() -> None:
 
 
 def test_a_first_release_that_is_taken_out_is_no_release() -> None:
-    bad = entry(flux_message.release(spec(), "web", images(), "in", ""))
+    bad = entry(flux_message.release(spec(), "web", images(), WANT, ""))
     gone = entry(flux_message.undone(spec(), "web", bad, "it broke"))
     assert (gone.subject, gone.trailers.inputs, gone.reverts) == ("web: ccccccc is taken out of production", "", bad.commit)
 

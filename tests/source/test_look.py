@@ -165,7 +165,7 @@ HARMLESS = {
     "rules.py": 'KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")\nTOKENS = ("ghp_", "AGE-SECRET-KEY-1")\n',
     "README.md": "The file begins with `-----BEGIN PRIVATE KEY-----`.\n",
     "cluster.yml": "apiVersion: v1\nkind: Config\nusers:\n- name: a\n  user:\n    exec: {command: aws}\n",
-    "values.yaml": "password: \"\"\ntoken: abcdefghij\n",
+    "values.yaml": 'password: ""\ntoken: abcdefghij\n',
     "some.env": "PASSWORD=\nTOKEN=${TOKEN}\nLOG=debug\n",
     "sample.env.example": "PASSWORD=changeme-please\n",
 }
@@ -212,7 +212,7 @@ def test_i04_a_filter_of_the_repository_starts_nothing(work: Worktree, tmp_path:
     clean = snapshot(work.path)
     work.write(".git/info/attributes", "*.c filter=evil\n")
     if kind == "included":
-        work.write(".git/more", f"[filter \"evil\"]\nclean = {script}\n")
+        work.write(".git/more", f'[filter "evil"]\nclean = {script}\n')
         work.git("config", "include.path", "more")
     else:
         work.git("config", f"filter.evil.{kind}", str(script))
@@ -226,7 +226,7 @@ def test_i04_a_filter_of_the_repository_starts_nothing(work: Worktree, tmp_path:
 
 def test_a_filter_of_the_users_own_settings_runs(work: Worktree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / ".gitconfig").write_text("[filter \"mine\"]\nclean = tr a-z A-Z\n")
+    (tmp_path / ".gitconfig").write_text('[filter "mine"]\nclean = tr a-z A-Z\n')
     work.write(".git/info/attributes", "README filter=mine\n")
     work.write("README", "loud\n")
     assert work.git("cat-file", "blob", f"{snapshot(work.path).tree}:README") == "LOUD"
