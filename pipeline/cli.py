@@ -16,13 +16,14 @@ from pipeline.charts import collection as chart_tasks
 from pipeline.ci.tasks import collection as ci_tasks
 from pipeline.dry import only_looks, shown_by
 from pipeline.ending import cli
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.gitops.tasks import collection as flux_tasks
 from pipeline.infra import collection as infra_tasks
 from pipeline.lab.tasks import collection as lab_tasks
 from pipeline.line import gather, home, polite
 from pipeline.menu import announce
 from pipeline.menu import task_for as blueprints_task
+from pipeline.operate import WAIT
 from pipeline.operate import tasks as operator_tasks
 from pipeline.say import hand_over, remember, say, say_block, say_json
 from pipeline.tagging import collection as tag_tasks
@@ -90,13 +91,15 @@ class _Tasks:
         return load(self.home() / self.config, blueprint or self.blueprint, env)
 
     @contextlib.contextmanager
-    def site(self, env: str, blueprint: str, as_json: bool) -> Iterator[tuple[Any, Any]]:
+    def site(self, env: str, blueprint: str, as_json: bool, wait: int = 0) -> Iterator[tuple[Any, Any]]:
         from pipeline.report import sink_for
 
+        if wait < 0:
+            raise ConfigError(f"--wait {wait} is no time to wait", mend="--wait 300")
         found = self.load(env, blueprint)
         sink = sink_for("json" if as_json else "auto", sys.stderr)
         try:
-            with found.site(sink) as site:
+            with found.site(sink, wait=wait) as site:
                 remember(site.secrets)
                 yield found, site
         except PipelineError as error:
@@ -110,22 +113,24 @@ class _Tasks:
     def stage(self, verb: str, says: str, order: int) -> Any:
         until = "verify" if verb == RELEASE else verb
 
-        def made(env: str, blueprint: str, json: bool, over: str = "", again: bool = False) -> None:
+        def made(env: str, blueprint: str, json: bool, wait: int, over: str = "", again: bool = False) -> None:
             from pipeline.runner import run
 
-            with self.site(env, blueprint, json) as (found, site):
+            with self.site(env, blueprint, json, wait) as (found, site):
                 records = run(found.plan, site, until=until, over=over, again=again)
             _print_result(records, json, _front_door(found.plan, site))
 
         @cli
-        def body(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
-            made(env, blueprint, json)
+        def body(_c: Context, env: str = "", blueprint: str = "", json: bool = False, wait: int = 0) -> None:
+            made(env, blueprint, json, wait)
 
         @cli
-        def releases(_c: Context, env: str = "", blueprint: str = "", json: bool = False, over: str = "", again: bool = False) -> None:
-            made(env, blueprint, json, over, again)
+        def releases(
+            _c: Context, env: str = "", blueprint: str = "", json: bool = False, wait: int = 0, over: str = "", again: bool = False
+        ) -> None:
+            made(env, blueprint, json, wait, over, again)
 
-        chosen, about = (releases, {**HELP, **TERMS}) if verb in ("deploy", RELEASE) else (body, HELP)
+        chosen, about = (releases, {**HELP, **WAIT, **TERMS}) if verb in ("deploy", RELEASE) else (body, {**HELP, **WAIT})
         chosen = shown_by("plan", until=until)(chosen)
         chosen.__name__ = verb
         chosen.__doc__ = f"{says}\n\nLooks first, makes only what is missing, and everything it needs before it."
@@ -208,7 +213,6 @@ class _Tasks:
         @cli
         def history(_c: Context, env: str = "", blueprint: str = "", json: bool = False, limit: int = 20) -> None:
             """What this working copy did, newest first."""
-            from pipeline.errors import ConfigError
             from pipeline.records import Records
             from pipeline.report.status import row, rows
 

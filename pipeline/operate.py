@@ -12,19 +12,22 @@ from pipeline.errors import ConfigError
 from pipeline.say import say
 
 LONGEST = 500  # characters of a freeze's message: it has to fit on a screen
+WAIT = {"wait": "seconds to wait for whoever is at work on the same; without it that is told at once (exit 13)"}
 
 
 def tasks(
     polite: Callable[[Callable[..., Any]], Any],
-    opened: Callable[[str, str, bool], AbstractContextManager[tuple[Any, Any]]],
+    opened: Callable[..., AbstractContextManager[tuple[Any, Any]]],
     print_json: Callable[[dict[str, Any]], None],
     about: dict[str, str],
 ) -> list[Any]:
     """The tasks. What all tasks share is the face's: `polite` turns errors into sentences and exit codes, `opened` gives blueprint and
-    site by environment, blueprint and whether events are JSON, `about` is the help of these three."""
+    site by environment, blueprint, whether events are JSON, and how long to wait for a lock; `about` is the help of the first three."""
 
     @polite
-    def rollback(_c: Context, env: str = "", blueprint: str = "", json: bool = False, to: str = "", force: bool = False) -> None:
+    def rollback(
+        _c: Context, env: str = "", blueprint: str = "", json: bool = False, to: str = "", force: bool = False, wait: int = 0
+    ) -> None:
         """Back to the newest good release with another image or other code than the live one, or to what --to names; verified after.
 
         Says from what to what before it acts. A second rollback goes further back. A freeze stops it, unless --force.
@@ -32,7 +35,7 @@ def tasks(
         from pipeline.report.status import row
         from pipeline.runner.back import roll_back
 
-        with opened(env, blueprint, json) as (found, site):
+        with opened(env, blueprint, json, wait) as (found, site):
             records = roll_back(found.plan, site, to=to, despite_freeze=force)
         if json:
             print_json({"records": [row(record) for record in records]})
@@ -81,7 +84,7 @@ def tasks(
             say(*(f"{each.stage:<8} {each.state:<8} {each.text}" for each in learnt))
 
     return [
-        task(rollback, help={**about, "to": "a revision's number or a commit", "force": "though deploys are frozen"}),
+        task(rollback, help={**about, **WAIT, "to": "a revision's number or a commit", "force": "though deploys are frozen"}),
         task(freeze, help={**about, "message": "why, for everybody who tries"}, positional=["message"]),
         task(unfreeze, help=about),
         task(reconcile, help=about),

@@ -91,8 +91,11 @@ class Blueprint:
         """The file that says what was done here, in this environment."""
         return self.root / ".pipeline" / f"{self.name}.{self.environment or 'default'}.db"
 
-    def site(self, sink: Sink = lambda _event: None, clock: Clock | None = None) -> Site:
-        """Everything the plan may touch. Nothing is contacted yet. Raises ConfigError where the site file is missing or wrong."""
+    def site(self, sink: Sink = lambda _event: None, clock: Clock | None = None, *, wait: float = 0.0) -> Site:
+        """Everything the plan may touch. Nothing is contacted yet. A lock that somebody holds is waited for up to `wait` seconds.
+
+        Raises ConfigError if the site file is missing or wrong.
+        """
         found = read_site(self.site_path)
         clock = clock or SystemClock()
         clusters = Clusters(found.clusters)
@@ -107,6 +110,7 @@ class Blueprint:
             values=found.values,
             builders=found.builders,
             dockers=found.dockers,
+            wait=wait,
             records=Records(self.records_path, clock),
             clock=clock,
             sink=sink,

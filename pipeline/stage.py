@@ -105,7 +105,7 @@ class Site:
     """Everything a stage may touch, passed explicitly in place of every global. `root` is the working copy.
 
     `host` opens a machine by the name the blueprint uses for it and keeps it for the process. `dirty` says whether changes that are not
-    committed may be released.
+    committed may be released, `wait` how many seconds to wait for a lock that somebody holds.
     """
 
     app: str
@@ -124,6 +124,7 @@ class Site:
     dockers: Mapping[str, Docker] = field(default_factory=dict)
     private: frozenset[Path] = frozenset()  # files that configuration names as secrets: they stay on this machine
     dirty: Literal["allow", "refuse"] = "allow"
+    wait: float = 0.0
     shared: dict[str, Any] = field(default_factory=dict)  # connections that stages of one process share, by name
     _making: dict[str, threading.RLock] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -30,8 +30,8 @@ def tasks(ran: list[tuple[str, dict[str, Any]]]) -> Collection:
     """Stage tasks and two others that only say that they ran."""
 
     def stage(verb: str, order: int | None) -> Any:
-        def body(_c: Any, env: str = "", json: bool = False) -> None:
-            ran.append((verb, {key: value for key, value in (("env", env), ("json", json)) if value}))
+        def body(_c: Any, env: str = "", json: bool = False, wait: int = 0) -> None:
+            ran.append((verb, {key: value for key, value in (("env", env), ("json", json), ("wait", wait)) if value}))
 
         if order is not None:
             body.stage_order = order  # type: ignore[attr-defined]
@@ -79,6 +79,7 @@ def test_neighbouring_stages_are_one_run(tasks: Collection, ran: list[Any], line
         ("build push --env lab", {"env": "lab"}),
         ("build --env lab push --env lab", {"env": "lab"}),
         ("build --json push --env lab", {"env": "lab", "json": True}),
+        ("build --wait 60 push", {"wait": 60}),
     ],
 )
 def test_an_option_of_one_stage_is_of_the_whole_group(tasks: Collection, ran: list[Any], line: str, options: dict[str, Any]) -> None:
@@ -152,6 +153,13 @@ def test_a_chain_is_one_plan_in_another_repository(repository: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.count("there is no blueprint") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["deploy", "release", "rollback"])
+def test_l01_whoever_takes_the_lock_can_wait_for_it(repository: Path, verb: str) -> None:
+    done = inv_in(repository, verb, "--wait", "-5")
+    assert done.returncode == 2
+    assert "--wait -5 is no time to wait" in done.stderr
 
 
 def test_contradicting_options_are_refused_by_the_real_tasks(repository: Path) -> None:

@@ -34,6 +34,7 @@ from pipeline.events import Event, What
 from pipeline.records import Record
 from pipeline.retry import Policy
 from pipeline.runner import index_of, look, run, verify_live
+from pipeline.runner.act import count_wait
 from pipeline.runner.walk import Walk
 from pipeline.stage import Site
 from pipeline.testing import FakeClock
@@ -535,6 +536,35 @@ def test_events_tell_the_story(bench: Bench) -> None:
     bench.run(until="build")
     assert [event.what.value for event in bench.events] == ["plan", "look", "found", "done"]
     assert bench.events[0].data["usual"]["build"] is not None
+
+
+def test_waiting_for_somebody_elses_lock_is_not_the_stages_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """585 s of waiting for another build counted as what a build usually takes."""
+    lock = bench.world.lock
+
+    @contextlib.contextmanager
+    def waited() -> Iterator[None]:
+        bench.clock.advance(300)
+        with lock():
+            yield
+
+    def build() -> None:
+        bench.clock.advance(600)
+        count_wait(bench.site, "build", 585)
+
+    def late() -> None:
+        bench.clock.advance(4)
+        count_wait(bench.site, "build", 585)  # as who joins a build hears that has waited before
+
+    monkeypatch.setattr(bench.world, "lock", waited)
+    bench.world.after["build.make"] = [build, late]
+    bench.world.after["deploy.make"] = [lambda: bench.clock.advance(20)]
+    bench.run()
+    assert [event.data["seconds"] for event in bench.told(What.MADE) if event.stage in ("build", "deploy")] == [15, 20]
+    assert bench.site.records.usual("build") == 15
+    assert bench.site.records.usual("deploy") == 20
+    bench.run(source("two"), until="build")
+    assert bench.last("build", "made").seconds == 0
 
 
 def test_a_failure_is_told_once(bench: Bench) -> None:

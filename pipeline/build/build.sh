@@ -1,9 +1,11 @@
-# Builds, then reads the archive that came of it: sh -c THIS build ROOTS KEY KEEP LOCK INSTALLABLE NIX...
+# Builds, then reads the archive that came of it: sh -c THIS build ROOTS KEY KEEP LOCK HOLDER PATIENCE INSTALLABLE NIX...
 #
 # NIX... is the argv of the build up to what is built; its log goes to stderr, and the facts about the archive follow on stdout, each line after "@fact ".
-# They are kept in ROOTS/KEY.facts, which appears at once. Ends with nix's own code, 71 where there is no nix, 76 where the output is no image.
-roots=$1 key=$2 keep=$3 lock=$4 installable=$5
-shift 5
+# They are kept in ROOTS/KEY.facts, which appears at once. LOCK.holder says whose build has the LOCK: HOLDER, since when, its process. Lines after
+# "@wait " say who is waited for, "@waited SECONDS" for how long it was. Ends with nix's own code, 71 where there is no nix, 72 where another build
+# has the lock for PATIENCE seconds, 76 where the output is no image.
+roots=$1 key=$2 keep=$3 lock=$4 holder=$5 patience=$6 installable=$7
+shift 7
 umask 077
 export LC_ALL=C PATH="$PATH:$HOME/.nix-profile/bin:/nix/var/nix/profiles/default/bin"
 if ! command -v "$1" >/dev/null 2>&1; then
@@ -14,9 +16,23 @@ mkdir -p "$roots" || exit 1
 
 # two large builds at once would need the memory of two; the kernel lets go of the lock when its holder dies
 exec 8>>"$lock" || exit 1
-if command -v flock >/dev/null 2>&1 && ! flock -n 8; then
-	echo "waits for another build on this host"
-	flock 8
+if command -v flock >/dev/null 2>&1; then
+	first=$(date +%s) waited=0 told=
+	until flock -n 8; do
+		said=$(cat "$lock.holder" 2>/dev/null)
+		if [ "$said" != "$told" ] || [ $((waited % 60)) = 59 ]; then
+			echo "@wait ${said:-another build on this host}"
+			told=$said
+		fi
+		if [ "$waited" -ge "$patience" ]; then
+			echo "@waited $waited"
+			exit 72
+		fi
+		sleep 1
+		waited=$(($(date +%s) - first))
+	done
+	[ "$waited" = 0 ] || echo "@waited $waited"
+	echo "$holder since $(date -u +%Y-%m-%dT%H:%M:%SZ), its process $$ is alive" >"$lock.holder"
 fi
 
 work=$roots/.work-$key

@@ -12,13 +12,17 @@ from functools import cache
 from pipeline.artifacts import Bundle, Tree, content_hash
 from pipeline.build import archive
 from pipeline.build.story import Story
-from pipeline.errors import Cancelled, IntegrityError, PipelineError, Transient
+from pipeline.errors import Cancelled, IntegrityError, Locked, PipelineError, Transient
 from pipeline.events import What
 from pipeline.host import Cmd, Host, job
+from pipeline.records import actor
+from pipeline.runner.act import count_wait
 from pipeline.stage import Driver, Finding, Site
 from pipeline.tools import nix
 from pipeline.tools.nix_log import NixLog
 
+LOCKED = 72  # build.sh: another build has the lock
+UNLIMITED = 10**7  # seconds another build is waited for, if one may take as long as it likes
 KEEP = 5  # builds whose outputs garbage collection spares
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -70,24 +74,58 @@ def find(spec: Nix, tree: Tree, site: Site) -> Finding:
 def make(spec: Nix, tree: Tree, site: Site) -> Bundle:
     """Build, or join the build of the same that is under way; then read the archive.
 
-    The connection may break meanwhile. A stop from here stops the build there. Raises ConfigError, BuildError, IntegrityError,
-    ResourceError or Transient as `pipeline.tools.nix.failure` and `pipeline.build.archive` say.
+    The connection may break meanwhile. A stop from here stops the build there. Raises Locked if another build has the host for as long as
+    a build may take; ConfigError, BuildError, IntegrityError, ResourceError or Transient as `pipeline.tools.nix.failure` and
+    `pipeline.build.archive` say.
     """
     host = site.host(spec.host)
     work = _job(spec, tree, host, site)
     story = Story(site, f"build-{_key(spec, tree)}", NixLog())
+    lock = _Lock(site, spec.host, story)
     with story:
         try:
-            code = job.run_detached(host, work, story.hear, clock=site.clock, notice=lambda text: site.tell(What.WARN, "build", text))
+            code = job.run_detached(host, work, lock.hear, clock=site.clock, notice=lambda text: site.tell(What.WARN, "build", text))
         except (KeyboardInterrupt, Cancelled):
             job.cancel(host, work.name)
             job.retire(host, work.name)
             raise
+    if code == LOCKED:
+        raise lock.held()
     if code == job.CANCELLED:
         raise Transient(f"the build on {spec.host} was stopped by somebody else", log=str(story.path))
     if code == 0 or story.facts:
         return _bundle(spec, tree, archive.read(story.facts))
     raise _failure(spec, tree, host, story, code)
+
+
+class _Lock:
+    """Hears what build.sh says of the host's build lock, and hands on the rest."""
+
+    def __init__(self, site: Site, host: str, story: Story[NixLog]) -> None:
+        self._site, self._host, self._story = site, host, story
+        self._who, self._seconds = "another build", 0.0
+
+    def hear(self, line: str) -> None:
+        word, _, said = line.partition(" ")
+        if word == "@wait":
+            self._who = said
+            usual = self._site.records.usual("build")
+            usually = f" (a build of this usually takes {usual:.0f} s)" if usual else ""
+            self._site.tell(What.WAIT, "build", f"{self._host} builds for {said}{usually}: waits until that is done")
+        elif word == "@waited":
+            self._seconds = float(said)
+            count_wait(self._site, "build", self._seconds)
+        else:
+            self._story.hear(line)
+
+    def held(self) -> Locked:
+        """The error of who has waited for as long as a build may take."""
+        return Locked(
+            f"another build has had {self._host} for {self._seconds:.0f} s",
+            cause=self._who,
+            mend=f"see what it does, by the number of its process, on {self._host}; then run again. `timeout` says how long is waited",
+            log=str(self._story.path),
+        )
 
 
 def _failure(spec: Nix, tree: Tree, host: Host, story: Story[NixLog], code: int) -> PipelineError:
@@ -103,8 +141,10 @@ def _failure(spec: Nix, tree: Tree, host: Host, story: Story[NixLog], code: int)
 def _job(spec: Nix, tree: Tree, host: Host, site: Site) -> job.Job:
     roots, key = _roots(host, site), _key(spec, tree)
     limits = nix.Limits(spec.jobs, spec.cores, spec.timeout, spec.silence)
-    words = (roots, key, str(KEEP), f"{host.state}/build.lock", nix.installable(tree.path, spec.attr), *nix.build(f"{roots}/{key}", limits))
-    name = f"build-{content_hash([words, dict(spec.env)])[:24]}"
+    ours = (roots, key, str(KEEP), f"{host.state}/build.lock")
+    what = (nix.installable(tree.path, spec.attr), *nix.build(f"{roots}/{key}", limits))
+    name = f"build-{content_hash([[*ours, *what], dict(spec.env)])[:24]}"  # whoever asks for it: one build for all
+    words = (*ours, actor(), str(spec.timeout or UNLIMITED), *what)
     return job.Job(name, ("sh", "-c", script("build"), "build", *words), env=dict(spec.env))
 
 

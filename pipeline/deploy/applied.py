@@ -17,6 +17,7 @@ from pipeline.deploy import (
     pull,
     rollback,
     settle,
+    unfinished,
 )
 from pipeline.deploy.manifest_spec import Manifests
 from pipeline.deploy.manifest_trial import Trial
@@ -42,7 +43,7 @@ def make(spec: Manifests, images: Images, site: Site) -> Release:
     """
     want, objects, places = prepared(spec, images, site)
     with at_work(spec, site) as work:
-        revisions = work.revisions()
+        revisions = unfinished.checked(work)
         newest = revisions[0] if revisions else None
         now = work.running(images) if newest else []
         if newest and settle.adopted(newest, want, images, now):
@@ -78,11 +79,12 @@ def prepared(spec: Manifests, images: Images, site: Site) -> tuple[Wanted, list[
 
 def _apply(work: Work, images: Images, want: Wanted, number: int, manifest: str, places: list[str]) -> None:
     """Write revision `number` down, apply it, and note that it is there; what was applied in part is taken back."""
-    work.lease.assert_held()
+    engine = by_manifests.of(work)
+    engine.writing(work, number).begin()
     manifest_store.begin(work, number, manifest, places, settle.labels(images, want, work), "Apply complete")
     failpoint("deploy.begun")
     try:
-        by_manifests.of(work).apply(work, manifest)
+        engine.apply(work, manifest, number)
     except (PipelineError, KeyboardInterrupt) as error:
         if work.lease.lost:
             raise  # somebody else may be at work by now

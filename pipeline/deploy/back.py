@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.artifacts import Release
-from pipeline.deploy import author, history, rollback, stored
+from pipeline.deploy import author, history, rollback, stored, unfinished
 from pipeline.deploy.compare import live_release, release_at
 from pipeline.deploy.history import Revision
 from pipeline.deploy.settle import explained
@@ -29,14 +29,14 @@ def back(spec: Engined, to: str, despite_freeze: bool, site: Site) -> Iterator[R
     Locked where somebody is at work or deploys are frozen.
     """
     with at_work(spec, site, despite_freeze) as work:
-        revisions = _settled(work)
+        revisions = unfinished.checked(work)
         if not revisions:
             raise ConfigError(f"{spec.release} was never released, so there is no way back", mend="inv release")
         newest = revisions[0]
         origin = _origin(work, newest.number)
         # a run that was stopped on its way back, or a helm by hand: that way is finished before a further one is begun
-        unfinished = origin != newest.number and (newest.pending or newest.rollout == history.STARTED or newest.foreign)
-        named = str(origin) if unfinished and not to else to
+        was_cut = origin != newest.number and (newest.pending or newest.rollout == history.STARTED or newest.foreign)
+        named = str(origin) if was_cut and not to else to
         goal = chosen(revisions, origin, named, lambda number: stored.images(work.stored(number)))
         images = _proved(work, goal)
         repeated = newest.status == "deployed" and origin in (goal.number, _origin(work, goal.number))
@@ -126,16 +126,6 @@ def _call(work: Work, newest: Revision, goal: Revision) -> None:
             cause=error.cause,
             mend=f"{error.mend}\nlook: inv status; then: inv rollback --to {goal.number}".strip(),
         ) from error
-
-
-def _settled(work: Work) -> list[Revision]:
-    """The revisions; where one is pending, after the time in which a helm without a pipeline around it may still end."""
-    revisions = work.revisions()
-    if revisions and revisions[0].pending:
-        work.site.tell(What.WAIT, STAGE, f"revision {revisions[0].number} is {revisions[0].status}: is its helm still at work?")
-        work.site.clock.sleep(rollback.SETTLE)
-        revisions = work.revisions()
-    return revisions
 
 
 def _origin(work: Work, number: int) -> int:

@@ -32,7 +32,8 @@ class ByHelm:
 
     def go_back(self, work: Work, number: int) -> None:
         _spare(work, number)
-        process.call(work.site, helm.rollback(self.target, number, int(LIMIT)), LIMIT, work.lease.check)
+        writing = process.Writing(work.lease, "helm rollback", work.revisions()[0].number + 1)
+        process.call(work.site, helm.rollback(self.target, number, int(LIMIT)), LIMIT, writing)
 
     def give_up(self, work: Work, number: int) -> None:
         kept = work.kube.get(work.secret(number))

@@ -30,17 +30,20 @@ class ByManifests:
     spec: Manifests
     target: kubectl.Target
 
-    def apply(self, work: Work, manifest: str) -> None:
-        """Write the objects. Raises what the tool's output means."""
+    def writing(self, work: Work, number: int) -> process.Writing:
+        """What applying revision `number` is called in the lock."""
+        return process.Writing(work.lease, "kubecfg update" if self.spec.program == "kubecfg" else "kubectl apply", number)
+
+    def apply(self, work: Work, manifest: str, number: int) -> None:
+        """Write the objects of revision `number`. Raises what the tool's output means."""
         spec, site = self.spec, work.site
-        file = self.written(site, manifest)
-        work.lease.assert_held()
+        file, writing = self.written(site, manifest), self.writing(work, number)
         if spec.program == "kubecfg":
             argv = kubecfg.update(self.target, file, f"pipeline-{spec.namespace}-{spec.release}"[:63].strip("-"))
-            process.call(site, argv, LIMIT, work.lease.check, meaning=kubecfg.failure, program=KUBECFG)
+            process.call(site, argv, LIMIT, writing, meaning=kubecfg.failure, program=KUBECFG)
         else:
             argv = kubectl.apply(self.target, file, spec.managers[0])
-            process.call(site, argv, LIMIT, work.lease.check, meaning=kubectl.failure, program=KUBECTL)
+            process.call(site, argv, LIMIT, writing, meaning=kubectl.failure, program=KUBECTL)
 
     def written(self, site: Site, manifest: str) -> str:
         """The objects in a private file, by a name that lets a person run the same command again."""
@@ -60,8 +63,10 @@ class ByManifests:
         revisions = work.revisions()
         marks = next(one.labels for one in revisions if one.number == number)
         after = revisions[0].number + 1
-        manifest_store.begin(work, after, manifest, places, {**marks, "rollout": history.STARTED}, f"Rollback to {number}")
-        self.apply(work, manifest)
+        self.writing(work, after).begin()
+        own = {"rollout": history.STARTED, "run": work.lease.holder.run}
+        manifest_store.begin(work, after, manifest, places, {**marks, **own}, f"Rollback to {number}")
+        self.apply(work, manifest, after)
         manifest_store.finish(work, after)
 
     def give_up(self, work: Work, number: int) -> None:

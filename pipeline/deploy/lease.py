@@ -1,12 +1,13 @@
 """The lock of a release: a Kubernetes Lease with a holder, a short life and a fencing number.
 
-Time is only ever measured on one's own monotonic clock: how long ago *we* saw the record change. The clocks of two machines are
-never compared. The layout is that of client-go's leader election (k8s.io/client-go/tools/leaderelection).
+Time is only ever measured on one's own clock that never jumps and counts sleep: how long ago *we* saw the record change. The clocks of
+two machines are never compared. The layout is that of client-go's leader election (k8s.io/client-go/tools/leaderelection).
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import threading
 from collections.abc import Iterator
@@ -14,31 +15,38 @@ from typing import Any
 
 from pipeline.clock import Clock
 from pipeline.deploy.freeze import frozen
-from pipeline.deploy.holder import Holder
+from pipeline.deploy.holder import BEGUN, Begun, Holder
+from pipeline.deploy.waiting import Held, Patience
 from pipeline.errors import Locked, PipelineError, Transient
 from pipeline.tools.kube import Conflict, Kube, path
+from pipeline.tools.kube_objects import notes
 
 DURATION, RENEW = 15.0, 5.0  # seconds
+GIVEN_UP = 0.8  # of its duration: then the holder stops, so that it has stopped before anybody else may begin
 POLL = 1.0  # seconds between two looks at a lease that may be dead
 
 
 class Lease:
     """One release's lock. `acquire`, work, `release`; `assert_held` right before each side effect. `fence` grows with each holder.
 
-    A freeze refuses it, unless it is taken `despite_freeze`.
+    A freeze refuses it, unless it is taken `despite_freeze`. `begun` is the last thing that any run began under it, as far as it says,
+    and `left` the revision that this run found half-done by one that had ended.
     """
 
     def __init__(
         self, kube: Kube, namespace: str, release: str, clock: Clock, *, holder: Holder | None = None, duration: float = DURATION,
-        renew: float = RENEW, poll: float = POLL, despite_freeze: bool = False,
+        renew: float = RENEW, poll: float = POLL, despite_freeze: bool = False, patience: Patience | None = None,
     ) -> None:  # fmt: skip
         self.kube, self.clock = kube, clock
         self.namespace, self.name = namespace, f"pipeline-{release}"
         self.holder = holder or Holder.here()
         self.duration, self.renew_every, self.poll = duration, renew, poll
         self.despite_freeze = despite_freeze
+        self.patience = patience or Patience()
         self.fence = 0
         self.lost = ""
+        self.begun: Begun | None = None
+        self.left = 0
         self._object: dict[str, Any] = {}
         self._renewed = 0.0
         self._lock = threading.Lock()
@@ -52,19 +60,23 @@ class Lease:
     def acquire(self) -> Lease:
         """Take it, over from a holder that is dead if need be.
 
-        Raises Locked where it is frozen, or where its holder shows that it lives: who, and since when.
+        Raises Locked if it is frozen, or if its holder shows that it lives for longer than this run waits: who, and since when.
         """
-        seen, since = None, 0.0
+        seen, since, lives = None, 0.0, False
+        begun = self.clock.uptime()
         while True:
             found = self.kube.get(self.path)
             if found is not None:
                 self._refuse_frozen(found)
                 mark = (_spec(found).get("holderIdentity"), _spec(found).get("renewTime"), found["metadata"].get("resourceVersion"))
-                if seen is None:
-                    seen, since = mark, self.clock.monotonic()
-                if not self._free(found, seen == mark, since):
-                    if seen != mark:
-                        raise _held(found)
+                if seen != mark:
+                    seen, since, lives = mark, self.clock.uptime(), seen is not None
+                if not self._free(found, since):
+                    spent = self.clock.uptime() - begun
+                    held = Held(found, lives, self.clock.uptime() - since, self.patience, self.clock.now())
+                    if spent >= self.patience.seconds and (lives or held.silent > self._life(found)):
+                        raise held.locked
+                    self.patience.say(spent, held)
                     self.clock.sleep(self.poll)
                     continue
             try:
@@ -79,12 +91,19 @@ class Lease:
     def assert_held(self) -> None:
         """Renew it now, so that what comes next starts with a whole life of the lease. Raises Locked where it was lost."""
         with self._lock:
-            self._check()
-            try:
-                self._renew()
-            except Conflict:
-                self._lose("another run took it over")
-            self._check()
+            self._assert_held()
+
+    def begin(self, begun: Begun) -> None:
+        """Renew it now, and write into it what comes next, so that whoever finds this run dead knows what may still be at work."""
+        with self._lock:
+            self.begun = begun
+            self._assert_held()
+
+    def end(self) -> None:
+        """What was begun is over: its tool was seen to end. Written down with the next renewal."""
+        with self._lock:
+            if self.begun is not None:
+                self.begun = dataclasses.replace(self.begun, ended=True)
 
     def check(self) -> None:
         """Raise Locked if it is known to be lost: cheap, asks nobody."""
@@ -109,16 +128,21 @@ class Lease:
             mend = "wait; or, if you may: inv unfreeze (inv rollback --force goes back all the same)"
             raise Locked(f"deploys of {name} are frozen: {freeze.message}", cause=who, mend=mend)
 
-    def _free(self, found: dict[str, Any], unchanged: bool, since: float) -> bool:
+    def _free(self, found: dict[str, Any], since: float) -> bool:
+        """Whether it may be taken, if it was seen unchanged `since` then: nobody has it, or surely nobody any more."""
         identity = str(_spec(found).get("holderIdentity") or "")
-        holder = Holder.read(identity)
+        holder, begun = Holder.read(identity), Begun.read(notes(found).get(BEGUN, ""))
+        if begun is not None and begun.surely_at_work:
+            return False  # what its holder began has outlived it
         if not identity or (holder is not None and holder.surely_dead):
             return True
-        life = float(_spec(found).get("leaseDurationSeconds") or self.duration)
-        return unchanged and self.clock.monotonic() - since > life
+        return self.clock.uptime() - since > self._life(found)
+
+    def _life(self, found: dict[str, Any]) -> float:
+        return float(_spec(found).get("leaseDurationSeconds") or self.duration)
 
     def _take(self, found: dict[str, Any] | None) -> None:
-        begun = self.clock.monotonic()
+        asked = self.clock.uptime()
         fence = int(_spec(found or {}).get("leaseTransitions") or 0) + 1
         now = _micro(self.clock)
         spec = {"holderIdentity": str(self.holder), "leaseDurationSeconds": max(1, round(self.duration)), "acquireTime": now,
@@ -127,14 +151,25 @@ class Lease:
             value = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self.name}, "spec": spec}
             self._object = self.kube.create(path("coordination.k8s.io/v1", "leases", self.namespace), value)
         else:
+            self.begun = Begun.read(notes(found).get(BEGUN, ""))
             self._object = self._write(found, spec)
-        self.fence, self._renewed = fence, begun
+        self.fence, self._renewed = fence, asked
 
     def _write(self, found: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-        return self.kube.replace(self.path, {**found, "spec": {**_spec(found), **changes}})
+        said = {**notes(found), **({BEGUN: str(self.begun)} if self.begun else {})}
+        metadata = {**found["metadata"], **({"annotations": said} if said else {})}
+        return self.kube.replace(self.path, {**found, "metadata": metadata, "spec": {**_spec(found), **changes}})
+
+    def _assert_held(self) -> None:
+        self._check()
+        try:
+            self._renew()
+        except Conflict:
+            self._lose("another run took it over")
+        self._check()
 
     def _renew(self) -> None:
-        begun = self.clock.monotonic()
+        asked = self.clock.uptime()
         try:
             self._object = self._write(self._object, {"renewTime": _micro(self.clock)})
         except Conflict:
@@ -142,7 +177,7 @@ class Lease:
             if found is None or _spec(found).get("holderIdentity") != str(self.holder):
                 raise
             self._object = self._write(found, {"renewTime": _micro(self.clock)})  # only a note on it was changed: a freeze
-        self._renewed = begun
+        self._renewed = asked
 
     def _keep(self) -> None:
         while not self._stop.wait(self.renew_every):
@@ -162,10 +197,10 @@ class Lease:
 
     @property
     def _starved(self) -> str:
-        return f"it could not be renewed for {self.duration:.0f} s"
+        return f"it could not be renewed for {self.duration * GIVEN_UP:.0f} s"
 
     def _late(self) -> bool:
-        return self.clock.monotonic() - self._renewed > self.duration
+        return self.clock.uptime() - self._renewed > self.duration * GIVEN_UP
 
     def _check(self) -> None:
         if self._late():
@@ -189,17 +224,6 @@ def held(kube: Kube, namespace: str, release: str, clock: Clock) -> Iterator[Lea
         yield lease
     finally:
         lease.release()
-
-
-def _held(found: dict[str, Any]) -> Locked:
-    spec = _spec(found)
-    holder = Holder.read(str(spec.get("holderIdentity", "")))
-    who = holder.person if holder else str(spec.get("holderIdentity"))
-    name = str(found["metadata"]["name"]).removeprefix("pipeline-")
-    return Locked(
-        f"{who} is deploying {name} since {spec.get('acquireTime', 'an unknown time')}",
-        mend="wait until it is done, then run again; a run that died is taken over by itself within half a minute",
-    )
 
 
 def _spec(found: dict[str, Any]) -> dict[str, Any]:

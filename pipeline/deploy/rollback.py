@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipeline.deploy import author, history, stored
+from pipeline.deploy import author, history, stored, unfinished
 from pipeline.deploy.history import Revision
 from pipeline.deploy.work import LIMIT, STAGE, Held, Work
 from pipeline.errors import Cancelled, IntegrityError, NotRolledBack, PipelineError, RolledBack, Transient
@@ -21,16 +21,13 @@ from pipeline.tools.registry import client_of
 T = TypeVar("T")
 PATIENCE = Policy(attempts=60, patience=300.0, base=1.0, cap=10.0)  # going back has more of it than going there
 SHOWN = 8  # objects that are named where all of them are left
-SETTLE = 3.0  # seconds an orphaned helm is given to finish what it writes
-
 
 def repair(work: Work) -> list[Revision]:
-    """Bring a release out of pending-*: its helm is gone, since the lock is ours. Told by a warning; gives the revisions afterwards."""
-    revisions = work.revisions()
-    if not revisions or not revisions[0].pending:
-        return revisions
-    work.site.clock.sleep(SETTLE)
-    revisions = work.revisions()
+    """Bring a release out of pending-* that a run of ours left behind. Told by a warning; gives the revisions afterwards.
+
+    Raises Locked if somebody else may be at work on it.
+    """
+    revisions = unfinished.checked(work)
     if not revisions or not revisions[0].pending:
         return revisions
     stuck, good = revisions[0], history.good(revisions)

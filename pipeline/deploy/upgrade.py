@@ -73,7 +73,7 @@ def _upgrade(
     argv = helm.upgrade(by_helm.target_of(work), str(made.folder), file, labels, seconds, validate=not _shaped_alike(newest, want))
     work.lease.assert_held()
     try:
-        process.call(site, argv, spec.deadline + RUN, work.lease.check)
+        process.call(site, argv, spec.deadline + RUN, process.Writing(work.lease, "helm upgrade", before + 1))
     except (PipelineError, KeyboardInterrupt) as error:
         if work.lease.lost:
             raise  # somebody else may be at work by now

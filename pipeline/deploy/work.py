@@ -14,6 +14,7 @@ from pipeline.deploy.history import Revision
 from pipeline.deploy.lease import Lease
 from pipeline.deploy.rollout import Failure, View, follow
 from pipeline.deploy.spec import Engined, Spec
+from pipeline.deploy.waiting import Patience
 from pipeline.errors import ConfigError
 from pipeline.events import What
 from pipeline.stage import Site
@@ -133,8 +134,9 @@ class Work(Held):
 def exclusive(
     spec: Spec, _images: Images | None, site: Site, despite_freeze: bool = False, first: Callable[[], object] = lambda: None
 ) -> Iterator[None]:
-    """Hold the release's lock; if there was none yet, `first` is called before anything is made. Raises Locked where somebody else is at
-    work, or deploys are frozen: a freeze stops who begins, not who has to take back what this process deployed before it."""
+    """Hold the release's lock; if there was none yet, `first` is called before anything is made. Raises Locked if somebody else is at work
+    for longer than the site waits, or deploys are frozen: a freeze stops who begins, not who has to take back what this process deployed
+    before it."""
     kube = connect(site, spec.cluster)
     where, name = spec.lock
     if not freeze.look(kube, where, name):
@@ -143,7 +145,8 @@ def exclusive(
         ensure_namespace(kube, spec, site)
     key = _lease_key(spec)
     begun = _begun_key(spec) in site.shared
-    lease = Lease(kube, where, name, site.clock, despite_freeze=despite_freeze or begun).acquire()
+    patience = Patience(site.wait, lambda text: site.tell(What.WAIT, STAGE, text), site.records.usual(STAGE))
+    lease = Lease(kube, where, name, site.clock, despite_freeze=despite_freeze or begun, patience=patience).acquire()
     site.shared[key] = lease
     try:
         yield

@@ -144,8 +144,8 @@ def _release(where: str, release: Spec, kube: Kube) -> Iterator[Verdict]:
         return
     text = f"revision {newest.number} of {release.release} is {newest.status}"
     if newest.pending:
-        mend = "if nobody is at work (see lock): inv deploy, which repairs it first"
-        yield warn(where, "release", f"{text}: a run is at work or was killed", mend)
+        mend = "inv deploy repairs what a run of this pipeline left and says of anything else who may be at work"
+        yield warn(where, "release", f"{text}: somebody is at work or was killed", mend)
     elif newest.status == "failed":
         yield warn(where, "release", text, "inv status says what serves; inv deploy puts it right")
     elif isinstance(release, Flux):

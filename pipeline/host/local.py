@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import Ambiguous, ConfigError, IntegrityError, ResourceError
 from pipeline.host import Address, Cmd, OnLine, Output
+from pipeline.host.child import Child
 from pipeline.host.lines import Lines
 from pipeline.host.scripts import words
 
@@ -34,7 +35,7 @@ class LocalHost:
         self._clock = clock or SystemClock()
 
     def run(self, cmd: Cmd, on_line: OnLine | None = None) -> Output:
-        """See Host. Raises Ambiguous where the time was up. A command outlives this process if that is killed with SIGKILL."""
+        """See Host. Raises Ambiguous if the time was up. The command ends with this process, also if that is killed."""
         words(cmd)
         if cmd.cwd is not None and not os.access(cmd.cwd, os.X_OK):
             return Output(125, stderr=f"{cmd.cwd}: cannot be entered\n".encode())
@@ -151,9 +152,9 @@ def _remove_old(folder: Path) -> None:
                 part.unlink()
 
 
-def _start(cmd: Cmd) -> subprocess.Popen[bytes]:
+def _start(cmd: Cmd) -> Child[bytes]:
     environment: Mapping[str, str] | None = {**os.environ, **cmd.env} if cmd.env else None
-    return subprocess.Popen(
+    return Child(
         cmd.argv,
         stdin=subprocess.PIPE if cmd.stdin else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -161,7 +162,6 @@ def _start(cmd: Cmd) -> subprocess.Popen[bytes]:
         cwd=cmd.cwd,
         env=environment,
         bufsize=0,
-        start_new_session=True,  # so that it can be ended with all that it started
     )
 
 

@@ -29,11 +29,12 @@ def act(walk: Walk, number: int, given: Artifact, why: str) -> Artifact:
     """
     stage, site = walk.plan[number], walk.site
     verb, key, parent = stage.verb, walk.keys[number + 1], walk.keys[number]
-    started, began = site.clock.now(), site.clock.monotonic()
+    started = site.clock.now()
     attempts: list[dict[str, Any]] = []
     why = site.secrets.mask(why)
     walk.check(number)
     walk.check_live(number)
+    site.shared.pop(_waited(verb), None)
     try:
         with contextlib.ExitStack() as held:
             if stage.driver.exclusive:
@@ -42,6 +43,7 @@ def act(walk: Walk, number: int, given: Artifact, why: str) -> Artifact:
                     return walk.found(number, artifact, finding.why)  # somebody else did it while this one waited for the lock
             if told := over.check(stage, walk.source, site, walk.over, again=walk.again):
                 site.tell(What.WARN, verb, told)
+            started, began = site.clock.now(), site.clock.monotonic()  # waiting for somebody else's lock is not this stage's time
             site.tell(What.ACT, verb, why, usual=site.records.usual(verb))
             site.records.intend(walk.id, verb, key, parent, why)
             failpoint(f"{verb}.intended")
@@ -59,6 +61,8 @@ def act(walk: Walk, number: int, given: Artifact, why: str) -> Artifact:
         raise
     walk.done[number] = artifact
     walk.made.append(number)
+    waited = min(site.shared.pop(_waited(verb), 0.0), site.clock.monotonic() - began)  # who joins late waited for a part of it
+    started, began = started + waited, began + waited
     try:
         walk.records[number] = site.records.outcome(
             walk.id, verb, key, parent, MADE, artifact, started, {"why": why, "attempts": attempts, "tries": len(attempts) + 1}
@@ -68,6 +72,15 @@ def act(walk: Walk, number: int, given: Artifact, why: str) -> Artifact:
     failpoint(f"{verb}.recorded")
     site.tell(What.MADE, verb, artifact.id, artifact=artifact, seconds=site.clock.monotonic() - began)
     return artifact
+
+
+def count_wait(site: Site, verb: str, seconds: float) -> None:
+    """Note that stage `verb` only waited for somebody else's lock all that time: it does not tell how long its work takes."""
+    site.shared[_waited(verb)] = site.shared.get(_waited(verb), 0.0) + seconds
+
+
+def _waited(verb: str) -> str:
+    return f"waited for a lock: {verb}"
 
 
 def _lock(walk: Walk, stage: Stage, given: Artifact, held: contextlib.ExitStack, attempts: list[dict[str, Any]]) -> None:

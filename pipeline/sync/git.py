@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import importlib.resources
-import socket
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -14,6 +12,8 @@ from pipeline.artifacts import Source, Tree
 from pipeline.errors import ConfigError
 from pipeline.events import What
 from pipeline.host import Cmd, Host, Output
+from pipeline.records import actor
+from pipeline.runner.act import count_wait
 from pipeline.source import Repository, look, not_files
 from pipeline.source.vet import vet
 from pipeline.stage import Driver, Finding, Site
@@ -130,14 +130,16 @@ def _send(spec: Git, source: Source, site: Site, there: There) -> None:
 
 def _receive(host: Host, source: Source, site: Site, pack: str, stdin: bytes) -> Output:
     form = "sha1" if len(source.tree) == 40 else "sha256"
-    holder = f"{getpass.getuser()}@{socket.gethostname()}"
-    words = (_base(host, site), source.tree, form, pack, str(KEEP), str(PATIENCE), holder)
+    patience = max(PATIENCE, int(site.wait))
+    words = (_base(host, site), source.tree, form, pack, str(KEEP), str(patience), actor())
 
     def hear(line: str) -> None:
         if line.startswith("waits "):
             site.tell(What.WAIT, "sync", line)
+        elif line.startswith("waited "):
+            count_wait(site, "sync", float(line.removeprefix("waited ")))
 
-    return host.run(Cmd(("sh", "-c", script("receive"), "receive", *words), stdin=stdin, timeout=1800.0), hear)
+    return host.run(Cmd(("sh", "-c", script("receive"), "receive", *words), stdin=stdin, timeout=1800.0 + patience), hear)
 
 
 def _look(spec: Git, source: Source, site: Site) -> There:

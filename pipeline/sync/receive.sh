@@ -41,7 +41,8 @@ until flock -n 9; do
 	tries=$((tries - 1))
 	sleep 0.2
 done
-printf '%s\n' "$holder" >"$base/lock.holder"
+[ "$tries" = $((patience * 5)) ] || echo "waited $((patience - tries / 5))"
+printf '%s\n' "$holder since $(date -u +%Y-%m-%dT%H:%M:%SZ), its process $$ is alive" >"$base/lock.holder"
 
 # what a killed run left; nobody else is at work here now
 rm -rf "$trees/.new" "$trees/.old"

@@ -10,6 +10,7 @@ import subprocess
 from pipeline.artifacts import Source
 from pipeline.errors import Ambiguous, ConfigError
 from pipeline.events import What
+from pipeline.host.child import Child
 from pipeline.source.repository import Repository, environment
 from pipeline.stage import Site
 from pipeline.tools import git
@@ -35,20 +36,19 @@ class Line:
         """Keep that `tip` of `ref` holds the commit, which stays so: what the remote has now is asked each time."""
         self.site.records.remember(self._name, f"{ref} {tip}")
 
-    def start(self, words: tuple[str, ...]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+    def start(self, words: tuple[str, ...]) -> Child[bytes]:
+        return Child(
             self.repository.argv(*words),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment(git.environment(self.remote)),
-            start_new_session=True,
         )
 
-    def ask(self, ref: str) -> subprocess.Popen[bytes]:
+    def ask(self, ref: str) -> Child[bytes]:
         return self.start(git.list_ref(self.url, ref))
 
-    def tip(self, question: subprocess.Popen[bytes]) -> str:
+    def tip(self, question: Child[bytes]) -> str:
         """Return where the ref that was asked for is, "" if it is not there, or the repository is not.
 
         Raises what `pipeline.tools.git.remote_error` says.
@@ -80,7 +80,7 @@ class Known:
 
     def __init__(self, site: Site, via: str, source: Source) -> None:
         self._none_needed = source.dirty or not via
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child[bytes] | None = None
         if self._none_needed:
             return
         self._line = Line(site, via, source)
@@ -148,7 +148,7 @@ class Push:
         return tip
 
 
-def _end(process: subprocess.Popen[bytes] | None) -> None:
+def _end(process: Child[bytes] | None) -> None:
     if process is not None and process.returncode is None:
         # its ssh as well, which holds the pipes that are read here
         with contextlib.suppress(ProcessLookupError):

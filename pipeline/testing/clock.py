@@ -6,19 +6,24 @@ from collections.abc import Callable
 
 
 class FakeClock:
-    """Time that passes only when it is told to: `sleep` returns at once and is noted in `slept`."""
+    """Time that passes only when it is told to: `sleep` returns at once and is noted in `slept`. While the machine is `suspended` no
+    deadline comes nearer."""
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         self.start = start
         self.passed = 0.0
+        self.suspended = 0.0
         self.slept: list[float] = []
         self._due: list[tuple[float, Callable[[], None]]] = []
 
     def now(self) -> float:
-        return self.start + self.passed
+        return self.start + self.passed + self.suspended
 
     def monotonic(self) -> float:
         return self.passed
+
+    def uptime(self) -> float:
+        return self.passed + self.suspended
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -193,7 +193,7 @@ def receive_error(code: int, errors: str, host: str, tree: str) -> PipelineError
         tool = said[-1].removeprefix("lacks ") if said else "git"
         return lacking(tool, host)
     if code == 72:
-        return Locked(f"another sync to {host} is at work", cause=cause, mend="wait until it is done, then run again")
+        return Locked(f"another sync to {host} is at work", cause=cause, mend="wait, then run again; or: --wait SECONDS")
     if is_full(errors):
         inodes = free.get("inodes", 1) < 1000 < free.get("space", 0)
         left = f"{free.get('inodes', 0)} inodes" if inodes else f"{free.get('space', 0) / 1024:.1f} MiB"

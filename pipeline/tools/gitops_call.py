@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import AuthError, ConfigError, PipelineError, Transient
+from pipeline.host.child import Child
 from pipeline.source.repository import Repository, environment, refusal
 from pipeline.tools import git
 
@@ -88,13 +89,12 @@ def call(repository: Repository, *words: str, stdin: bytes = b"", env: Mapping[s
     Raises Transient after that time, ConfigError where git is not installed.
     """
     try:
-        process = subprocess.Popen(
+        process: Child[bytes] = Child(
             repository.argv(*words),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment(env),
-            start_new_session=True,
         )
     except FileNotFoundError as error:
         raise ConfigError(f"{repository.program} is not installed on this machine", mend="install it: apt install git") from error

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import fcntl
 import gzip
 import json
 import os
@@ -14,10 +16,11 @@ import pytest
 from pipeline.artifacts import Bundle, Tree
 from pipeline.build import nix
 from pipeline.build.nix import DRIVER, Nix
-from pipeline.errors import BuildError, ConfigError, IntegrityError, ResourceError
+from pipeline.errors import BuildError, ConfigError, IntegrityError, Locked, ResourceError
 from pipeline.events import Event, What
 from pipeline.host import Cmd, job
 from pipeline.host.local import LocalHost
+from pipeline.records import actor
 from pipeline.stage import Site
 from tests.build.images import Image, layer, tar
 
@@ -311,6 +314,44 @@ def test_nix_is_not_installed(site: Site, tree: Tree, store: Path, monkeypatch: 
     monkeypatch.setenv("PATH", str(bare))
     with pytest.raises(ConfigError, match="nix is not installed on builder"):
         nix.make(SPEC, tree, site)
+
+
+def test_l01_who_has_the_host_is_told_and_waiting_is_no_build_time(
+    site: Site, tree: Tree, store: Path, host: LocalHost
+) -> None:
+    (store / "output").write_bytes(Image().archive)
+    lock = Path(host.state) / "build.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.with_name("build.lock.holder").write_text("eve@elsewhere since 2026-11-30T12:00:00Z, its process 7 is alive\n")
+    events: list[Event] = []
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        def hear(event: Event) -> None:
+            events.append(event)
+            if event.what is What.WAIT and "builds for" in event.text:
+                threading.Timer(1.5, lambda: fcntl.flock(held, fcntl.LOCK_UN)).start()
+
+        told = dataclasses.replace(site, sink=hear)
+        nix.make(SPEC, tree, told)
+    assert "builder builds for eve@elsewhere since 2026-11-30T12:00:00Z, its process 7 is alive: waits until that is done" in [
+        event.text for event in events if event.what is What.WAIT
+    ]
+    assert told.shared["waited for a lock: build"] >= 1.0
+    assert lock.with_name("build.lock.holder").read_text().startswith(f"{actor()} since 20")
+
+
+def test_l01_another_build_is_waited_for_as_long_as_a_build_may_take(site: Site, tree: Tree, store: Path, host: LocalHost) -> None:
+    lock = Path(host.state) / "build.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.with_name("build.lock.holder").write_text("eve@elsewhere since 2026-11-30T12:00:00Z, its process 7 is alive\n")
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Locked, match=r"another build has had builder for [1-9]") as caught:
+            nix.make(dataclasses.replace(SPEC, timeout=1), tree, site)
+    assert caught.value.exit_code == 13
+    assert caught.value.cause == "eve@elsewhere since 2026-11-30T12:00:00Z, its process 7 is alive"
+    assert not (store / "calls").exists()
 
 
 def test_b14_two_callers_share_one_build(site: Site, tree: Tree, store: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.deploy import rollback
+from pipeline.deploy import rollback, unfinished
 from pipeline.events import Event
 from pipeline.host import Output
 from pipeline.records import Records
@@ -44,7 +44,7 @@ def node() -> FakeHost:
 
 @pytest.fixture
 def site(tmp_path: Path, cluster: Cluster, node: FakeHost, events: list[Event], monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(rollback, "SETTLE", 0.0)
+    monkeypatch.setattr(unfinished, "SETTLE", 0.0)
     monkeypatch.setattr(rollback, "PATIENCE", Policy(attempts=30, patience=60.0, base=0.01, cap=0.1))
     root = tmp_path / "copy"
     (root / "chart").mkdir(parents=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from pipeline.artifacts import Image, Images, Source
 from pipeline.deploy import rollback
 from pipeline.deploy.back import back
 from pipeline.deploy.helm import DRIVER, find, live, make, undo
+from pipeline.deploy.holder import BEGUN, Begun, Holder
 from pipeline.deploy.lease import Lease
 from pipeline.deploy.spec import Helm, SecretSpec
 from pipeline.errors import (
@@ -443,6 +446,55 @@ def test_d01_a_pending_release_is_repaired_under_the_lock(site: Site, cluster: C
     assert any("left pending-upgrade by a helm that is gone: back to revision 1" in event.text for event in events)
 
 
+@pytest.mark.parametrize("whose", ["nobody's", "another revision", "another run's label", "another machine", "still at work"])
+def test_d02_a_pending_release_that_no_dead_run_of_ours_left_is_never_repaired(site: Site, cluster: Cluster, whose: str) -> None:
+    """helm by hand, a CI of another machine, a helm that lives: hands off, exit 13, and the command for who knows better."""
+    make(spec(), images(), site)
+    tool = subprocess.Popen(["sleep", "600"])
+    try:
+        if whose == "nobody's":
+            leave_pending(cluster, 2, "pending-upgrade", begun=None)
+        elif whose == "another revision":
+            leave_pending(cluster, 2, "pending-upgrade", begun=Begun(DEAD, "helm upgrade", 1, DEAD))
+        elif whose == "another run's label":
+            leave_pending(cluster, 2, "pending-upgrade", begun=Begun(DEAD, "helm upgrade", 2, DEAD), run="other")
+        elif whose == "another machine":
+            leave_pending(cluster, 2, "pending-upgrade", begun=Begun(ELSEWHERE, "helm upgrade", 2, ELSEWHERE))
+        else:
+            leave_pending(cluster, 2, "pending-upgrade", begun=Begun(DEAD, "helm upgrade", 2).with_tool(tool.pid))
+        for attempt in (lambda: make(spec(), images("b"), site), lambda: back(spec(), "", False, site).__enter__()):
+            with pytest.raises(Locked) as caught:
+                attempt()
+            assert caught.value.exit_code == 13
+            if whose == "another machine":
+                assert "only on elsewhere" in caught.value.cause
+            if whose != "still at work":
+                assert "revision 2 of web is pending-upgrade since 20" in caught.value.what
+                assert re.search(r"helm rollback .*-- web 1, then inv deploy$", caught.value.mend)
+            else:
+                assert str(tool.pid) in caught.value.cause
+    finally:
+        tool.kill()
+        tool.wait()
+    assert cluster.calls("rollback") == []
+    assert len(cluster.calls("upgrade")) == 1
+
+
+def test_d02_a_pending_release_is_waited_for_where_the_run_waits(site: Site, cluster: Cluster) -> None:
+    make(spec(), images(), site)
+    leave_pending(cluster, 2, "pending-upgrade", begun=None)
+    where = path("v1", "secrets", NAMESPACE, "sh.helm.release.v1.web.v2")
+    threading.Timer(0.5, lambda: connect(site, "lab").merge(where, {"metadata": {"labels": {"status": "failed"}}})).start()
+    assert make(spec(), images("b"), dataclasses.replace(site, wait=600.0)).revision == 3
+
+
+def test_d01_a_repair_that_is_cut_short_is_taken_up_by_the_next(site: Site, cluster: Cluster) -> None:
+    """Who repairs and dies before its own helm has done anything leaves the older revision pending: what it had proven still holds."""
+    make(spec(), images(), site)
+    leave_pending(cluster, 2, "pending-upgrade", begun=Begun(DEAD, "helm rollback", 3, DEAD, left=2), run="older")
+    assert make(spec(), images("b"), site).revision == 4
+
+
 def test_d01_a_pending_install_is_gone_on_from_and_nothing_is_deleted(site: Site, cluster: Cluster) -> None:
     leave_pending(cluster, 1, "pending-install")
     deleted = len([method for method, _ in cluster.fake.asked if method == "DELETE"])
@@ -453,8 +505,19 @@ def test_d01_a_pending_install_is_gone_on_from_and_nothing_is_deleted(site: Site
     assert labels["status"] == "failed"
 
 
-def leave_pending(cluster: Cluster, number: int, status: str) -> None:
-    labels = {"owner": "helm", "name": RELEASE, "version": str(number), "status": status, "rollout": "started"}
+HERE = Holder.here()
+DEAD = dataclasses.replace(HERE, pid=2**22 + 1, started="1", run="dead")
+ELSEWHERE = Holder("eve", "elsewhere", 7, "1", "otherboot", "1", "dead")
+OURS = Begun(DEAD, "helm upgrade", 0, DEAD)
+
+
+def leave_pending(cluster: Cluster, number: int, status: str, begun: Begun | None = OURS, run: str = "dead") -> None:
+    """As a killed helm leaves it, and with it in the lease what the run that started it had written there."""
+    labels = {"owner": "helm", "name": RELEASE, "version": str(number), "status": status, "rollout": "started", "run": run}
+    if begun is not None:
+        said = dataclasses.replace(begun, revision=begun.revision or number)
+        lease = {"metadata": {"name": "pipeline-web", "annotations": {BEGUN: str(said)}}, "spec": {"holderIdentity": ""}}
+        cluster.fake.put(path("coordination.k8s.io/v1", "leases", NAMESPACE, "pipeline-web"), lease)
     name = f"sh.helm.release.v1.web.v{number}"
     data = {"release": packed({"info": {"status": status}, "manifest": ""})}
     cluster.fake.put(path("v1", "secrets", NAMESPACE, name), {"metadata": {"name": name, "labels": labels}, "data": data})

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.clock import SystemClock
+from pipeline.deploy import holder as holder_module
 from pipeline.deploy.freeze import freeze, thaw
-from pipeline.deploy.holder import Holder
+from pipeline.deploy.holder import Begun, Holder
 from pipeline.deploy.lease import Lease, held
-from pipeline.errors import Locked
+from pipeline.deploy.waiting import Patience
+from pipeline.errors import Locked, Transient
 from pipeline.records import actor
 from pipeline.testing import FakeClock
 from pipeline.testing.kube import FakeKube
@@ -43,9 +47,16 @@ def kube(fake: FakeKube) -> Iterator[Kube]:
 
 def lease(
     kube: Kube, clock: FakeClock | SystemClock, holder: Holder | None = None, duration: float = 15.0, renew: float = 60.0,
-    despite_freeze: bool = False,
+    despite_freeze: bool = False, patience: Patience | None = None,
 ) -> Lease:  # fmt: skip
-    return Lease(kube, "shop", "web", clock, holder=holder, duration=duration, renew=renew, poll=0.5, despite_freeze=despite_freeze)
+    return Lease(kube, "shop", "web", clock, holder=holder, duration=duration, renew=renew, poll=0.5, despite_freeze=despite_freeze,
+                 patience=patience)  # fmt: skip
+
+
+def gone(run: str = "dead") -> Holder:
+    """A run of this machine whose process is no more."""
+    here = Holder.here()
+    return Holder(here.user, here.host, 2**22 + 1, "1", here.boot, here.space, run, here.machine)
 
 
 def test_it_is_taken_given_back_and_the_fence_grows(kube: Kube, fake: FakeKube) -> None:
@@ -108,6 +119,103 @@ def test_a_pid_of_another_kernel_or_namespace_proves_nothing() -> None:
     assert Holder("a", "b", 2**22 + 1, "1", here.boot, here.space, "r").surely_dead
 
 
+def test_a_number_that_another_process_has_by_now_is_no_sign_of_life(kube: Kube) -> None:
+    here = Holder.here()
+    reused = Holder(here.user, here.host, here.pid, str(int(here.started) - 1), here.boot, here.space, "old")
+    assert reused.surely_dead
+    assert not here.surely_dead
+    lease(kube, FakeClock(), reused).acquire()
+    clock = FakeClock()
+    lease(kube, clock).acquire().release()
+    assert clock.passed == 0
+
+
+def test_a_corpse_that_nobody_has_buried_is_dead() -> None:
+    child = subprocess.Popen(["true"])
+    here = Holder.here()
+    started = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    assert Holder(here.user, here.host, child.pid, started, here.boot, here.space, "r").surely_dead
+    child.wait()
+
+
+def test_l01_what_ran_before_this_machine_was_started_anew_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Holder.here()
+    monkeypatch.setattr(holder_module, "_space", lambda: holder_module.FIRST_SPACE)
+    monkeypatch.setattr(holder_module, "_machine", lambda: "m1")
+    before = Holder("a", here.host, 1, "1", "otherboot", holder_module.FIRST_SPACE, "r", "m1")
+    assert before.surely_dead
+    assert not dataclasses.replace(before, machine="m2").surely_dead
+    assert not dataclasses.replace(before, machine="").surely_dead
+    assert not dataclasses.replace(before, host="another").surely_dead
+    assert not dataclasses.replace(before, space="1").surely_dead  # a container may be gone, or be at work elsewhere
+    assert not dataclasses.replace(before, boot="").surely_dead
+
+
+def test_d01_what_was_begun_is_written_down_and_read_by_the_next(kube: Kube) -> None:
+    first = lease(kube, FakeClock(), gone()).acquire()
+    begun = Begun(first.holder, "helm upgrade", 4).with_tool(2**22 + 2)
+    first.begin(begun)
+    second = lease(kube, FakeClock()).acquire()
+    assert second.begun == begun
+    assert second.begun.surely_over
+    second.end()
+    second.release()
+    third = lease(kube, FakeClock()).acquire()
+    assert third.begun == dataclasses.replace(begun, ended=True)
+    third.release()
+
+
+@pytest.mark.parametrize("said", ["", "{}", "[]", "x", '{"holder": "argo"}', '{"holder": "a@b/1/1/1/1/r", "doing": "x", "revision": "y"}'])
+def test_what_nobody_of_ours_wrote_down_says_nothing(said: str) -> None:
+    assert Begun.read(said) is None
+
+
+def test_d01_a_tool_that_outlived_its_run_keeps_the_lock(kube: Kube) -> None:
+    """It cannot, since it dies with its run; were it otherwise, whoever follows must not begin beside it."""
+    tool = subprocess.Popen(["sleep", "600"])
+    first = lease(kube, FakeClock(), gone()).acquire()
+    first.begin(Begun(first.holder, "helm upgrade", 4).with_tool(tool.pid))
+    try:
+        with pytest.raises(Locked, match="is deploying web since 20") as caught:
+            lease(kube, FakeClock()).acquire()
+        assert caught.value.cause == f"that run is gone, but its helm upgrade (pid {tool.pid} on this machine) is still at work"
+        assert caught.value.mend == f"see what it does: ps -fp {tool.pid}; once it has ended, run again"
+    finally:
+        tool.kill()
+        tool.wait()
+    lease(kube, FakeClock()).acquire().release()
+
+
+def test_l01_who_waits_is_told_whom_for_and_gets_it(kube: Kube) -> None:
+    theirs, ours, told = FakeClock(), FakeClock(), list[str]()
+    first = lease(kube, theirs, ELSEWHERE).acquire()
+    for second in range(4, 40, 4):
+        ours.after(second, first.assert_held)
+    ours.after(40, first.release)
+    patience = Patience(120, told.append, usual=90)
+    ours.start = theirs.start
+    lease(kube, ours, patience=patience).acquire().release()
+    assert 40 <= ours.passed < 42
+    assert told[0].startswith("eve@elsewhere (pid 7, run run1) is deploying web since 20")
+    assert "whether it is alive is not known yet, usually done in 90 s more; waits for up to 120 s more" in told[0]
+    assert "it is alive, usually done in" in told[1]
+    assert len(told) <= 6
+
+
+def test_l01_who_has_waited_long_enough_says_whom_for(kube: Kube) -> None:
+    theirs, ours = FakeClock(), FakeClock()
+    first = lease(kube, theirs, ELSEWHERE).acquire()
+    for second in range(4, 100, 4):
+        ours.after(second, first.assert_held)
+    with pytest.raises(Locked, match=r"eve@elsewhere \(pid 7, run run1\) is deploying web") as caught:
+        lease(kube, ours, patience=Patience(30)).acquire()
+    assert 30 <= ours.passed < 32
+    assert caught.value.cause == "it is alive"
+    assert "--wait SECONDS" in caught.value.mend
+
+
 def test_an_identity_is_read_back_and_a_foreign_one_is_not() -> None:
     assert Holder.read(str(ELSEWHERE)) == ELSEWHERE
     assert Holder.read("argocd-controller_3f") is None
@@ -118,8 +226,82 @@ def test_l02_a_holder_that_slept_past_its_lease_changes_nothing(kube: Kube) -> N
     theirs = FakeClock()
     first = lease(kube, theirs, ELSEWHERE).acquire()
     theirs.advance(16)
-    with pytest.raises(Locked, match="could not be renewed for 15 s"):
+    with pytest.raises(Locked, match="could not be renewed for 12 s"):
         first.check()
+
+
+def test_l02_the_time_that_the_machine_slept_counts(kube: Kube) -> None:
+    """CLOCK_MONOTONIC stands still while a laptop is closed, the cluster does not."""
+    theirs = FakeClock()
+    first = lease(kube, theirs, ELSEWHERE).acquire()
+    theirs.suspended += 13
+    with pytest.raises(Locked, match="could not be renewed"):
+        first.check()
+    with pytest.raises(Locked, match="could not be renewed"):
+        first.assert_held()
+
+
+def test_l02_its_time_counts_from_before_the_request(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that took long came to a lease that is as old as the question."""
+    theirs, replace = FakeClock(), kube.replace
+    first = lease(kube, theirs, ELSEWHERE).acquire()
+
+    def slow(target: str, value: dict[str, Any]) -> dict[str, Any]:
+        answer = replace(target, value)
+        theirs.advance(13)
+        return answer
+
+    monkeypatch.setattr(kube, "replace", slow)
+    with pytest.raises(Locked, match="could not be renewed"):
+        first.assert_held()
+
+
+def test_l02_a_sleeper_takes_nothing_from_a_live_holder(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looked, slept for longer than the lease's life, and believes what it saw: the holder has renewed it since."""
+    first = lease(kube, FakeClock(), ELSEWHERE).acquire()
+    clock, get = FakeClock(), kube.get
+
+    def sleepy(target: str) -> dict[str, Any] | None:
+        found = get(target)
+        clock.advance(60)
+        first.assert_held()
+        return found
+
+    monkeypatch.setattr(kube, "get", sleepy)
+    with pytest.raises(Locked, match="eve@elsewhere"):
+        lease(kube, clock).acquire()
+    first.assert_held()
+
+
+def test_l02_the_holder_stops_before_anybody_may_follow(kube: Kube) -> None:
+    """Both count the same time by clocks of their own: at no moment of it do two have it."""
+    theirs, ours = FakeClock(), FakeClock()
+    first = lease(kube, theirs, ELSEWHERE).acquire()
+    second = lease(kube, ours).acquire()
+    theirs.advance(ours.passed - 2.5)
+    with pytest.raises(Locked):
+        first.check()
+    second.release()
+
+
+def test_l06_one_transient_error_loses_nothing(kube: Kube, fake: FakeKube, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = lease(kube, SystemClock(), duration=60.0, renew=0.02).acquire()
+    replace, refused = kube.replace, threading.Event()
+
+    def once(target: str, value: dict[str, Any]) -> dict[str, Any]:
+        if not refused.is_set():
+            refused.set()
+            raise Transient("connection refused")
+        return replace(target, value)
+
+    monkeypatch.setattr(kube, "replace", once)
+    assert refused.wait(60)
+    version = fake.objects[WHERE]["metadata"]["resourceVersion"]
+    while fake.objects[WHERE]["metadata"]["resourceVersion"] == version:
+        time.sleep(0.02)
+    assert one.lost == ""
+    one.assert_held()
+    one.release()
 
 
 def test_l02_a_holder_that_was_followed_is_refused_by_the_fence(kube: Kube) -> None:

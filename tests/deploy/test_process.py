@@ -1,13 +1,17 @@
-"""helm as a child process: bounded, ended gently, its lines told, its environment its own."""
+"""helm as a child process: bounded, ended gently, its lines told, its environment its own, its number in the lock before it starts."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from pipeline.deploy import process
+from pipeline.deploy.holder import Begun, Holder
+from pipeline.deploy.process import Writing
 from pipeline.errors import Ambiguous, ConfigError, Locked
 from pipeline.events import Event, What
 from pipeline.records import Records
@@ -19,6 +23,29 @@ trap 'echo terminated > "$1"; exit 143' TERM
 echo started
 while :; do sleep 0.05; done
 """
+
+
+class Lock:
+    """A lease as a tool sees it: `check` is called while it runs, `begin` before."""
+
+    def __init__(self, check: Callable[[], None] = lambda: None, before: Callable[[], None] = lambda: None) -> None:
+        self.holder = Holder.here()
+        self.before = before
+        self.check = check
+        self.left = 0
+        self.begun: list[Begun] = []
+        self.ended = 0
+
+    def begin(self, begun: Begun) -> None:
+        self.before()
+        self.begun.append(begun)
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+def writing(lock: Lock) -> Writing:
+    return Writing(cast("Any", lock), "helm upgrade", 3)
 
 
 @pytest.fixture
@@ -49,20 +76,69 @@ def test_d19_the_first_interrupt_asks_helm_to_end_and_waits(site: Site, slow: tu
         if any(event.text == "started" for event in events):
             raise KeyboardInterrupt
 
+    lock = Lock(check)
     with pytest.raises(KeyboardInterrupt):
-        process.call(site, slow, 10, check)
+        process.call(site, slow, 10, writing(lock))
+    assert lock.ended == 1
     assert Path(slow[1]).read_text() == "interrupted\n"
     assert any(event.what is What.WARN and "again to kill" in event.text for event in events)
 
 
-def test_l06_a_lost_lock_ends_helm_before_it_ends_the_run(site: Site, slow: tuple[str, str], events: list[Event]) -> None:
+def test_l06_a_lost_lock_kills_helm_before_it_ends_the_run(site: Site, slow: tuple[str, str], events: list[Event]) -> None:
+    """Somebody else may be at work already: it gets no time to write anything more."""
+
     def check() -> None:
         if any(event.text == "started" for event in events):
             raise Locked("the lock was lost")
 
+    lock = Lock(check)
     with pytest.raises(Locked):
-        process.call(site, slow, 10, check)
-    assert Path(slow[1]).read_text() == "terminated\n"
+        process.call(site, slow, 10, writing(lock))
+    assert not Path(slow[1]).exists()
+    assert lock.begun[0].tool is not None
+    assert lock.begun[0].tool.surely_dead
+
+
+def test_l06_a_lock_that_is_lost_while_helm_ends_leaves_it_no_time(site: Site, tmp_path: Path, events: list[Event]) -> None:
+    tool = tmp_path / "helm"
+    tool.write_text("#!/bin/sh\ntrap '' INT\necho started\nwhile :; do sleep 0.05; done\n")
+    tool.chmod(0o755)
+    stopping: list[bool] = []
+
+    def check() -> None:
+        if stopping:
+            raise Locked("the lock was lost")
+        if any(event.text == "started" for event in events):
+            stopping.append(True)
+            raise KeyboardInterrupt
+
+    lock = Lock(check)
+    with pytest.raises(KeyboardInterrupt):
+        process.call(site, (str(tool),), 60, writing(lock))
+    assert lock.begun[0].tool is not None
+    assert lock.begun[0].tool.surely_dead
+
+
+def test_d01_the_lock_says_which_process_it_is_before_it_does_anything(site: Site, tmp_path: Path) -> None:
+    known: list[bool] = []
+    lock = Lock(before=lambda: known.append((tmp_path / "ran").exists()))
+    pid = process.call(site, ("sh", "-c", 'touch "$0"; echo $$', str(tmp_path / "ran")), 5, writing(lock))
+    assert known == [False]
+    (begun,) = lock.begun
+    assert (begun.doing, begun.revision, begun.ended) == ("helm upgrade", 3, False)
+    assert begun.tool is not None
+    assert begun.tool.pid == int(pid)
+    assert lock.ended == 1
+
+
+def test_d01_without_the_lock_it_does_not_start(site: Site, tmp_path: Path) -> None:
+    def before() -> None:
+        raise Locked("another run took it over")
+
+    lock = Lock(before=before)
+    with pytest.raises(Locked, match="another run took it over"):
+        process.call(site, ("touch", str(tmp_path / "ran")), 5, writing(lock))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_helm_that_hangs_is_ended_and_its_outcome_unknown(site: Site, slow: tuple[str, str]) -> None:

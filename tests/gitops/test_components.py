@@ -49,6 +49,9 @@ class Clock:
     def monotonic(self) -> float:
         return self.seconds
 
+    def uptime(self) -> float:
+        return self.seconds
+
     def sleep(self, seconds: float) -> None:
         self.seconds += seconds
         self.then(self.seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import signal
 import subprocess
 import threading
@@ -15,16 +16,17 @@ import pytest
 
 from pipeline.deploy.freeze import freeze, thaw
 from pipeline.deploy.helm import find, live, make, undo
-from pipeline.deploy.holder import Holder
+from pipeline.deploy.holder import BEGUN, Begun, Holder
 from pipeline.deploy.lease import Lease
 from pipeline.deploy.work import exclusive
 from pipeline.errors import Ambiguous, ConfigError, IntegrityError, Locked, NotRolledBack, RolledBack
 from pipeline.events import Event, What
 from pipeline.lab.realm import break_realm, mend_realm
+from pipeline.records import Records
 from pipeline.stage import Site
 from pipeline.testing import FakeClock
 from pipeline.tools.kube import connect, path
-from pipeline.tools.kube_objects import image_ids, template_images, terminating
+from pipeline.tools.kube_objects import image_ids, notes, template_images, terminating
 from tests.real.deploy_parts import APP, CLUSTER, World, archive, world
 
 pytestmark = pytest.mark.real
@@ -194,7 +196,7 @@ def test_d14_a_deployment_scaled_to_nothing_is_put_back(lab_world: World) -> Non
     assert find(spec, images, lab_world.site).artifact == again
 
 
-def test_d01_a_helm_that_was_killed_is_repaired(lab_world: World, events: list[Event]) -> None:
+def test_d02_a_helm_of_somebody_else_in_the_middle_is_left_alone(lab_world: World) -> None:
     first, second, spec = lab_world.image(), lab_world.image(), lab_world.spec()
     make(spec, first, lab_world.site)
     secret = lab_world.kube.get(path("v1", "secrets", lab_world.namespace, f"sh.helm.release.v1.{APP}.v1"))
@@ -204,10 +206,65 @@ def test_d01_a_helm_that_was_killed_is_repaired(lab_world: World, events: list[E
     stuck["data"] = {"release": as_pending(secret["data"]["release"], 2)}
     lab_world.kube.create(path("v1", "secrets", lab_world.namespace), stuck)
     assert "pending-upgrade" in find(spec, second, lab_world.site).why
+    with pytest.raises(Locked, match=r"revision 2 of .* is pending-upgrade since 20.* it is not touched") as caught:
+        make(spec, second, lab_world.site)
+    command = caught.value.mend.rpartition("any more: ")[2].removesuffix(", then inv deploy")
+    assert [(one.number, one.status) for one in lab_world.revisions()] == [(2, "pending-upgrade"), (1, "deployed")]
+    subprocess.run(shlex.split(command), check=True, capture_output=True, timeout=120)
     made = make(spec, second, lab_world.site)
     assert made.revision == 4
-    assert any(event.what is What.WARN and "left pending-upgrade" in event.text for event in events)
     assert find(spec, second, lab_world.site).artifact == made
+
+
+A_WHILE = """
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: slow
+  annotations: {helm.sh/hook: pre-upgrade, helm.sh/hook-delete-policy: before-hook-creation}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+        - name: slow
+          image: docker.io/lab/pause:1
+          imagePullPolicy: Never
+          # pause ends well when it is told to: the kubelet tells it, once nobody answers at a port that nobody opens
+          livenessProbe: {tcpSocket: {port: 1}, initialDelaySeconds: 15, periodSeconds: 1, failureThreshold: 1}
+"""
+
+
+def test_d01_a_run_that_was_killed_never_comes_back(lab_world: World, events: list[Event]) -> None:
+    """Its helm waited for a hook of the chart when SIGKILL came; were it at work still, it would go on once the hook is through."""
+    first, second, third = lab_world.image(), lab_world.image(), lab_world.image()
+    spec = lab_world.spec(pull="skip")
+    make(spec, first, lab_world.site)
+    hook = lab_world.site.root / "chart" / "templates" / "hook.yaml"
+    hook.write_text(A_WHILE)
+    if (pid := os.fork()) == 0:
+        try:
+            make(spec, second, dataclasses.replace(lab_world.site, shared={}, records=Records(lab_world.site.root / "other.db")))
+        finally:
+            os._exit(1)
+    while not lab_world.revisions()[0].pending:
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0), "it ended before it waited for the hook"
+        time.sleep(0.1)
+    lease = lab_world.kube.get(path("coordination.k8s.io/v1", "leases", lab_world.namespace, f"pipeline-{APP}"))
+    begun = Begun.read(notes(lease or {})[BEGUN])
+    assert begun is not None
+    assert (begun.doing, begun.revision, begun.surely_at_work) == ("helm upgrade", 2, True)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    hook.unlink()
+    made = make(spec, third, lab_world.site)
+    assert begun.surely_over
+    assert any(event.what is What.WARN and "left pending-upgrade" in event.text for event in events)
+    while not ((lab_world.kube.get(path("batch/v1", "jobs", lab_world.namespace, "slow")) or {}).get("status") or {}).get("succeeded"):
+        time.sleep(0.5)
+    time.sleep(5)  # as long as helm needs to go on after its hook, and more
+    assert lab_world.revisions()[0].number == made.revision
+    assert find(spec, third, lab_world.site).artifact == made
 
 
 def test_d12_a_missing_namespace_is_told_or_made(lab_world: World) -> None:
