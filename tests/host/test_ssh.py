@@ -138,17 +138,17 @@ def test_a_reset_while_running_is_ambiguous(running: Sshd) -> None:
 
 def test_s03_a_file_goes_on_where_the_reset_stopped_it(running: Sshd, tmp_path: Path) -> None:
     source, target = tmp_path / "archive", tmp_path / "there" / "archive"
-    source.write_bytes(os.urandom(50_000_000))
+    source.write_bytes(os.urandom(20_000_000))
     with FaultProxy(running.address) as proxy:
         host = running.host(proxy.address)
-        proxy.reset_after(25_000_000)
+        proxy.reset_after(10_000_000)
         with pytest.raises(Transient):
             host.put(source, str(target))
         assert not target.exists()
         host.put(source, str(target))
         host.close()
         assert target.read_bytes() == source.read_bytes()
-        assert proxy.bytes_up <= 1.2 * 50_000_000
+        assert proxy.bytes_up <= 1.2 * 20_000_000
     assert [path.name for path in target.parent.iterdir()] == ["archive"]
 
 

@@ -105,7 +105,7 @@ class World:
         }
         data = {"IHP_SESSION_SECRET": "value:session_secret"}
         values.update(options.pop("values", {}))
-        usual: dict[str, Any] = {"values": values, "secret": SecretSpec(f"{APP}-env", data), "deadline": 60.0}
+        usual: dict[str, Any] = {"values": values, "secret": SecretSpec(f"{APP}-env", data), "deadline": 200.0}
         chosen: dict[str, Any] = {**usual, **options}
         return Helm(CLUSTER, self.namespace, APP, **chosen)
 

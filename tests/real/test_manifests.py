@@ -61,7 +61,7 @@ class Way:
         values = {"image": "{reference}", "secret": "{secret}", "note": options.pop("note", "none")}
         secret = SecretSpec("web-env", {"IHP_SESSION_SECRET": "value:session_secret"})
         kinds: dict[str, type[Manifests]] = {"kubectl": Kubectl, "kubecfg": Kubecfg}
-        usual: dict[str, Any] = {"values": values, "secret": secret, "deadline": 60.0}
+        usual: dict[str, Any] = {"values": values, "secret": secret, "deadline": 200.0}
         chosen: dict[str, Any] = {**usual, **options}
         return kinds[self.driver](CLUSTER, self.world.namespace, APP, "manifests", **chosen)
 
