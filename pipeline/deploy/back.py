@@ -13,7 +13,7 @@ from pipeline.deploy.history import Revision
 from pipeline.deploy.settle import explained
 from pipeline.deploy.spec import Engined
 from pipeline.deploy.work import STAGE, Work, at_work
-from pipeline.errors import ConfigError, IntegrityError, NotRolledBack, PipelineError, Transient
+from pipeline.errors import Cancelled, ConfigError, IntegrityError, NotRolledBack, PipelineError, Transient
 from pipeline.events import What
 from pipeline.stage import Return, Site
 
@@ -118,6 +118,9 @@ def _call(work: Work, newest: Revision, goal: Revision) -> None:
         work.go_back(goal.number)
     except Transient:
         raise  # the next attempt looks first what came of it
+    except (KeyboardInterrupt, Cancelled) as error:
+        what = f"stopped on the way back to {_called(goal)}: inv rollback --to {goal.number} finishes it"
+        raise rollback.cancelled(error, what) from error
     except PipelineError as error:
         if work.revisions()[0].number == newest.number:
             raise  # nothing was changed

@@ -14,7 +14,7 @@ from pipeline.deploy.flux_wanted import Lines
 from pipeline.deploy.flux_world import World
 from pipeline.deploy.values import Wanted
 from pipeline.deploy.work import STAGE, ensure_namespace
-from pipeline.errors import Expired, Locked, NotRolledBack
+from pipeline.errors import Cancelled, Expired, Locked, NotRolledBack
 from pipeline.events import What
 from pipeline.failpoint import failpoint
 from pipeline.stage import Site
@@ -97,7 +97,11 @@ def _encourage(work: FluxWork, world: World) -> None:
 def _settled(work: FluxWork, images: Images, want: Wanted, lines: Lines, commit: str) -> Release:
     spec = work.spec
     watched = Watched(work, images)
-    outcome = served(work, commit, lines, spec.deadline, pods=watched)
+    try:
+        outcome = served(work, commit, lines, spec.deadline, pods=watched)
+    except (KeyboardInterrupt, Cancelled) as stop:
+        what = f"stopped while Flux takes up commit {commit[:7]}, which goes on: inv deploy waits for it, inv rollback takes it back"
+        raise rollback.cancelled(stop, what) from stop
     failure = outcome.failure
     if failure is None:
         work.begun(outcome.number)

@@ -98,8 +98,13 @@ def halfway(work: Work, number: int, error: BaseException) -> PipelineError:
         why.what = outcome.what
         return why
     if isinstance(outcome, RolledBack) and stopped:
-        return Cancelled(outcome.what, signal=error.exit_code - 128 if isinstance(error, Cancelled) else signal.SIGINT)
+        return cancelled(error, outcome.what)
     return outcome
+
+
+def cancelled(error: BaseException, what: str) -> Cancelled:
+    """Return the error of a run that Ctrl-C or another signal stopped, saying `what` is left."""
+    return Cancelled(what, signal=error.exit_code - 128 if isinstance(error, Cancelled) else signal.SIGINT)
 
 
 def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:

@@ -34,9 +34,9 @@ def settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
     the revision stays then, and comes up or not without anybody."""
     try:
         failure, view = work.follow(number, work.spec.deadline)
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, Cancelled) as error:
         what = f"stopped while the pods of revision {number} start, which goes on: inv deploy waits for them, inv rollback takes them back"
-        raise Cancelled(what) from error
+        raise rollback.cancelled(error, what) from error
     if failure is None:
         work.note_good(number, want.parts, view)
         return release_of(work.spec, images, number, want.inputs)

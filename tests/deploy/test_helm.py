@@ -22,6 +22,7 @@ from pipeline.deploy.helm import DRIVER, find, live, make, undo
 from pipeline.deploy.holder import BEGUN, Begun, Holder
 from pipeline.deploy.lease import Lease
 from pipeline.deploy.spec import Helm, SecretSpec
+from pipeline.deploy.work import Work
 from pipeline.errors import (
     AuthError,
     Cancelled,
@@ -255,6 +256,18 @@ def test_d19_stopped_while_helm_writes_is_looked_at_and_taken_back(
     assert caught.value.exit_code == 130
     assert cluster.fake.objects[path("v1", "configmaps", NAMESPACE, "web")]["data"] == {"A": "old"}
     assert find(spec(objects=[{**HALF, "data": {"A": "old"}}]), images(), site).artifact is not None
+
+
+def test_d19_stopped_while_the_pods_start_is_told_with_what_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_args: Any, **_options: Any) -> Any:
+        raise Cancelled("stopped by SIGTERM", signal=signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Work, "follow", stop)
+        with pytest.raises(Cancelled, match="stopped while the pods of revision 1 start, which goes on: inv deploy waits") as caught:
+            make(spec(), images(), site)
+    assert caught.value.exit_code == 143
+    assert make(spec(), images(), site).revision == 1
 
 
 def test_x09_a_way_back_outlasts_faults_that_pass(site: Site, cluster: Cluster, events: list[Event]) -> None:

@@ -19,7 +19,7 @@ from pipeline.deploy.helm import find, live, make, undo
 from pipeline.deploy.holder import BEGUN, Begun, Holder
 from pipeline.deploy.lease import Lease
 from pipeline.deploy.work import exclusive
-from pipeline.errors import Ambiguous, ConfigError, IntegrityError, Locked, NotRolledBack, RolledBack
+from pipeline.errors import Ambiguous, Cancelled, ConfigError, IntegrityError, Locked, NotRolledBack, RolledBack
 from pipeline.events import Event, What
 from pipeline.lab.realm import break_realm, mend_realm
 from pipeline.records import Records
@@ -390,22 +390,40 @@ spec:
 """
 
 
-def test_d01_sigkill_of_helm_in_the_middle_is_repaired_by_the_next_run(lab_world: World, events: list[Event]) -> None:
+def test_d01_sigkill_of_helm_in_the_middle_is_taken_back_and_tried_again(lab_world: World) -> None:
     first, second, spec = lab_world.image(), lab_world.image(), lab_world.spec()
     make(spec, first, lab_world.site)
     hook = lab_world.site.root / "chart" / "templates" / "hook.yaml"
     hook.write_text(HOOK)
     killer = threading.Thread(target=kill_helm, args=(lab_world,))
     killer.start()
-    with pytest.raises(Ambiguous, match="ended by signal 9"):
+    with pytest.raises(Ambiguous, match="ended by signal 9; revision 1 serves again"):
         make(spec, second, lab_world.site)
     killer.join()
-    assert lab_world.revisions()[0].status == "pending-upgrade"
     hook.unlink()
+    assert find(spec, first, lab_world.site).artifact is not None
     made = make(spec, second, lab_world.site)
-    assert any(event.what is What.WARN and "left pending-upgrade" in event.text for event in events)
     assert find(spec, second, lab_world.site).artifact == made
     assert not lab_world.revisions()[0].pending
+
+
+def test_d19_ctrl_c_in_the_middle_of_helm_is_taken_back(lab_world: World) -> None:
+    good, spec = lab_world.image(), lab_world.spec()
+    make(spec, good, lab_world.site)
+    (lab_world.site.root / "chart" / "templates" / "hook.yaml").write_text(HOOK)
+    second, jobs = lab_world.image(), path("batch/v1", "jobs", lab_world.namespace, "slow")
+
+    def interrupt() -> None:
+        end = time.monotonic() + 120
+        while lab_world.kube.get(jobs) is None and time.monotonic() < end:
+            time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(Cancelled, match="the deploy was stopped; revision 1 serves again"):
+        make(spec, second, lab_world.site)
+    (lab_world.site.root / "chart" / "templates" / "hook.yaml").unlink()
+    assert find(spec, good, lab_world.site).artifact is not None
 
 
 def test_another_clusters_kubeconfig_is_refused_before_anything_is_asked(lab_world: World) -> None:
