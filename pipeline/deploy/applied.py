@@ -86,8 +86,7 @@ def _apply(work: Work, images: Images, want: Wanted, number: int, manifest: str,
     try:
         engine.apply(work, manifest, number)
     except (PipelineError, KeyboardInterrupt) as error:
-        if work.lease.lost:
-            raise  # somebody else may be at work by now
+        rollback.looked(work, error)
         raise rollback.halfway(work, number, error) from error
     manifest_store.finish(work, number)
 

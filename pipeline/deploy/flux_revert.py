@@ -56,6 +56,7 @@ def taken_back(work: FluxWork, bad: Step, why: PipelineError, *, remediated: boo
         what = f"{why.what}; commit {bad.commit[:7]} is left as it is (rollback: never)"
         return NotRolledBack(what, cause=why.cause, mend=f"{mend}to go back: inv rollback", log=why.log)
     try:
+        rollback.patient(site, work.lease.regain)
         way = rollback.patient(site, lambda: way_back(work, bad))
     except (PipelineError, KeyboardInterrupt) as error:
         what = f"{why.what}; commit {bad.commit[:7]} is left as it is: what was live before it could not be asked"

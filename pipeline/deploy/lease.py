@@ -93,6 +93,27 @@ class Lease:
         with self._lock:
             self._assert_held()
 
+    def regain(self) -> None:
+        """Go on holding it after it could not be renewed for too long, if nobody has taken it over since: going back must not end for that.
+        Raises Locked if somebody has."""
+        with self._lock:
+            if not (self.lost or self._late()):
+                return
+            asked, found = self.clock.uptime(), self.kube.get(self.path)
+            try:
+                if found is None or _spec(found).get("holderIdentity") != str(self.holder):
+                    raise Conflict("it is somebody else's")
+                self._object = self._write(found, {"renewTime": _micro(self.clock)})
+            except Conflict:
+                self.lost = "another run took it over"
+                self._check()
+            self.lost, self._renewed = "", asked
+        if self._thread is not None:
+            self._thread.join(0.1)
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+            self._thread.start()
+
     def begin(self, begun: Begun) -> None:
         """Renew it now, and write into it what comes next, so that whoever finds this run dead knows what may still be at work."""
         with self._lock:

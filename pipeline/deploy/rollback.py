@@ -10,7 +10,7 @@ from typing import TypeVar
 from pipeline.deploy import author, history, stored, unfinished
 from pipeline.deploy.history import Revision
 from pipeline.deploy.work import LIMIT, STAGE, Held, Work
-from pipeline.errors import Cancelled, IntegrityError, NotRolledBack, PipelineError, RolledBack, Transient
+from pipeline.errors import Cancelled, IntegrityError, Locked, NotRolledBack, PipelineError, RolledBack, Transient
 from pipeline.events import What
 from pipeline.retry import Policy, retrying
 from pipeline.stage import Site
@@ -21,6 +21,7 @@ from pipeline.tools.registry import client_of
 T = TypeVar("T")
 PATIENCE = Policy(attempts=60, patience=300.0, base=1.0, cap=10.0)  # going back has more of it than going there
 SHOWN = 8  # objects that are named where all of them are left
+
 
 def repair(work: Work) -> list[Revision]:
     """Bring a release out of pending-* that a run of ours left behind. Told by a warning; gives the revisions afterwards.
@@ -72,9 +73,13 @@ def patient(site: Site, act: Callable[[], T]) -> T:
 
 
 def looked(work: Work, error: BaseException) -> list[Revision]:
-    """Return the revisions as they are after a tool ended with `error`. Raises NotRolledBack if the cluster cannot be asked."""
+    """Return the revisions as they are after a tool ended with `error`. Raises NotRolledBack if the cluster cannot be asked, Locked if
+    somebody else is at work by now."""
     try:
+        patient(work.site, work.lease.regain)
         return patient(work.site, work.revisions)
+    except Locked:
+        raise
     except PipelineError as silent:
         what = f"{error or 'the deploy was stopped'}; what the tool had changed by then is unknown: {silent.what}"
         raise NotRolledBack(what, cause=getattr(error, "cause", ""), mend="inv status, once the cluster answers") from error
@@ -141,11 +146,14 @@ def taken_back(work: Work, failed: int, why: PipelineError) -> PipelineError:
 
 def _restore(work: Work, failed: int, good: Revision) -> None:
     """Let revision `good` serve again. What an attempt before has done of it is found, and not done twice."""
+    work.lease.regain()
     newest = work.revisions()[0]
     gone = newest.number > failed and newest.status == "deployed"
     if gone and stored.repeats(work.stored(newest.number)) != good.number:
         raise NotRolledBack(f"revision {newest.number} is live by now, which is left alone")
     if not gone:
+        if newest.pending:
+            work.lease.left = newest.number  # its tool has ended: whoever takes this up after us can tell
         work.mark(failed, history.BAD)
         work.go_back(good.number)
         newest = work.revisions()[0]

@@ -75,8 +75,6 @@ def _upgrade(
     try:
         process.call(site, argv, spec.deadline + RUN, process.Writing(work.lease, "helm upgrade", before + 1))
     except (PipelineError, KeyboardInterrupt) as error:
-        if work.lease.lost:
-            raise  # somebody else may be at work by now
         now = rollback.looked(work, error)
         if not now or now[0].number == before:
             settle.forget_secret(work, secrets)  # what was not released leaves no trace

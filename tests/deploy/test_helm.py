@@ -294,6 +294,22 @@ def test_x09_a_way_back_outlasts_faults_that_pass(site: Site, cluster: Cluster, 
     assert find(spec(), images(), site).artifact is not None
 
 
+def test_x09_a_lock_that_lapsed_while_the_cluster_was_away_does_not_end_a_way_back(site: Site, cluster: Cluster) -> None:
+    make(spec(), images(), site)
+    cluster.behaviour["sha256:" + "b" * 64] = "crash"
+    cluster.fail("rollback", {"left": "nothing", "text": "Error: dial tcp 10.0.0.1:6443: connect: connection refused"})
+    lapsed: list[Lease] = []
+
+    def hear(event: Event) -> None:
+        if event.what is What.RETRY:
+            lapsed.extend(each for each in site.shared.values() if isinstance(each, Lease))
+            lapsed[-1].lost = "it could not be renewed for 12 s"
+
+    with pytest.raises(RolledBack, match="revision 1 serves again"):
+        make(spec(), images("b"), dataclasses.replace(site, sink=hear))
+    assert [each.lost for each in lapsed] == [""]
+
+
 def test_d14_another_image_by_hand_is_said_and_put_right(site: Site, cluster: Cluster, events: list[Event]) -> None:
     make(spec(), images(), site)
     edited = cluster.fake.objects[WEB]

@@ -376,3 +376,26 @@ def test_of_many_at_once_exactly_one_gets_it(kube: Kube) -> None:
     assert len(got) == 1
     assert len(refused) == 5
     got[0].release()
+
+
+def test_l06_what_could_not_be_renewed_is_held_on_if_nobody_took_it_over(kube: Kube, fake: FakeKube) -> None:
+    clock = FakeClock()
+    mine = lease(kube, clock).acquire()
+    clock.sleep(60)
+    with pytest.raises(Locked, match="could not be renewed"):
+        mine.assert_held()
+    mine.regain()
+    mine.assert_held()
+    assert mine.fence == 1
+    clock.sleep(60)
+    theirs = lease(kube, clock, ELSEWHERE)
+    fake.put(
+        WHERE, {**fake.objects[WHERE], "spec": {**fake.objects[WHERE]["spec"], "holderIdentity": str(theirs.holder), "leaseTransitions": 2}}
+    )
+    for _ in range(2):
+        with pytest.raises(Locked, match="another run took it over"):
+            mine.regain()
+    fake.put(WHERE, {**fake.objects[WHERE], "spec": {**fake.objects[WHERE]["spec"], "holderIdentity": ""}})
+    with pytest.raises(Locked, match="another run took it over"):
+        mine.regain()
+    mine.release()
