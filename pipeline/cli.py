@@ -15,7 +15,7 @@ from pipeline.chain import RELEASE, Chain
 from pipeline.charts import collection as chart_tasks
 from pipeline.ci.tasks import collection as ci_tasks
 from pipeline.dry import only_looks, shown_by
-from pipeline.ending import cli
+from pipeline.ending import cli, end_quietly
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.gitops.tasks import collection as flux_tasks
 from pipeline.infra import collection as infra_tasks
@@ -59,6 +59,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
     program.executor_class = Chain  # the stock program has no hook that a two-line tasks.py could reach
     polite(program)
     gather(program)
+    end_quietly()
     tasks = _Tasks(config, blueprint, lambda: home(program))
     found = Collection()
     for order, (verb, says) in enumerate(STAGES.items()):

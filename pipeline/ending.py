@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import functools
@@ -9,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 from invoke import Exit
@@ -52,6 +54,34 @@ def cli(body: Callable[..., Any]) -> Any:
         return result
 
     return wrapped
+
+
+def end_quietly() -> None:
+    """Have a reader that goes away (`inv --list | head`) end this in silence with 141, in what Invoke prints by itself too."""
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, BrokenPipeError):
+            _leave()
+        before(kind, error, trace)
+
+    sys.excepthook = hook
+    atexit.register(_flush)
+
+
+def _flush() -> None:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _leave()
+    except (OSError, ValueError):  # the interpreter says so itself
+        return
+
+
+def _leave() -> None:
+    _mute(sys.stdout, sys.stderr)
+    os._exit(141)
 
 
 def _as_line(error: PipelineError) -> str:

@@ -142,12 +142,13 @@ def test_a_result_that_cannot_be_written_is_told(copy: Path) -> None:
     assert "Exception ignored" not in done.stderr
 
 
-def test_a_reader_that_has_gone_is_no_error_to_talk_about(copy: Path) -> None:
+@pytest.mark.parametrize("words", [["schema"], ["--list"]])
+def test_a_reader_that_has_gone_is_no_error_to_talk_about(copy: Path, words: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "invoke", "schema"], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            [sys.executable, "-m", "invoke", *words], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
         )  # fmt: skip
     finally:

@@ -584,3 +584,8 @@ def test_every_error_of_the_file_is_one_of_ours(records: Records) -> None:
     with pytest.raises(PipelineError) as caught:
         records.history()
     assert caught.value.mend
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_time(records: Records, clock: FakeClock) -> None:
+    records.outcome("r1", "push", "key", "parent", MADE, IMAGES, clock.now() + 3600, {})
+    assert records.usual("push") == 0.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.errors import IntegrityError, PipelineError
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -167,13 +167,13 @@ def _wrong(facts: Facts, reason: str) -> IntegrityError:
 
 def _json(raw: bytes, what: str, facts: Facts) -> Any:
     try:
-        return json.loads(raw)
-    except (ValueError, RecursionError) as error:
+        return jsontext.loads(raw)
+    except ValueError as error:
         raise _wrong(facts, f"{what} is not JSON") from error
 
 
 def _json_or_none(raw: bytes) -> Any:
     try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
+        return jsontext.loads(raw)
+    except ValueError:
         return None

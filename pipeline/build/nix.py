@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
+from pipeline import jsontext
 from pipeline.artifacts import Bundle, Tree, content_hash
 from pipeline.build import archive
 from pipeline.build.story import Story
@@ -132,8 +133,8 @@ def _failure(spec: Nix, tree: Tree, host: Host, story: Story[NixLog], code: int)
     present: list[str] = []
     if nix.missing(story.log):
         done = host.run(Cmd(nix.attributes(tree.path)))
-        if done.ok:
-            systems: dict[str, list[str]] = json.loads(done.stdout)
+        with contextlib.suppress(ValueError, AttributeError, TypeError):  # it only makes the mend better
+            systems: dict[str, list[str]] = jsontext.loads(done.stdout) if done.ok else {}
             present = sorted({name for names in systems.values() for name in names})
     return nix.failure(story.log, code, spec.host, str(story.path), present)
 

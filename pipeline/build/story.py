@@ -42,15 +42,21 @@ class Story(Generic[L]):
         self._window = (0.0, 0)
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _forget_old(self.path.parent)
-        self._file = self.path.open("w", encoding="utf-8", errors="replace")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _forget_old(self.path.parent)
+            self._file = self.path.open("w", encoding="utf-8", errors="replace")
+        except OSError as error:
+            self._leave_out(error)
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError as error:
+                self._leave_out(error)
 
     def hear(self, line: str) -> None:
         """One line of the job's output."""
@@ -59,8 +65,7 @@ class Story(Generic[L]):
             return
         text = self.log.feed(line)
         if text is not None:
-            if self._file is not None:
-                self._file.write(self._site.secrets.mask(text) + "\n")
+            self._write(self._site.secrets.mask(text) + "\n")
             for each in text.splitlines():  # nix says some things in several lines
                 if self._may_tell():
                     self._site.tell(What.LOG, "build", self.prefix + each)
@@ -68,6 +73,21 @@ class Story(Generic[L]):
             self._status = status
             if status:
                 self._site.tell(What.WAIT, "build", self.prefix + status)
+
+    def _write(self, text: str) -> None:
+        if self._file is not None:
+            try:
+                self._file.write(text)
+            except OSError as error:
+                self._leave_out(error)
+
+    def _leave_out(self, error: OSError) -> None:
+        """Go on without the log: a build is not lost for want of a place to write about it."""
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+        self._site.tell(What.WARN, "build", f"{self.path} cannot be written ({error.strerror}): the build goes on, its log is not whole")
 
     def _may_tell(self) -> bool:
         second, told = self._window
@@ -79,7 +99,7 @@ class Story(Generic[L]):
 
 
 def _forget_old(folder: Path) -> None:
-    logs = sorted(folder.glob("build-*.log"), key=lambda path: path.stat().st_mtime)
-    for path in logs[: -LOGS + 1]:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # another run may forget them at the same time
+        logs = sorted(folder.glob("build-*.log"), key=lambda path: path.stat().st_mtime)
+        for path in logs[: -LOGS + 1]:
             path.unlink()

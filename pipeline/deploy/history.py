@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.artifacts import Images
 from pipeline.deploy.spec import HELM, Keeper
 from pipeline.tools.kube import Kube, path
@@ -121,7 +122,7 @@ def where(namespace: str, release: str, number: int, keeper: Keeper = HELM) -> s
 def _revision(item: Mapping[str, Any]) -> Revision:
     marks = labels(item)
     try:
-        note = json.loads(notes(item).get(NOTE, "{}"))
+        note = jsontext.loads(notes(item).get(NOTE, "{}"))
     except ValueError:
         note = {}
     if not isinstance(note, dict):

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import jsontext
+
 BEGUN = "pipeline/begun"  # an annotation of the lease: the last thing that a run began, and whether it saw the end of it
 FIRST_SPACE = "4026531836"  # the pid namespace of the machine itself: PROC_PID_INIT_INO in include/linux/proc_ns.h
 
@@ -118,7 +120,7 @@ class Begun:
     def read(text: str) -> Begun | None:
         """What an annotation says, None if there is none that this program wrote."""
         with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-            said: dict[str, Any] = json.loads(text)
+            said: dict[str, Any] = jsontext.loads(text)
             holder = Holder.read(said["holder"])
             if holder is not None:
                 tool = dataclasses.replace(holder, pid=int(said["pid"]), started=str(said["started"])) if "pid" in said else None

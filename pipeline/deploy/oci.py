@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import secrets
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.deploy import chart, packed
 from pipeline.deploy.chart import Chart
 from pipeline.deploy.spec import SCHEME, Helm
@@ -182,10 +182,10 @@ def _manifest(where: Place, found: Named) -> bytes:
 def _content(manifest: bytes, text: str) -> str:
     """The digest of the archive that a manifest names. Raises IntegrityError where it is not a chart's."""
     try:
-        value: dict[str, Any] = json.loads(manifest)
+        value: dict[str, Any] = jsontext.loads(manifest)
         config, layers = value["config"]["mediaType"], [layer for layer in value["layers"] if layer["mediaType"] == packed.CONTENT]
         digest = references.digest(str(layers[0]["digest"])) if len(layers) == 1 and config == packed.CONFIG else ""
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"what lies at {text} is not a chart", cause=f"{type(error).__name__}: {error}") from error
     if not digest:
         raise IntegrityError(f"what lies at {text} is not a chart", cause=f"its configuration is {config}", mend="correct `chart`")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.deploy.chart import Chart
 from pipeline.deploy.layers import Layers, Path_
 from pipeline.errors import ConfigError, PipelineError
@@ -26,8 +26,8 @@ def check(chart: Chart, values: Mapping[str, Any], layers: Layers) -> None:
     if text is None:
         return
     try:
-        schema = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        schema = jsontext.loads(text)
+    except ValueError as error:
         raise ConfigError(f"{SCHEMA} of chart {chart.name} is not JSON", cause=str(error), mend="correct it") from error
     for path, known in unknown(schema, values):
         what = f"{layers.origin(path)} is not known to chart {chart.name}{keys_like(path[-1], known)}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlsplit
 
+from pipeline import jsontext
 from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError
 from pipeline.gitops.keys import body
 from pipeline.gitops.spec import Forge as Spec
@@ -158,7 +159,7 @@ class Gitea:
                 f"{self.origin} refuses {what}", cause=f"HTTP {answer.status}: {said}", mend="look at the repository's settings there"
             )
         try:
-            return json.loads(answer.body or b"{}")
+            return jsontext.loads(answer.body or b"{}")
         except ValueError as error:
             raise IntegrityError(
                 f"{self.origin} gave no JSON", cause=answer.body[:200].decode(errors="replace"), mend="is its api right?"
@@ -185,7 +186,7 @@ class GitHub:
         """See Forge."""
         text = self._call("api", "--", f"repos/{self.owner}/{self.name}/keys?per_page=100")
         try:
-            return _read(json.loads(text or ""), "GitHub")
+            return _read(jsontext.loads(text or ""), "GitHub")
         except ValueError as error:
             raise IntegrityError("gh's answer is no list of keys", cause=(text or "")[:200], mend="gh --version: 2.20 or newer") from error
 

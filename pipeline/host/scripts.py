@@ -42,6 +42,11 @@ def words(cmd: Cmd) -> tuple[str, ...]:
     return line
 
 
+def one_value(text: str) -> str:
+    """Return `text` as one value of an option that takes several with commas between them, which Go's programs read as CSV."""
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[,"\n]', text) else text
+
+
 def command_line(argv: tuple[str, ...]) -> bytes:
     """`argv` as one line for a POSIX shell, each word a single token whatever is in it."""
     line = shlex.join(argv).encode(errors="surrogateescape")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import paramiko
+from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from pipeline.errors import ConfigError, HostKeyError
 
@@ -31,17 +33,33 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
         self._name = name
         self.files = tuple(files)
         self._accept_new = accept_new
+        self._revoked: dict[str, Path] = {}
 
     def load(self, client: paramiko.SSHClient) -> None:
-        """Give `client` the keys. Raises ConfigError where a file cannot be read."""
-        for file in self.files:
-            try:
-                client.load_system_host_keys(str(file))
-            except FileNotFoundError:
-                continue
-            except (OSError, UnicodeDecodeError, paramiko.SSHException) as error:
-                raise ConfigError(f"known hosts file {file} cannot be read", cause=str(error)) from error
+        """Give `client` the keys. Raises ConfigError if a file cannot be read.
+
+        Lines that are none are passed over, as OpenSSH does; so are those of authorities, whose certificates paramiko cannot check: a
+        host that has nothing else is unknown. A key that is revoked counts for no host.
+        """
+        entries = [entry for file in self.files for entry in self._read(file)]
+        keys: paramiko.HostKeys = client._system_host_keys  # type: ignore[attr-defined]  # it can only be filled from whole files else
+        keys._entries.extend(entry for entry in entries if entry.key.get_base64() not in self._revoked)  # type: ignore[attr-defined]
         client.set_missing_host_key_policy(self)
+
+    def _read(self, file: Path) -> Iterator[Any]:
+        """Yield the entries of a known_hosts file, and note which keys it revokes."""
+        try:
+            lines = file.read_text(errors="surrogateescape").splitlines() if file.exists() else []
+        except OSError as error:
+            raise ConfigError(f"known hosts file {file} cannot be read", cause=str(error), mend=f"ls -l {file}") from error
+        for number, line in enumerate(lines, 1):
+            words = line.split()
+            if words[:1] == ["@revoked"]:
+                self._revoked |= dict.fromkeys(words[3:4], file)
+            elif len(words) >= 3 and words[0][0] not in "#@":
+                with contextlib.suppress(paramiko.SSHException, InvalidHostKey, ValueError, IndexError):
+                    if entry := HostKeyEntry.from_line(" ".join(words), number):
+                        yield entry
 
     def knows(self, client: paramiko.SSHClient, place: str) -> bool:
         keys: paramiko.HostKeys = client._system_host_keys  # type: ignore[attr-defined]  # what `load` filled; it has no other name
@@ -49,10 +67,20 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
 
     def missing_host_key(self, client: Any, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002  # paramiko's signature
         line = f"{hostname} {key.get_name()} {key.get_base64()}"
+        if file := self._revoked.get(key.get_base64()):
+            raise HostKeyError(
+                f"{self._name}: the SSH host key of {hostname} is revoked",
+                cause=f"it shows {key.get_name()} {fingerprint(key)}, which {file} marks as @revoked",
+                mend="do not log in there: whoever has this key may pretend to be the machine; ask who revoked it",
+            )
         if self._accept_new:
-            self.files[0].parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self.files[0].open("a") as file:
-                file.write(line + "\n")
+            try:
+                self.files[0].parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with self.files[0].open("a") as known:
+                    known.write(line + "\n")
+            except OSError as error:
+                what = f"{self._name}: the SSH host key of {hostname} cannot be stored in {self.files[0]}"
+                raise ConfigError(what, cause=str(error), mend=f"make it writable, or add this line: {line}") from error
             return
         raise HostKeyError(
             f"{self._name}: the SSH host key of {hostname} is not known",
@@ -74,7 +102,9 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
 
     def _holder(self, hostname: str) -> Path:
         for file in self.files:
-            if file.exists() and paramiko.HostKeys(str(file)).lookup(hostname) is not None:
+            keys = paramiko.HostKeys()
+            keys._entries.extend(self._read(file))  # type: ignore[attr-defined]
+            if keys.lookup(hostname) is not None:
                 return file
         return self.files[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import socket
 import threading
@@ -50,8 +51,17 @@ class Way:
             raise ConfigError(f"host {self.name}: {self.user!r} is not a user name")
         if not 0 < self.port < 65536:
             raise ConfigError(f"host {self.name}: {self.port} is not a port")
-        if self.identity_file and not Path(self.identity_file).expanduser().is_file():
-            raise ConfigError(f"host {self.name}: identity file {self.identity_file} does not exist")
+        if self.identity_file:
+            _check_private(self.name, Path(os.path.expanduser(self.identity_file)))  # noqa: PTH111  # pathlib raises if there is no home
+
+
+def _check_private(name: str, key: Path) -> None:
+    """Raise ConfigError if the private key is none, or others may read it: OpenSSH does not take such a key either."""
+    if not key.is_file():
+        raise ConfigError(f"host {name}: identity file {key} does not exist")
+    state = key.stat()
+    if state.st_uid == os.geteuid() and state.st_mode & 0o077:
+        raise ConfigError(f"host {name}: identity file {key} can be read by others", mend=f"chmod 600 {key}")
 
 
 class Link:

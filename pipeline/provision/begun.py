@@ -5,18 +5,18 @@ from __future__ import annotations
 import calendar
 import contextlib
 import dataclasses
-import getpass
 import json
 import os
 import signal
-import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import jsontext
 from pipeline.errors import Locked
 from pipeline.provision.process import leads, marked
 from pipeline.provision.root import Root
+from pipeline.records import actor
 from pipeline.tools import private
 from pipeline.tools.terraform_errors import Lock
 
@@ -60,7 +60,7 @@ class Begun:
 
 def begun(run: str, doing: str, at: float, changes: tuple[tuple[str, str], ...] = ()) -> Begun:
     """The note of a run that begins here and now."""
-    return Begun(run, doing, at, whoami(), machine(), changes)
+    return Begun(run, doing, at, actor(), machine(), changes)
 
 
 def file(root: Root, doing: str) -> Path:
@@ -71,7 +71,7 @@ def file(root: Root, doing: str) -> Path:
 def read(root: Root, doing: str) -> Begun | None:
     """The note that is there; None where there is none, or half of one, which nothing followed."""
     try:
-        found = json.loads(file(root, doing).read_text())
+        found = jsontext.loads(file(root, doing).read_text())
         return Begun(**{**found, "changes": tuple((address, action) for address, action in found["changes"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -103,12 +103,3 @@ def machine() -> str:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
-
-
-def whoami() -> str:
-    """As Go's os/user and os.Hostname have it, which is what a state's lock says."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.errors import ConfigError, IntegrityError, Locked, PipelineError
 from pipeline.events import What
 from pipeline.provision import begun
@@ -77,7 +78,7 @@ def plan(root: Root, *, destroy: bool = False, unsure: tuple[str, ...] = (), pol
 def reviewed(root: Root) -> Reviewed | None:
     """What is known of the plan that waits. Raises ConfigError where a newer version wrote it, IntegrityError where the file is not it."""
     try:
-        text: dict[str, Any] = json.loads((root.home / "reviewed.json").read_text())
+        text: dict[str, Any] = jsontext.loads((root.home / "reviewed.json").read_text())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -198,7 +199,7 @@ def _check_backend(root: Root) -> None:
     if root.spec.backend:
         return
     try:
-        found = json.loads((root.data / "terraform.tfstate").read_text())["backend"]
+        found = jsontext.loads((root.data / "terraform.tfstate").read_text())["backend"]
     except (OSError, ValueError, KeyError, TypeError):
         found = {}
     kind = found.get("type", "")

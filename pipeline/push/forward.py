@@ -6,7 +6,7 @@ import hmac
 import http.client
 import http.server
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError, Transient
 from pipeline.push.body import PIECE, Body, ClientGone, incoming
@@ -95,6 +95,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             response = connection.getresponse()
             if response.status not in (401, 403, 429) and response.status < 500:
                 self.relay.authorization.accepted(used)
+                if self.command == "PUT" and response.status < 300:
+                    self.relay.stored(parse_qs(urlsplit(target).query).get("digest", []))
                 self._pass_back(response, target)
                 return None
             answer = Answer(response.status, lowered(response.getheaders()), response.read(ERROR_CAP))

@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.artifacts import Bundle, Image
 from pipeline.errors import IntegrityError, PipelineError
 from pipeline.records import actor
@@ -84,7 +85,7 @@ def statements(client: Client, repository: str, digest: str) -> list[dict[str, A
     for each in _listed(client, repository, digest)[-MOST:]:
         with contextlib.suppress(IntegrityError, ValueError, KeyError, TypeError, AttributeError):
             blob = _layer(client, repository, str(each.get("digest")))
-            value = json.loads((client.fetch(repository, blob, LARGEST) if blob else None) or b"")
+            value = jsontext.loads((client.fetch(repository, blob, LARGEST) if blob else None) or b"")
             named = {subject["digest"]["sha256"] for subject in value["subject"]}
             if value["_type"] == STATEMENT and value["predicateType"] == PREDICATE and digest.removeprefix("sha256:") in named:
                 found.append(value)
@@ -120,7 +121,7 @@ def _tagged(client: Client, repository: str, digest: str) -> list[dict[str, Any]
 
 def _entries(index: bytes) -> list[dict[str, Any]]:
     try:
-        found = json.loads(index).get("manifests") or []
+        found = jsontext.loads(index).get("manifests") or []
     except (ValueError, AttributeError) as error:
         raise IntegrityError("the registry's list of referrers is not an index", cause=str(error)) from error
     return [entry for entry in found if isinstance(entry, dict)]

@@ -13,7 +13,7 @@ import http.server
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +101,11 @@ class Relay:
             self.traffic.uploaded += count
             total = self.traffic.uploaded
         self._on_bytes(total)
+
+    def stored(self, digests: Iterable[str]) -> None:
+        """Note what the registry has taken: a layer that an image lists several times is sent once."""
+        with self._lock:
+            self.absent -= frozenset(digests)
 
     def counted(self) -> None:
         with self._lock:

@@ -52,7 +52,8 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        return self.finished_at - self.started_at
+        """How long it took by the clock on the wall, which may have been set meanwhile."""
+        return max(0.0, self.finished_at - self.started_at)
 
 
 class Records:

@@ -57,7 +57,7 @@ def _gone(walk: Walk, number: int, to: str, despite_freeze: bool) -> Record:
     stage, site, verb = walk.plan[number], walk.site, walk.plan[number].verb
     back = stage.driver.back
     assert back is not None  # noqa: S101  # the caller has looked
-    started = site.clock.now()
+    started, began = site.clock.now(), site.clock.monotonic()
     chosen: list[Return] = []
     attempts: list[dict[str, Any]] = []
 
@@ -86,7 +86,7 @@ def _gone(walk: Walk, number: int, to: str, despite_freeze: bool) -> Record:
     }  # fmt: skip
     record = site.records.outcome(walk.id, verb, _key(way), "", state, release, started, detail)
     if state == MADE:
-        site.tell(What.MADE, verb, release.id, artifact=release, seconds=site.clock.now() - started)
+        site.tell(What.MADE, verb, release.id, artifact=release, seconds=site.clock.monotonic() - began)
     else:
         site.tell(What.FOUND, verb, way.why, artifact=release)
     return record

@@ -6,12 +6,13 @@ https://docs.docker.com/reference/cli/docker/buildx/build/ and https://docs.dock
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipeline import jsontext
 from pipeline.errors import IntegrityError
+from pipeline.host.scripts import one_value
 from pipeline.places import Builder
 from pipeline.tools import references
 
@@ -106,7 +107,7 @@ def build(builder: str, one: Build, metadata: str) -> tuple[str, ...]:
         for name, value in sorted(values.items()):
             words += [flag, f"{name}={value}"]
     for name, file in sorted(one.secrets.items()):
-        words += ["--secret", f"id={name},src={file}"]
+        words += ["--secret", f"id={name},{one_value(f'src={file}')}"]
     for flag, caches in (("--cache-from", one.cache_from), ("--cache-to", one.cache_to)):
         for cache in caches:
             words += [flag, cache]
@@ -121,7 +122,7 @@ def registry_cache(name: str, *, to: bool) -> str:
 def digest(metadata: str) -> str:
     """The digest of what was pushed, as the metadata file says. Raises IntegrityError where it says none."""
     try:
-        return references.digest(str(json.loads(metadata)["containerimage.digest"]))
+        return references.digest(str(jsontext.loads(metadata)["containerimage.digest"]))
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError("buildx ended well, but named no digest", cause=metadata[:300], mend="look at the build's log") from error
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections import deque
 from datetime import datetime
 from typing import Any
+
+from pipeline import jsontext
 
 LINES, OWN = 20, 200  # how much is remembered: of a step, of buildx itself
 STEPS = 500  # steps that are remembered
@@ -39,11 +40,11 @@ class BuildxLog:
             self.said.append(line)
             return line if line.strip() else None
         try:
-            status = json.loads(line)
+            status = jsontext.loads(line)
             told = [text for each in status.get("vertexes") or () for text in self._vertex(each)]
             told += [text for each in status.get("logs") or () for text in self._log(each)]
             told += [f"warning: {_decoded(each['short'])}" for each in status.get("warnings") or ()]
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             self.said.append(line)
             return line
         return "\n".join(told) if told else None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from dataclasses import dataclass
 
+from pipeline import jsontext
 from pipeline.errors import AuthError
 from pipeline.tools.logins import Login
 from pipeline.tools.providers import DOCKER_HUB, GHCR
@@ -133,7 +133,7 @@ def granted(token: str, repository: str) -> frozenset[str] | None:
     if len(parts) != 3:
         return None
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        claims = jsontext.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
         access = [entry for entry in claims["access"] or () if (entry["type"], entry["name"]) == ("repository", repository)]
         return frozenset(str(action) for entry in access for action in entry["actions"] or ())
     except (ValueError, KeyError, TypeError, binascii.Error):

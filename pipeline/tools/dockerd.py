@@ -112,7 +112,9 @@ class Engine:
     def labelled(self, label: str) -> dict[str, Mapping[str, str]]:
         """Every container with that label, running or not: its id and all its labels."""
         with self._told("list its containers", ""):
-            return {found.id: found.labels for found in self._docker().containers.list(all=True, filters={"label": label})}
+            # each is asked for by itself, and may be gone by then
+            listed = self._docker().containers.list(all=True, filters={"label": label}, ignore_removed=True)
+            return {found.id: found.labels for found in listed}
 
     def remove(self, container: str) -> None:
         """Have it gone, running or not, with its volumes. Nothing where it is gone already."""

@@ -6,11 +6,11 @@ commit is ours: `run list --commit` came later. Manual: https://cli.github.com/m
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError, RateLimited, Transient
 
 ENV = {"GH_PROMPT_DISABLED": "1", "GH_NO_UPDATE_NOTIFIER": "1", "NO_COLOR": "1", "GH_PAGER": "cat"}
@@ -94,7 +94,7 @@ def limits() -> tuple[str, ...]:
 def read_runs(text: str) -> tuple[Run, ...]:
     """The answer to `runs`, the newest first. Raises IntegrityError where it is not one."""
     try:
-        listed = json.loads(text)
+        listed = jsontext.loads(text)
         found = [_run(value) for value in (listed if isinstance(listed, list) else [listed])]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _strange(text, error) from error
@@ -104,7 +104,7 @@ def read_runs(text: str) -> tuple[Run, ...]:
 def read_run(text: str) -> Run:
     """The answer to `view`: a run that waits for its turn has no `jobs`. Raises IntegrityError where it is not one."""
     try:
-        return _run(json.loads(text))
+        return _run(jsontext.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _strange(text, error) from error
 
@@ -112,7 +112,7 @@ def read_run(text: str) -> Run:
 def read_reset(text: str, now: float) -> float:
     """Seconds until the rate limit ends, by the answer to `limits`; PATIENCE where it does not say."""
     try:
-        core = json.loads(text)["resources"]["core"]
+        core = jsontext.loads(text)["resources"]["core"]
         left = float(core["reset"]) - now if int(core["remaining"]) == 0 else PATIENCE
     except (ValueError, KeyError, TypeError):
         return PATIENCE

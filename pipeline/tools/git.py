@@ -160,6 +160,8 @@ def remote_error(errors: str, where: str, *, writing: bool = False) -> PipelineE
             cause=cause,
             mend="compare the fingerprint with its owner's word; then add the key to the known_hosts file that the site names",
         )
+    if exposed := re.search(r"Permissions 0\d+ for '(.+)' are too open", errors):
+        return ConfigError(f"the private key for {where} can be read by others", cause=cause, mend=f"chmod 600 {exposed[1]}")
     if "Permission denied (" in errors or "Authentication failed" in errors or "could not read Username" in errors:
         return AuthError(
             f"{where} refuses the key", cause=cause, mend="check identity_file in the site file, and that its .pub is known there"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import getpass
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from pipeline.clock import Clock
 from pipeline.errors import Locked, PipelineError
+from pipeline.records import actor
 from pipeline.source.repository import Repository, refusal
 from pipeline.tools.gitops_call import run
 
@@ -68,7 +68,7 @@ class Gate:
                 self._clock.sleep(0.1)
             with _told(self._path.parent):
                 os.ftruncate(file, 0)
-                os.pwrite(file, f"process {os.getpid()} of {getpass.getuser()}\n".encode(), 0)
+                os.pwrite(file, f"process {os.getpid()} of {actor()}\n".encode(), 0)
         except BaseException:
             os.close(file)
             raise

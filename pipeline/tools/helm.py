@@ -16,6 +16,7 @@ from pipeline.errors import (
     ResourceError,
     Transient,
 )
+from pipeline.host.scripts import one_value
 from pipeline.tools import kube_login
 from pipeline.tools.kube_status import DENIED, FULL, QUOTA
 
@@ -50,7 +51,7 @@ def upgrade(target: Target, chart: str, values: str, labels: Mapping[str, str], 
     for what it has let through before. Types and admission are the server's own work, and stay.
     """
     return (
-        target.program, "upgrade", "--install", *_common(target), "--values", values, "--history-max", "10",
+        target.program, "upgrade", "--install", *_common(target), "--values", one_value(values), "--history-max", "10",
         "--labels", ",".join(f"{key}={value}" for key, value in labels.items()), "--timeout", f"{seconds}s", *_forced(target),
         *(() if validate else ("--disable-openapi-validation",)), "--", target.release, chart,
     )  # fmt: skip

@@ -9,9 +9,11 @@ import base64
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_objects import labels
 
@@ -23,8 +25,8 @@ def unpacked(secret: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
-            found = json.loads(file.read(UNPACKED))
-    except (KeyError, ValueError, OSError, EOFError):
+            found = jsontext.loads(file.read(UNPACKED))
+    except (KeyError, TypeError, ValueError, OSError, EOFError, zlib.error):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
-import json
 import socket
 import time
 from collections.abc import Mapping
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.errors import Ambiguous, ConfigError, PipelineError, RateLimited, ResourceError, Transient
 
 EPOCH = 1e9  # a number as large is no wait but a moment, in seconds since 1970: Docker Hub has been seen to write it so
+
+LONGEST = 366 * 86400.0  # seconds; who asks for more patience is not taken at the word
 
 
 def told(error: Exception, peer: str, *, written: bool = False) -> PipelineError:
@@ -44,11 +46,18 @@ def told(error: Exception, peer: str, *, written: bool = False) -> PipelineError
 def retry_after(text: str, now: float) -> float | None:
     """Seconds to wait by a Retry-After header in either form (RFC 9110, 10.2.3); None where it says nothing."""
     text = text.strip()
-    if text.isascii() and text.isdigit():
-        seconds = float(text)
-        return max(0.0, seconds - now) if seconds >= EPOCH else seconds
-    date = parsedate_tz(text)
-    return None if date is None else max(0.0, mktime_tz(date) - now)
+    try:
+        if text.isascii() and text.isdigit():
+            seconds = float(text)
+            wait = seconds - now if seconds >= EPOCH else seconds
+        else:
+            date = parsedate_tz(text)
+            if date is None:
+                return None
+            wait = mktime_tz(date) - now
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+    return min(max(0.0, wait), LONGEST)
 
 
 def refusal(status: int, headers: Mapping[str, str], text: str, peer: str, what: str, *, written: bool, now: float) -> PipelineError:
@@ -76,7 +85,7 @@ def refusal(status: int, headers: Mapping[str, str], text: str, peer: str, what:
 def words(body: bytes) -> str:
     """What a registry said, on one line: its error codes and messages where it speaks the specification's JSON, else the first line."""
     try:
-        value = json.loads(body)
+        value = jsontext.loads(body)
         if isinstance(value.get("details"), str):  # the token place of Docker Hub
             return str(value["details"])[:500]
         errors: list[dict[str, Any]] = value["errors"]

@@ -6,11 +6,11 @@ An index names its images by platform; what BuildKit attests about them stands t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.errors import IntegrityError
 from pipeline.tools import references
 from pipeline.tools.proof import missing
@@ -55,7 +55,7 @@ def stored(client: Client, repository: str, digest: str, *, whole: bool = True) 
 def children(index: Manifest) -> list[tuple[str, str]]:
     """(digest, platform) of what an index names. Raises IntegrityError where it is no index."""
     try:
-        entries: list[dict[str, Any]] = json.loads(index.body)["manifests"]
+        entries: list[dict[str, Any]] = jsontext.loads(index.body)["manifests"]
         return [(references.digest(str(entry["digest"])), _named(entry.get("platform") or {})) for entry in entries]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{index.digest} is neither an image nor an index", cause=f"{type(error).__name__}: {error}") from error
@@ -73,7 +73,7 @@ def differs(found: Stored, wanted: tuple[str, ...], same: Callable[[str], str]) 
 
 def _platform_of(client: Client, repository: str, image: Manifest) -> str:
     try:
-        return _named(json.loads(client.fetch(repository, image.config, CONFIG_CAP) or b"{}"))
+        return _named(jsontext.loads(client.fetch(repository, image.config, CONFIG_CAP) or b"{}"))
     except (ValueError, AttributeError) as error:
         raise IntegrityError(f"the configuration of {repository}@{image.digest} cannot be read", cause=str(error)) from error
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.tools import references
 from pipeline.tools.registry import Client, Manifest
 
@@ -42,7 +42,7 @@ def _first(index: Manifest) -> str:
 
 def _json(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body)
+        value = jsontext.loads(body)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

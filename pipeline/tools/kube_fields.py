@@ -5,10 +5,11 @@ Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pipeline import jsontext
 
 Object = Mapping[str, Any]
 OWN = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")  # metadata that the server writes
@@ -180,7 +181,7 @@ def _owns(fields: Object, live: Any, steps: Sequence[str | int]) -> bool:
 def _element(values: Sequence[Any], keys: str) -> int | None:
     """Where the element is that has these keys, as managedFields writes them ({"name":"app"})."""
     try:
-        wanted = json.loads(keys)
+        wanted = jsontext.loads(keys)
     except ValueError:
         return None
     for number, each in enumerate(values):

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.errors import AuthError, ConfigError
 from pipeline.secrets import sendable
 
@@ -140,7 +141,7 @@ def _asked(plugin: Mapping[str, Any], cluster: Mapping[str, Any], place: str) ->
         said = err.strip() or ("" if "{" in out else out.strip())  # what is JSON may hold a token
         raise AuthError(what, cause=f"exit {code}: {said[-SHOWN:]}", mend=mend)
     try:
-        answer = json.loads(out)
+        answer = jsontext.loads(out)
         status = answer["status"]
         given = {name: str(status.get(name) or "") for name in ("token", "clientCertificateData", "clientKeyData", "expirationTimestamp")}
         if answer.get("apiVersion") != plugin["apiVersion"]:
@@ -208,5 +209,5 @@ def end_of(token: str) -> float:
     parts = token.split(".")
     with contextlib.suppress(ValueError, TypeError, KeyError, IndexError):
         if len(parts) == 3:
-            return float(json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))["exp"])
+            return float(jsontext.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))["exp"])
     return 0.0

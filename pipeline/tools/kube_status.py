@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
-import json
 import socket
 import ssl
 import time
@@ -11,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.errors import Ambiguous, AuthError, ConfigError, Locked, PipelineError, RateLimited, ResourceError, Transient
 from pipeline.tools import kube_login
+from pipeline.tools.http_faults import retry_after
 
 EXPIRED, NOT_YET_VALID = 10, 9  # X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_CERT_NOT_YET_VALID of openssl/x509_vfy.h
 QUOTA = "exceeded quota: "  # a quota and a missing right have one reason, Forbidden, and differ in their message alone
@@ -131,17 +131,12 @@ def _unverified(asked: Asked, error: ssl.SSLCertVerificationError) -> ConfigErro
 
 def _status(body: bytes) -> dict[str, Any]:
     try:
-        loaded = json.loads(body)
+        loaded = jsontext.loads(body)
     except ValueError:
         return {}
     return loaded if isinstance(loaded, dict) else {}
 
 
 def _patience(headers: Mapping[str, str]) -> float:
-    value = headers.get("Retry-After") or ""
-    if value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return 1.0
+    wait = retry_after(headers.get("Retry-After") or "", time.time())
+    return 1.0 if wait is None else wait

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.errors import ConfigError, IntegrityError
 from pipeline.host import Address
 from pipeline.tools import proxies
@@ -144,8 +145,8 @@ def _file(text: str) -> Iterator[str]:
 
 def read_json(content: bytes) -> Object:
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        value = jsontext.loads(content)
+    except ValueError as error:
         raise IntegrityError("the Kubernetes API answered something that is not JSON", cause=str(content[:200])) from error
     if not isinstance(value, dict):
         raise IntegrityError("the Kubernetes API answered JSON that is not an object", cause=str(content[:200]))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, ResourceError, Transient
 from pipeline.tools import kube_login
 from pipeline.tools.helm import QUOTED
@@ -48,7 +49,7 @@ def environment(inherited: Mapping[str, str], _folder: str) -> dict[str, str]:
 def objects(text: str) -> list[Any]:
     """The objects that `show` printed. Raises ConfigError where that is no JSON."""
     try:
-        return [json.loads(part) for part in re.split(r"^---$", text, flags=re.MULTILINE) if part.strip()]
+        return [jsontext.loads(part) for part in re.split(r"^---$", text, flags=re.MULTILINE) if part.strip()]
     except ValueError as error:
         raise ConfigError("kubecfg did not print JSON", cause=f"{error}: {text[:200]}", mend=INSTALL) from error
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, ResourceError, Transient
+from pipeline.host.scripts import one_value
 from pipeline.tools import kube_login
 from pipeline.tools.helm import QUOTED
 from pipeline.tools.kube_status import DENIED, FULL, QUOTA
@@ -58,7 +59,8 @@ def common(target: Target) -> Argv:
 def apply(target: Target, file: str, manager: str) -> Argv:
     """Apply the objects of `file` on the server. Another's fields are taken: whose they were has been told, or refused, before."""
     return (
-        target.program, "apply", *common(target), "--server-side", "--force-conflicts", f"--field-manager={manager}", "--filename", file,
+        target.program, "apply", *common(target), "--server-side", "--force-conflicts", f"--field-manager={manager}",
+        "--filename", one_value(file),
     )  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 import re
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipeline import jsontext
 from pipeline.errors import AuthError, ConfigError
 from pipeline.tools.providers import Provider
 
@@ -159,7 +159,7 @@ def _asked(place: Place, path: Path, helper: object, server: str) -> Login | Non
             return None
         raise AuthError(f"{program} gave no login for {server}", cause=said[:300] or f"exit {code}", mend=f"docker login {server}, again")
     try:
-        value = json.loads(said)
+        value = jsontext.loads(said)
         username, secret = value["Username"], value["Secret"]
     except (ValueError, KeyError, TypeError):
         username, secret = None, None
@@ -177,8 +177,8 @@ def _read(path: Path) -> Mapping[str, Any] | None:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read", cause=str(error), mend=f"chown it to {os.geteuid()}, or move it away") from error
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = jsontext.loads(text)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise ConfigError(f"{path} is not JSON with logins in it", mend="docker login writes it anew once it is moved away")

@@ -9,12 +9,12 @@ a mapping in braces.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from pipeline import jsontext
 from pipeline.errors import ConfigError
 from pipeline.tools.yamledit_tree import Node, Selector, parse
 
@@ -188,7 +188,7 @@ def _above(text: str, node: Node) -> tuple[int, str] | None:
 def _marker(comment: str) -> Marker | None:
     """The marker that a comment is."""
     try:
-        found = json.loads(comment.strip().lstrip("#"))
+        found = jsontext.loads(comment.strip().lstrip("#"))
     except ValueError:
         return None
     named = found.get(KEY) if isinstance(found, dict) and all(isinstance(value, str) for value in found.values()) else None

@@ -6,10 +6,11 @@ the same from 2.0 to 2.3x. A line that is not of that form is kept as it is: bui
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
 from typing import Any
+
+from pipeline import jsontext
 
 PREFIX = "@nix "
 BUILD, BUILDS, COPY, DOWNLOAD, SUBSTITUTE = 105, 104, 100, 101, 108  # activities
@@ -44,9 +45,9 @@ class NixLog:
             self.others.append(text)
             return text
         try:
-            event = json.loads(line[len(PREFIX) :])
+            event = jsontext.loads(line[len(PREFIX) :])
             return self._event(event)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
             text = plain(line)
             self.others.append(text)
             return text

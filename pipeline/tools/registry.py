@@ -6,7 +6,6 @@ registry itself, and for content to the stores it is known to have. Retries are 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from pipeline import jsontext
 from pipeline.errors import ConfigError, IntegrityError, PipelineError
 from pipeline.events import What
 from pipeline.tools import http_faults, quota, references, stores
@@ -180,7 +180,7 @@ class Client:
         for _ in range(PAGES):
             answer = self._ask("GET", repository, path, {}, cap=MANIFEST_CAP)
             try:
-                page = [] if answer.status == 404 else json.loads(answer.body).get("tags") or []
+                page = [] if answer.status == 404 else jsontext.loads(answer.body).get("tags") or []
             except (ValueError, AttributeError) as error:
                 raise IntegrityError(f"{self.origin} gave no list of tags for {repository}", cause=str(error)) from error
             names += [name for name in page if isinstance(name, str) and references.TAG.fullmatch(name)]
@@ -262,7 +262,7 @@ class Client:
 def read_manifest(body: bytes, media_type: str, where: str) -> Manifest:
     """The manifest that these bytes are. Raises IntegrityError where they are not one, or name content by anything but sha256."""
     try:
-        value = json.loads(body)
+        value = jsontext.loads(body)
         kind = media_type.partition(";")[0].strip() or str(value.get("mediaType", ""))
         config = references.digest(str(value["config"]["digest"])) if "config" in value else ""
         layers = tuple((references.digest(str(layer["digest"])), int(layer["size"])) for layer in value.get("layers", ()))

@@ -6,10 +6,11 @@ Both speak the same machine-readable language (version 1 of it). Recorded output
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from pipeline import jsontext
 
 Argv = tuple[str, ...]
 NOTHING, CHANGES = 0, 2  # exit codes of plan -detailed-exitcode
@@ -70,7 +71,7 @@ class Heard:
 def hear(line: str) -> Heard:
     """What a line says. A diagnostic's text is its summary and its detail."""
     try:
-        said = json.loads(line)
+        said = jsontext.loads(line)
     except ValueError:
         said = None
     if not isinstance(said, dict):

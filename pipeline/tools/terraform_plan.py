@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.errors import ConfigError
 from pipeline.tools.terraform_errors import AGAIN
 
@@ -46,7 +47,7 @@ class Planned:
 def read_plan(text: str) -> Planned:
     """The plan that `show -json` gave. Raises ConfigError where it is none."""
     try:
-        plan = json.loads(text)
+        plan = jsontext.loads(text)
         changes = tuple(_changes(plan.get("resource_changes") or []))
         drift = tuple(_changes(plan.get("resource_drift") or []))
         outputs = plan.get("output_changes") or {}
@@ -114,7 +115,7 @@ def read_state(text: str) -> State:
     if not text.strip():
         return State()
     try:
-        state = json.loads(text)
+        state = jsontext.loads(text)
         found, tainted = [], []
         for each in state.get("resources") or []:
             if each.get("mode") != "managed":
@@ -153,6 +154,6 @@ class Out:
 def read_outputs(text: str) -> dict[str, Out]:
     """The outputs by name. Raises ConfigError where this is not what `output -json` gives."""
     try:
-        return {name: Out(name, each["value"], bool(each.get("sensitive"))) for name, each in json.loads(text or "{}").items()}
+        return {name: Out(name, each["value"], bool(each.get("sensitive"))) for name, each in jsontext.loads(text or "{}").items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError("the outputs cannot be read", cause=type(error).__name__, mend="inv infra.plan") from None

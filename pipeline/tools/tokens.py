@@ -8,13 +8,13 @@ fetched where many requests follow or Basic was refused, and Basic goes along wi
 from __future__ import annotations
 
 import base64
-import json
 import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
+from pipeline import jsontext
 from pipeline.errors import AuthError, ConfigError
 from pipeline.secrets import sendable
 from pipeline.tools import denials
@@ -208,7 +208,7 @@ class Authorization:
                 )
             raise refusal(answer.status, answer.headers, text, url, "a token", written=False, now=self._origin.clock.now())
         try:
-            value = {} if answer.cut else json.loads(answer.body)
+            value = {} if answer.cut else jsontext.loads(answer.body)
             token = value.get("token") or value.get("access_token")
             lifetime = float(value.get("expires_in") or LIFETIME)
         except (ValueError, AttributeError, TypeError):

@@ -6,10 +6,12 @@ and not through the library's models: what those do not know would be lost when 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import Ambiguous, AuthError, ConfigError, IntegrityError, PipelineError, RateLimited, Transient
+from pipeline.tools.http_faults import retry_after
 from pipeline.tunnel.changes import Change, State
 from pipeline.tunnel.spec import Tunnel
 
@@ -98,8 +100,8 @@ def _refused(what: str, error: Any, writes: bool) -> PipelineError:
             f"Cloudflare knows no such thing ({what})", cause=cause, mend="are tunnel, account and zone of the section tunnel right?"
         )
     if status == 429:
-        wait = str(error.response.headers.get("retry-after", ""))
-        return RateLimited(f"Cloudflare asks for patience ({what})", retry_after=float(wait) if wait.isdigit() else 5.0, cause=cause)
+        wait = retry_after(str(error.response.headers.get("retry-after", "")), time.time())
+        return RateLimited(f"Cloudflare asks for patience ({what})", retry_after=5.0 if wait is None else wait, cause=cause)
     if status >= 500:
         return (Ambiguous if writes else Transient)(f"Cloudflare failed ({what})", cause=cause, mend="see https://www.cloudflarestatus.com")
     return ConfigError(f"Cloudflare refused: {what}", cause=cause, mend="the cause above is Cloudflare's own word")

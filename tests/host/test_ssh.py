@@ -508,3 +508,27 @@ def test_a_further_command_costs_one_round_trip(running: Sshd) -> None:
             times.append(time.monotonic() - begin)
         host.close()
     assert 0.3 <= min(times) < 0.6, "two round trips take 0.6 s at least"
+
+
+def test_lines_of_known_hosts_that_paramiko_does_not_know_are_passed_over(running: Sshd) -> None:
+    authority = f"@cert-authority *.example.org ssh-ed25519 {_word(running, 'other')}"
+    text = f"{authority}\nbroken line here\nx ssh-ed25519 AAAA!\n[h]:1 ssh-nothing AAAA\n\n# {chr(233)}\n"
+    running.known.write_bytes(text.encode("latin-1") + running.known.read_bytes())
+    host = running.host()
+    assert host.run(Cmd(("true",))).ok
+    host.close()
+
+
+@pytest.mark.parametrize("accept_new", [False, True])
+def test_a_revoked_host_key_is_refused(running: Sshd, accept_new: bool) -> None:
+    with running.known.open("a") as file:
+        file.write(f"@revoked * ssh-ed25519 {_word(running, 'host')}\n")
+    with pytest.raises(HostKeyError, match="revoked"):
+        running.host(accept_new=accept_new).run(Cmd(("true",)))
+
+
+def test_a_private_key_that_others_can_read_is_refused_with_the_command(running: Sshd) -> None:
+    running.key.chmod(0o644)
+    with pytest.raises(ConfigError, match="can be read by others") as caught:
+        running.host()
+    assert caught.value.mend == f"chmod 600 {running.key}"

@@ -255,3 +255,15 @@ def test_nothing_listens_afterwards() -> None:
     with FakeRegistry() as registry, relaying(registry) as (_, link):
         pass
     assert link.ask("GET", "/v2/")[0] == 599
+
+
+def test_an_absent_blob_that_is_listed_three_times_is_sent_once() -> None:
+    content = b"layer"
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    with FakeRegistry() as registry, relaying(registry, absent=frozenset({digest})) as (_, link):
+        asked = []
+        for _ in range(3):
+            asked.append(link.ask("HEAD", f"/v2/team/probe/blobs/{digest}")[0])
+            if asked[-1] == 404:
+                upload(link, content)
+    assert asked == [404, 200, 200]

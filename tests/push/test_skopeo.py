@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -292,3 +295,26 @@ def test_a_digest_that_is_none_is_not_believed(world: Site, archive: Archive) ->
     host.on(lambda _cmd: True, Output(0, b"sha256:../../x\n"))
     with pytest.raises(IntegrityError):
         make(SPEC, bundle(archive), world)
+
+
+def test_what_a_killed_push_left_is_swept_and_the_folders_of_live_ones_are_not(tmp_path: Path) -> None:
+    """skopeo.sh itself, with a skopeo that does nothing: the folders carry the number of the process that has them."""
+    state, numbers = tmp_path / "state", Path("/proc/self/ns/pid").readlink().as_posix()
+    state.mkdir()
+    mine = "pipeline-push." + "".join(filter(str.isdigit, numbers))
+    with subprocess.Popen(["sleep", "60"]) as live:
+        dead = subprocess.Popen(["true"])
+        dead.wait()
+        names = {f"{mine}.{live.pid}.abcdef", f"{mine}.{dead.pid}.abcdef", f"pipeline-push.1.{dead.pid}.abcdef"}
+        for name in names:
+            (state / name).mkdir()
+            (state / name / "image.tar").write_text("x")
+        archive, program = tmp_path / "archive", tmp_path / "skopeo"
+        archive.write_bytes(b"tar")
+        program.write_text("#!/bin/sh\necho nothing\n")
+        program.chmod(0o755)
+        words = (str(state), str(archive), "127.0.0.1:1", "x.invalid", "team/probe:1", str(program))
+        script = str(Path(inspect.getfile(make)).with_suffix(".sh"))
+        subprocess.run(("sh", script, *words), input=b"{}", env={"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(state)}, check=False)
+        live.kill()
+    assert {path.name for path in state.iterdir()} == names - {f"{mine}.{dead.pid}.abcdef"}

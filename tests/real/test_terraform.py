@@ -22,6 +22,7 @@ from pipeline.plan import read_site
 from pipeline.provision import apply, begun, terraform
 from pipeline.provision.process import leads, marked
 from pipeline.provision.root import Root
+from pipeline.records import actor
 from pipeline.retry import Policy
 from pipeline.tools import kube
 from tests.real import terraform_parts as parts
@@ -139,7 +140,7 @@ def test_t01_a_state_that_somebody_else_has_locked_says_who_and_since_when(cloud
                 assert refused.returncode == 2  # infra.plan had taken the old plan away
                 continue
             assert refused.returncode == 13
-            assert f"the state is locked: {begun.whoami()} has been at apply since 2" in refused.stderr
+            assert f"the state is locked: {actor()} has been at apply since 2" in refused.stderr
             assert "force-unlock" in refused.stderr
         assert other.poll() is None
     finally:
