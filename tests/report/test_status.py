@@ -95,7 +95,7 @@ class Blueprint:
 def test_what_is_here_is_live_only_where_all_of_it_is_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, records: Records, here: Source, live: Source, ours: bool, current: bool
 ) -> None:
-    monkeypatch.setattr(status, "snapshot", lambda _root: here)
+    monkeypatch.setattr(status, "snapshot", lambda _root, **_: here)
     blueprint: Any = Blueprint(release(live), Standing(ours=ours))
     facts = gather(blueprint, Site("web", tmp_path, {}, {}, {}, {}, {}, {}, records))
     assert facts["current"] is current
@@ -103,7 +103,7 @@ def test_what_is_here_is_live_only_where_all_of_it_is_the_same(
 
 
 def test_everything_that_is_to_be_known_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, records: Records) -> None:
-    monkeypatch.setattr(status, "snapshot", lambda _root: CLEAN)
+    monkeypatch.setattr(status, "snapshot", lambda _root, **_: CLEAN)
     stopped = Freeze("no deploys until Monday", "anna@here", "2026-01-02T03:04:05Z")
     standing = Standing("2026-01-01T00:00:00Z", "eve@there", True, ("revision 4 above it is failed",), stopped, "bob since 5")
     blueprint: Any = Blueprint(release(), standing)
@@ -121,7 +121,7 @@ def test_everything_that_is_to_be_known_is_said(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_where_nothing_is_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, records: Records) -> None:
-    monkeypatch.setattr(status, "snapshot", lambda _root: CLEAN)
+    monkeypatch.setattr(status, "snapshot", lambda _root, **_: CLEAN)
     blueprint: Any = Blueprint(None, Standing())
     facts = gather(blueprint, Site("web", tmp_path, {}, {}, {}, {}, {}, {}, records))
     assert facts["live"] == []
@@ -131,7 +131,7 @@ def test_where_nothing_is_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
 
 def test_d08_while_the_cluster_is_down_the_rest_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, records: Records) -> None:
     """It was one line about the API: nothing of what was done here, in the very hour in which one asks."""
-    monkeypatch.setattr(status, "snapshot", lambda _root: CLEAN)
+    monkeypatch.setattr(status, "snapshot", lambda _root, **_: CLEAN)
     blueprint: Any = Blueprint(release(), Standing())
 
     def down(*_: Any) -> Any:
