@@ -115,7 +115,6 @@ def test_the_cable_is_pulled_for_a_minute_in_the_middle_of_a_build(app: App, tmp
     host = app.site["hosts"]["haskelseed"]
     with FaultProxy(Address(host["address"], host["port"])) as cable:
         other = behind(app, cable.address, tmp_path)
-        started = time.monotonic()
         run = subprocess.Popen(
             [str(Path(sys.executable).with_name("inv")), "release"],
             cwd=app.root, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -128,7 +127,7 @@ def test_the_cable_is_pulled_for_a_minute_in_the_middle_of_a_build(app: App, tmp
             cable.reset()
             cable.thaw()
             cable.accept()
-            out, story = run.communicate(timeout=120)
+            out, story = run.communicate()
         finally:
             run.kill()
             other.restore()
@@ -136,8 +135,7 @@ def test_the_cable_is_pulled_for_a_minute_in_the_middle_of_a_build(app: App, tmp
     assert run.returncode == 0, story
     assert commit in out
     assert page(app)["commit"] == commit
-    assert story.count("building layer-configuration") == 1, story
-    assert time.monotonic() - started < 8 + 60 + 75, "the build began again"
+    assert story.count("building layer-configuration") == 1, f"the build began again: {story}"
     app.commit("A quick build again")
 
 
