@@ -14,7 +14,7 @@ from pipeline.stage import Plan, Site, Stage
 
 def gather(plan: Plan, site: Site, until: str) -> tuple[dict[str, Any], PipelineError | None]:
     """The facts of each stage up to `until`, what a release would be refused for, why deploys are frozen; and why that was not answered."""
-    source = snapshot(site.root)
+    source = snapshot(site.root, private=site.private)
     found = look(plan, site, until=until, source=source)
     rows = [
         {

@@ -18,7 +18,7 @@ from pipeline.source import Repository, look, not_files
 from pipeline.source.vet import vet
 from pipeline.stage import Driver, Finding, Site
 from pipeline.sync.pack import packed
-from pipeline.sync.remote import Known, Push
+from pipeline.sync.remote import Known, Push, ref_of
 from pipeline.tools import git
 
 KEEP = 5  # trees on the host
@@ -29,7 +29,8 @@ INCOMPLETE = 75  # receive.sh: the host lacks what it said it had
 
 @dataclass(frozen=True)
 class Git:
-    """`host` gets the files. `via` names the site's git remote that a clean commit is pushed to as well. `dirty`: whether changes that are
+    """`host` gets the files. `via` names the site's git remote that a clean commit is pushed to as well, as
+    refs/pipeline/COMMIT: branches are people's. `dirty`: whether changes that are
     not committed are sent (they are part of the identity) or refused."""
 
     host: str
@@ -49,7 +50,7 @@ class There:
 
 
 def find(spec: Git, source: Source, site: Site) -> Finding:
-    """One command on the host, and side by side one question to the remote that was seen to hold the commit: are they there?
+    """One command on the host, and side by side one question to the remote: are they there?
 
     Raises ConfigError if dirty sources are refused, and what the host and the remote raise.
     """
@@ -60,15 +61,14 @@ def find(spec: Git, source: Source, site: Site) -> Finding:
     if not there.tree:
         return Finding(None, f"tree {source.tree[:8]} is not on {spec.host}")
     if not there.recorded:
-        return Finding(None, f"commit {source.commit[:7]} may not be in git remote {spec.via}")
+        return Finding(None, f"commit {source.commit[:7]} is not in git remote {spec.via}")
     return Finding(_tree(spec, source, site), f"tree {source.tree[:8]} is on {spec.host}")
 
 
 def make(spec: Git, source: Source, site: Site) -> Tree:
     """Push the commit and send the objects, side by side; publish the folder when its files hash to the tree.
 
-    Raises ConfigError for a tree that must not travel or a branch that went another way, Locked, ResourceError, IntegrityError,
-    and what the host raises.
+    Raises ConfigError for a tree that must not travel, Locked, ResourceError, IntegrityError, and what the host raises.
     """
     _allowed(spec, source)
     program = site.tool("git")
@@ -80,12 +80,12 @@ def make(spec: Git, source: Source, site: Site) -> Tree:
     for name in not_files(Path(source.path), program):
         site.tell(What.WARN, "sync", f"{name!r} is no file, link or folder and stays here: git takes no pipes, devices or sockets")
     there = site.shared.pop(_noted(spec, source), None) or _seen(spec, source, site)
-    push = None if there.recorded else Push(site, spec.via, source, seen.branch)
+    push = None if there.recorded else Push(site, spec.via, source)
     try:
         if not there.tree:
             _send(spec, source, site, there)
         if push is not None:
-            site.tell(What.WAIT, "sync", f"pushes {source.commit[:7]} to {spec.via}")
+            site.tell(What.WAIT, "sync", f"pushes {source.commit[:7]} to {spec.via}, as {ref_of(source)[:22]}…: no branch there is moved")
             push.finish()
     except BaseException:
         if push is not None:

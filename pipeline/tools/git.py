@@ -135,11 +135,6 @@ class Pushed:
     def done(self) -> bool:
         return self.flag in (" ", "*", "=")
 
-    @property
-    def behind(self) -> bool:
-        """Refused since the remote has commits that are not here, or another history."""
-        return self.flag == "!" and ("fetch first" in self.summary or "non-fast-forward" in self.summary)
-
 
 def read_push(output: bytes) -> Pushed | None:
     """The line about the ref, None where git did not get that far."""
@@ -177,13 +172,14 @@ def remote_error(errors: str, where: str, *, writing: bool = False) -> PipelineE
     if any(text in errors for text in ("unexpected disconnect", "early EOF", "hung up unexpectedly", "the remote end hung up")):
         return (Ambiguous if writing else Transient)(f"{where} went away in the middle", cause=cause)
     if "pre-receive hook declined" in errors or "protected branch" in errors:
-        return ConfigError(f"{where} refuses the push", cause=cause, mend="push to another branch, or ask its owner")
+        return ConfigError(f"{where} refuses the push", cause=cause, mend="ask its owner to let this be pushed")
     return ConfigError(f"git cannot use {where}", cause=cause, mend="run the same push by hand: git push")
 
 
 def is_missing(errors: str) -> bool:
     """Whether the other side says that there is no such repository."""
-    return any(text in errors for text in ("does not exist", "not found", "does not appear to be a git repository", "Not found"))
+    texts = ("does not exist", "not found", "does not appear to be a git repository", "Not found", "Cannot find repository")  # Gitea's last
+    return any(text in errors for text in texts)
 
 
 def receive_error(code: int, errors: str, host: str, tree: str) -> PipelineError:

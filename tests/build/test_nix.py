@@ -316,9 +316,7 @@ def test_nix_is_not_installed(site: Site, tree: Tree, store: Path, monkeypatch: 
         nix.make(SPEC, tree, site)
 
 
-def test_l01_who_has_the_host_is_told_and_waiting_is_no_build_time(
-    site: Site, tree: Tree, store: Path, host: LocalHost
-) -> None:
+def test_l01_who_has_the_host_is_told_and_waiting_is_no_build_time(site: Site, tree: Tree, store: Path, host: LocalHost) -> None:
     (store / "output").write_bytes(Image().archive)
     lock = Path(host.state) / "build.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)

@@ -89,7 +89,10 @@ def test_l07_a_freeze_is_told_to_all_and_holds_all_but_the_forced(app: App) -> N
     for verb in ("status", "plan"):
         assert "no deploys until Monday" in did(app, verb)
     assert "it was: no deploys until Monday" in did(app, "unfreeze")
-    did(app, "release")
+    assert "by a person" in did(app, "plan")
+    assert "inv release --again" in did(app, "release", code=2)
+    assert live(app) == after, "what was taken back does not come again unasked"
+    did(app, "release", "--again")
     facts = status(app)
     assert facts["current"] is True, "the newer commit acts again after a rollback"
     assert facts["live"][0]["verified"]["state"] is True
@@ -127,7 +130,7 @@ def test_reconcile_in_a_fresh_clone(app: App) -> None:
     learnt = json.loads(app.inv("reconcile", "--json").stdout)["learnt"]
     states = {each["stage"]: each["state"] for each in learnt}
     assert (states["push"], states["deploy"]) == ("found", "found")
-    assert states["sync"] == "missing", "only a push tells whether git remote has the commit"
+    assert states["sync"] == "found", "the remote is asked, whatever is remembered"
     before = [release["revision"] for release in status(app)["live"]]
     done = app.inv("release", "--json")
     assert [json.loads(line) for line in done.stderr.splitlines()][-1]["data"]["changed"] == ["sync"]

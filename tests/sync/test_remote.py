@@ -46,16 +46,16 @@ def ssh_calls(tmp_path: Path) -> list[str]:
     return calls.read_text().splitlines() if calls.exists() else []
 
 
-def tip(bare: Path, ref: str = "refs/heads/main") -> str:
-    path = bare / ref
-    return path.read_text().strip() if path.exists() else ""
+def refs(bare: Path) -> dict[str, str]:
+    """Every ref of the remote, with its commit."""
+    return {str(path.relative_to(bare)): path.read_text().strip() for path in (bare / "refs").rglob("*") if path.is_file()}
 
 
 def test_a_clean_commit_is_pushed_and_sent(work: Worktree, site: Site, bare: Path, tmp_path: Path) -> None:
     source = snapshot(work.path)
     assert git.find(SPEC, source, site).artifact is None
     tree = git.make(SPEC, source, site)
-    assert tip(bare) == source.commit
+    assert refs(bare) == {f"refs/pipeline/{source.commit}": source.commit}, "no branch of the team's is touched"
     assert git.find(SPEC, source, site).artifact == tree
     call = ssh_calls(tmp_path)[0]
     assert '-o IdentityFile="/keys/id with blank"' in call
@@ -67,50 +67,33 @@ def test_what_was_pushed_once_is_asked_for_and_not_pushed_again(work: Worktree, 
     git.make(SPEC, source, site)
     git.find(SPEC, source, site)
     git.make(SPEC, source, site)
-    assert [call.split()[-2] for call in ssh_calls(tmp_path)] == ["git-receive-pack", "git-upload-pack"], "one question a look"
+    assert [call.split()[-2] for call in ssh_calls(tmp_path)] == [
+        "git-upload-pack", "git-receive-pack", "git-upload-pack",
+    ], "one question a look"  # fmt: skip
 
 
 @pytest.mark.parametrize("what", ["deleted", "emptied", "rewritten"])
-def test_what_the_remote_lost_is_pushed_again(work: Worktree, site: Site, bare: Path, tmp_path: Path, what: str) -> None:
-    """What is remembered says only what to ask: the remote may have lost it since."""
+def test_what_the_remote_lost_is_pushed_again(work: Worktree, site: Site, bare: Path, what: str) -> None:
+    """Nothing is remembered: the remote may have lost it since."""
     source = snapshot(work.path)
     git.make(SPEC, source, site)
     assert git.find(SPEC, source, site).artifact is not None
     if what == "rewritten":
-        other = Worktree(tmp_path / "other")
-        other.write("README", "theirs\n")
-        other.commit()
-        other.git("push", "--quiet", "--force", str(bare), "HEAD:refs/heads/main")
+        (bare / f"refs/pipeline/{source.commit}").unlink()
     else:
         shutil.rmtree(bare)
     if what == "emptied":
         work.git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
     finding = git.find(SPEC, source, site)
     assert finding.artifact is None
-    assert "git remote gitea" in finding.why
-    if what == "rewritten":
-        with pytest.raises(ConfigError, match="has another history"):
-            git.make(SPEC, source, site)
-    elif what == "emptied":
-        git.make(SPEC, source, site)
-        assert tip(bare) == source.commit
-        assert git.find(SPEC, source, site).artifact is not None
-    else:
+    assert "is not in git remote gitea" in finding.why
+    if what == "deleted":
         with pytest.raises(ConfigError, match="does not exist"):
             git.make(SPEC, source, site)
-
-
-def test_a_remote_that_moved_on_from_what_was_seen_still_has_it(work: Worktree, site: Site, bare: Path, tmp_path: Path) -> None:
-    source = snapshot(work.path)
-    git.make(SPEC, source, site)
-    work.git("clone", "--quiet", str(work.path), str(tmp_path / "other"))
-    other = Worktree(tmp_path / "other")
-    other.write("newer")
-    other.commit()
-    other.git("push", "--quiet", str(bare), "HEAD:refs/heads/main")
-    for _ in range(2):
+    else:
+        git.make(SPEC, source, site)
+        assert refs(bare) == {f"refs/pipeline/{source.commit}": source.commit}
         assert git.find(SPEC, source, site).artifact is not None
-    assert len(ssh_calls(tmp_path)) == 4, "a push, a question, a fetch of what is new, and a question"
 
 
 def test_a_remote_that_cannot_be_asked_is_not_called_good(work: Worktree, site: Site, tmp_path: Path) -> None:
@@ -121,12 +104,12 @@ def test_a_remote_that_cannot_be_asked_is_not_called_good(work: Worktree, site: 
         git.find(SPEC, source, site)
 
 
-def test_a_machine_that_does_not_remember_pushes_again_and_finds_it_there(work: Worktree, site: Site, tmp_path: Path, bare: Path) -> None:
+def test_another_machine_finds_it_there(work: Worktree, site: Site, bare: Path) -> None:
+    """A clone without records called it missing."""
     source = snapshot(work.path)
-    work.git("push", "--quiet", str(bare), "HEAD:refs/heads/main")
-    finding = git.find(SPEC, source, site)
-    assert finding.artifact is None
     git.make(SPEC, source, site)
+    work.git("push", "--quiet", str(bare), "HEAD:refs/heads/main")
+    assert site.records.hint(f"git/gitea/{source.commit}") is None
     assert git.find(SPEC, source, site).artifact is not None
 
 
@@ -138,40 +121,29 @@ def test_dirty_sources_are_sent_and_not_pushed(work: Worktree, site: Site, tmp_p
     assert ssh_calls(tmp_path) == []
 
 
-def test_a_detached_head_is_recorded_under_its_commit(work: Worktree, site: Site, bare: Path) -> None:
-    work.git("checkout", "--quiet", "--detach")
+def test_the_ref_that_is_pushed_is_told(work: Worktree, site: Site, events: list[Event]) -> None:
     source = snapshot(work.path)
     git.make(SPEC, source, site)
-    assert tip(bare, f"refs/pipeline/{source.commit}") == source.commit
-    assert tip(bare) == ""
+    (told,) = [event.text for event in events if event.what == What.WAIT and "pushes" in event.text]
+    assert f"as refs/pipeline/{source.commit[:8]}" in told
+    assert "no branch there is moved" in told
 
 
-def test_another_history_is_never_overwritten(work: Worktree, site: Site, bare: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("here", ["older", "another history", "detached"])
+def test_what_others_have_on_their_branch_stays(work: Worktree, site: Site, bare: Path, tmp_path: Path, here: str) -> None:
+    """A build moved the team's main, and a branch that was elsewhere stopped it."""
+    if here != "another history":
+        work.git("clone", "--quiet", str(work.path), str(tmp_path / "other"))
     other = Worktree(tmp_path / "other")
-    other.write("README", "theirs\n")
+    other.write("newer", "theirs\n")
     theirs = other.commit()
     other.git("push", "--quiet", str(bare), "HEAD:refs/heads/main")
-    with pytest.raises(ConfigError, match="has another history") as caught:
-        git.make(SPEC, snapshot(work.path), site)
-    assert "git pull --rebase" in caught.value.mend
-    assert "git switch --create" in caught.value.mend
-    assert tip(bare) == theirs
-    assert git.find(SPEC, snapshot(work.path), site).artifact is None
-
-
-def test_an_older_commit_of_the_same_branch_is_there_already(
-    work: Worktree, site: Site, bare: Path, tmp_path: Path, events: list[Event]
-) -> None:
-    work.git("clone", "--quiet", str(work.path), str(tmp_path / "other"))
-    other = Worktree(tmp_path / "other")
-    other.write("newer")
-    newer = other.commit()
-    other.git("push", "--quiet", str(bare), "HEAD:refs/heads/main")
+    if here == "detached":
+        work.git("checkout", "--quiet", "--detach")
     source = snapshot(work.path)
     git.make(SPEC, source, site)
-    assert tip(bare) == newer
+    assert refs(bare) == {"refs/heads/main": theirs, f"refs/pipeline/{source.commit}": source.commit}
     assert git.find(SPEC, source, site).artifact is not None
-    assert any("ahead: this releases an older commit" in event.text for event in events if event.what == What.WARN)
 
 
 def test_f02_a_push_whose_answer_was_lost_is_looked_at_again(work: Worktree, site: Site, bare: Path, tmp_path: Path) -> None:
@@ -182,8 +154,8 @@ def test_f02_a_push_whose_answer_was_lost_is_looked_at_again(work: Worktree, sit
     hook.chmod(0o755)
     source = snapshot(work.path)
     git.make(SPEC, source, site)
-    assert tip(bare) == source.commit
-    assert len(ssh_calls(tmp_path)) == 2
+    assert refs(bare) == {f"refs/pipeline/{source.commit}": source.commit}
+    assert [call.split()[-2] for call in ssh_calls(tmp_path)] == ["git-upload-pack", "git-receive-pack", "git-upload-pack"]
     assert git.find(SPEC, source, site).artifact is not None
 
 
@@ -191,12 +163,15 @@ def test_a_refused_connection_passes(work: Worktree, site: Site, tmp_path: Path)
     (tmp_path / "tools/ssh").write_text("#!/bin/sh\necho 'ssh: connect to host h port 1: Connection refused' >&2\nexit 255\n")
     with pytest.raises(Transient, match="gitea"):
         git.make(SPEC, snapshot(work.path), site)
-    assert git.find(SPEC, snapshot(work.path), site).artifact is None
+    with pytest.raises(Transient, match="gitea"):
+        git.find(SPEC, snapshot(work.path), site)
 
 
 @pytest.mark.timeout(60)
 def test_a_failed_sending_ends_the_push(work: Worktree, site: Site, tmp_path: Path) -> None:
-    (tmp_path / "tools/ssh").write_text("#!/bin/sh\nexec sleep 3600\n")
+    (tmp_path / "tools/ssh").write_text(
+        '#!/bin/sh\nfor last; do :; done\ncase "$last" in *receive-pack*) exec sleep 3600; esac\nexec sh -c "$last"\n'
+    )
     machine = site.host("builder")
     assert isinstance(machine, Machine)
     machine.on(lambda cmd: "receive" in cmd.argv, Output(72, stderr=b"held by anna\n"))

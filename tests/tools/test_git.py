@@ -102,13 +102,13 @@ def test_a_push_is_never_forced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "flag", "done", "behind"),
-    [("push-done", " ", True, False), ("push-new", "*", True, False), ("push-same", "=", True, False), ("push-behind", "!", False, True)],
+    ("name", "flag", "done"),
+    [("push-done", " ", True), ("push-new", "*", True), ("push-same", "=", True), ("push-behind", "!", False)],
 )
-def test_what_a_push_did(name: str, flag: str, done: bool, behind: bool) -> None:
+def test_what_a_push_did(name: str, flag: str, done: bool) -> None:
     pushed = git.read_push((CASES / f"{name}.txt").read_bytes())
     assert pushed is not None
-    assert (pushed.flag, pushed.done, pushed.behind) == (flag, done, behind)
+    assert (pushed.flag, pushed.done) == (flag, done)
 
 
 def test_a_push_that_did_not_get_far_says_nothing() -> None:
@@ -172,3 +172,10 @@ def test_what_a_person_types_reaches_the_remote_as_we_do() -> None:
     words = shlex.split(git.by_hand(Remote("ssh://git@h/x.git", "/keys/id", "/keys/known hosts")) + "git pull")
     assert words[1:] == ["git", "pull"]
     assert 'IdentityFile="/keys/id"' in shlex.split(words[0].removeprefix("GIT_SSH_COMMAND="))
+
+
+def test_a_repository_that_is_not_there_in_gitea_s_own_words() -> None:
+    """Recorded of Gitea's SSH server: asked for a repository that the first push makes."""
+    said = "error: Cannot find repository: coulomb/probe\nerror: \nfatal: Could not read from remote repository."
+    assert git.is_missing(said)
+    assert isinstance(git.remote_error(said, "git remote x"), ConfigError)
