@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +270,7 @@ class _Tasks:
 
     def test(self) -> Any:
         @cli
-        def test(_c: Context, words: Sequence[str] = (), real: bool = True, quick: bool = False) -> None:
+        def test(_c: Context, words: list[str] | None = None, real: bool = True, quick: bool = False) -> None:
             """Every test of this repository: style, types, unit; and real ones, for which the lab is started meanwhile.
 
             inv test --quick                   while you write: style, types, the unit tests of what changed; a minute

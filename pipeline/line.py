@@ -51,7 +51,8 @@ def gather(program: Any) -> None:
         for at, token in enumerate(tokens):
             option = getattr(tasks[token].body, "rest", "") if token in tasks.task_names else ""
             if option:
-                tokens[at + 1 :] = behind(tokens[at + 1 :], option, set(inspect.signature(tasks[token].body).parameters))
+                rest = [*tokens[at + 1 :], *program.core.remainder.split()]  # what stands behind a -- as well
+                tokens[at + 1 :] = behind(rest, option, set(inspect.signature(tasks[token].body).parameters))
                 break
         step()
 

@@ -174,6 +174,31 @@ def test_words_behind_the_task_are_its_own(given: list[str], read: list[str]) ->
     assert behind(given, "words", {"words", "real", "quick"}) == read
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["tests/test_x.py", "one", "three", "-q"], 0, "2 passed, 1 deselected"),
+        (["one", "-q"], 0, "1 passed, 2 deselected"),
+        (["-k", "one or two", "-q"], 0, "2 passed, 1 deselected"),
+        (["--", "-k", "one", "-q"], 0, "1 passed, 2 deselected"),
+        (["deploy"], 2, "no test is meant by -k deploy"),
+        (["tests/test_y.py"], 2, "there is no tests/test_y.py to be tested"),
+        (["--quick", "one"], 2, "--quick chooses the tests by what changed"),
+        (["--strict-x"], 2, "pytest cannot read --strict-x"),
+    ],
+)
+def test_words_through_the_program_that_people_type(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+    (tmp_path / "tasks.py").write_text('from pipeline import collection\nns = collection("config")\n')
+    (tmp_path / "config").mkdir()
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
+    (tmp_path / "tests/test_x.py").write_text("".join(f"def test_{name}():\n    pass\n" for name in ("one", "two", "three")))
+    argv = [sys.executable, "-m", "invoke", "test", *words]
+    done = subprocess.run(argv, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert said in done.stdout + done.stderr
+
+
 def test_a_real_test_that_no_tier_would_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  real: x\n")
