@@ -17,7 +17,7 @@ import pytest
 from pipeline.artifacts import Artifact, Image, Images, Source, Tree
 from pipeline.build.nix import Nix
 from pipeline.build.tagged import Tagged
-from pipeline.deploy import rollback
+from pipeline.deploy import unfinished
 from pipeline.deploy.manifest_spec import Kubecfg, Kubectl
 from pipeline.deploy.spec import Helm, SecretSpec
 from pipeline.drivers import DRIVERS, driver
@@ -138,7 +138,7 @@ def push(folder: Path, _patch: pytest.MonkeyPatch) -> Iterator[Case]:
 
 @contextlib.contextmanager
 def deploy(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Case]:
-    patch.setattr(rollback, "SETTLE", 0.0)
+    patch.setattr(unfinished, "SETTLE", 0.0)
     (folder / "cluster").mkdir()
     (folder / "copy" / "chart").mkdir(parents=True)
     (folder / "copy/chart/Chart.yaml").write_text("apiVersion: v2\nname: web\nversion: 1.0.0\n")

@@ -156,7 +156,7 @@ def test_a_helm_that_is_not_there_is_said(site: Site) -> None:
 def test_the_users_settings_do_not_reach_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELM_NAMESPACE", "elsewhere")
     monkeypatch.setenv("KUBECONFIG", "/elsewhere")
-    monkeypatch.setitem(os.environ, "AWS_SECRET_ACCESS_KEY", "canary")
+    monkeypatch.setitem(os.environ, "DATABASE_PASSWORD", "canary")
     seen = process.call(site, ("env",), 5)
     assert "elsewhere" not in seen
     assert "canary" not in seen

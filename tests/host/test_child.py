@@ -114,6 +114,7 @@ def test_what_it_leaves_behind_on_purpose_goes_on(tmp_path: Path) -> None:
     until_gone(*[pid for pid in members(child.pid) if pid != int((tmp_path / "left").read_text())])  # the watcher
     assert is_alive(int((tmp_path / "left").read_text()))
     os.killpg(child.pid, signal.SIGKILL)
+    child.communicate()
 
 
 def test_it_is_a_plain_child_otherwise(tmp_path: Path) -> None:
