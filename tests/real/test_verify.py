@@ -163,7 +163,7 @@ def test_pods_are_asked_once_and_a_page_ten_times(lab: Site, kube: Kube, release
     assert report.passed
     assert report.url == f"http://{host}"
     assert report.checks[0].evidence == f"1 ready on {release.images[0].digest[:19]}: probe-1"
-    assert report.checks[1].evidence == f'200; status = "ok"; commit = "{COMMIT}"'
+    assert report.checks[1].evidence == f'200; status = "ok"; commit = "{COMMIT}"; 10 of 10 answers'
 
 
 def test_v01_an_old_version_behind_the_real_front_door_fails_and_names_both(lab: Site, kube: Kube, release: Release) -> None:
