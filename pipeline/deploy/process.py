@@ -150,9 +150,10 @@ def _kill(process: Child[str]) -> None:
 
 
 def _read(site: Site, process: Child[str], lines: list[str]) -> None:
+    """Keep what the tool prints and pass it on line by line, but for helm's notes: they tell of pods that are not up yet."""
     assert process.stdout is not None  # noqa: S101  # it is a pipe
     with process.stdout:
         for line in process.stdout:
             lines.append(line.rstrip("\n"))
-            if line.strip():
+            if line.strip() and helm.NOTES not in lines:
                 site.tell(What.LOG, STAGE, line.rstrip("\n"))

@@ -47,9 +47,12 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
         failpoint("deploy.proven")
         secrets = settle.keep_secret(work, want, newest)
         failpoint("deploy.secret")
-        number = _upgrade(work, spec, images, want, newest, made, secrets)
+        number, notes = _upgrade(work, spec, images, want, newest, made, secrets)
         failpoint("deploy.upgraded")
-        return settle.settle(work, images, want, number)
+        release = settle.settle(work, images, want, number)
+        for line in notes:
+            site.tell(What.LOG, STAGE, line)  # "answers at http://...": now it does
+        return release
 
 
 def prepared(spec: Helm, images: Images, site: Site) -> tuple[Chart, Wanted]:
@@ -64,16 +67,17 @@ def prepared(spec: Helm, images: Images, site: Site) -> tuple[Chart, Wanted]:
 def _upgrade(
     work: Work, spec: Helm, images: Images, want: Wanted, newest: Revision | None, made: Chart,
     secrets: Sequence[str],
-) -> int:  # fmt: skip
-    """Call helm; gives the new revision's number, which is above that of `newest`. If it changes nothing, the `secrets` go."""
-    site, before = work.site, newest.number if newest else 0
+) -> tuple[int, list[str]]:  # fmt: skip
+    """Call helm; gives the new revision's number, which is above that of `newest`, and the chart's notes. If it changes nothing, the
+    `secrets` go."""
+    site, before, printed = work.site, newest.number if newest else 0, ""
     file = _values_file(spec, site, want)
     labels = settle.labels(images, want, work)
     seconds = max(1, int(spec.deadline))
     argv = helm.upgrade(by_helm.target_of(work), str(made.folder), file, labels, seconds, validate=not _shaped_alike(newest, want))
     work.lease.assert_held()
     try:
-        process.call(site, argv, spec.deadline + RUN, process.Writing(work.lease, "helm upgrade", before + 1))
+        printed = process.call(site, argv, spec.deadline + RUN, process.Writing(work.lease, "helm upgrade", before + 1))
     except (PipelineError, KeyboardInterrupt) as error:
         now = rollback.looked(work, error)
         if not now or now[0].number == before:
@@ -86,7 +90,7 @@ def _upgrade(
     now = work.revisions()
     if not now or now[0].number == before or now[0].inputs != want.inputs:
         raise Ambiguous("helm ended well, but the release is not there", mend="somebody else may deploy with another tool")
-    return now[0].number
+    return now[0].number, helm.notes(printed)
 
 
 def _shaped_alike(newest: Revision | None, want: Wanted) -> bool:

@@ -22,6 +22,7 @@ from pipeline.tools.kube_status import DENIED, FULL, QUOTA
 
 OLDEST = (3, 13)  # the first whose upgrade takes --labels
 LIMIT = 1 << 20  # bytes a Secret may hold, which is where Helm keeps a release
+NOTES = "NOTES:"  # the line before what the chart's NOTES.txt gives, the last that helm prints
 QUOTED = re.compile(r'"[^"\n]*"')  # a name, or a value: it says nothing of what went wrong
 Argv = tuple[str, ...]
 
@@ -78,6 +79,12 @@ def environment(inherited: Mapping[str, str], folder: str) -> dict[str, str]:
         "HELM_CACHE_HOME": f"{folder}/cache", "HELM_CONFIG_HOME": f"{folder}/config", "HELM_DATA_HOME": f"{folder}/data",
         "HELM_NO_PLUGINS": "1",
     }  # fmt: skip
+
+
+def notes(text: str) -> list[str]:
+    """Return the lines that the chart's NOTES.txt gave, of all that helm printed."""
+    lines = text.splitlines()
+    return [line for line in lines[lines.index(NOTES) + 1 :] if line.strip()] if NOTES in lines else []
 
 
 def read_version(text: str) -> tuple[int, int]:

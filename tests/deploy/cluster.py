@@ -83,6 +83,7 @@ for item in kept[-1:]:
             live = kube.get(where(each)) or {{"metadata": {{}}}}
             if (live["metadata"].get("annotations") or {{}}).get("helm.sh/resource-policy") != "keep":
                 kube.delete(where(each))
+print("DESCRIPTION: done\\n\\nNOTES:\\nanswers at http://web.example")
 '''
 
 

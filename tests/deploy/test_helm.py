@@ -592,6 +592,18 @@ def test_d12_namespaces_that_are_missing_or_going_are_told(site: Site, cluster: 
     assert make(spec(create_namespace=True), images(), site).revision == 1
 
 
+def test_what_the_chart_says_of_a_release_is_told_once_it_serves(site: Site, cluster: Cluster, events: list[Event]) -> None:
+    make(spec(), images(), site)
+    told = [event.text for event in events]
+    assert told.index("answers at http://web.example") > told.index("DESCRIPTION: done")
+    assert told[-1] == "answers at http://web.example", "behind the rollout"
+    cluster.behaviour["sha256:" + "b" * 64] = "crash"
+    events.clear()
+    with pytest.raises(RolledBack):
+        make(spec(), images("b"), site)
+    assert not any("answers at" in event.text for event in events)
+
+
 def test_the_pull_is_proved_on_the_node_by_digest_before_each_release(site: Site, node: FakeHost) -> None:
     make(spec(), images(), site)
     (argv,) = node.argvs
