@@ -20,10 +20,10 @@ FEW = 3  # files of tests that are run sooner one after the other
 NOTHING_RAN, MISUSED, INTERRUPTED = 5, 4, 2  # exit codes of pytest
 CORES = os.cpu_count() or 2
 SIDE_BY_SIDE = ("-n", str(CORES + 1))
-BESIDE_WAITS = ("-n", str(min(2 * CORES, 8)))  # on the lab a test mostly waits; and there is one lab
+AGAIN = ("-n", "0", "--last-failed", "--last-failed-no-failures=none", "--maxfail=5")  # the later of two options counts
 UNIT = ("-m", "not real", "--ignore=tests/real", *SIDE_BY_SIDE, "--dist=worksteal")
 PROGRAMS = (*REAL, "-m", "programs", *SIDE_BY_SIDE, "--dist=worksteal")
-ON_THE_LAB = (*REAL, "-m", "real and not programs and not alone", *BESIDE_WAITS, "--dist=loadfile", "--no-loadscope-reorder")
+ON_THE_LAB = (*REAL, "-m", "real and not programs and not alone", *SIDE_BY_SIDE, "--dist=loadfile", "--no-loadscope-reorder")
 ALONE = (*REAL, "-m", "alone")
 
 
@@ -86,19 +86,19 @@ class Suite:
         beside = self._beside() if real else ()
         try:
             self.checks()
-            self.tests("the unit tests", UNIT)
+            self.side_by_side("the unit tests", UNIT)
             if not beside:
                 return
             programs, lab = beside
             found = []
-            for name, words, needed in (
-                ("the tests of programs that need no lab", PROGRAMS, programs),
-                ("the tests on the lab", ON_THE_LAB, lab),
-                ("the tests that have the lab to themselves", ALONE, lab),
+            for run, name, words, needed in (
+                (self.side_by_side, "the tests of programs that need no lab", PROGRAMS, programs),
+                (self.side_by_side, "the tests on the lab", ON_THE_LAB, lab),
+                (self.tests, "the tests that have the lab to themselves", ALONE, lab),
             ):
                 needed.wait(self.say)
                 try:
-                    self.tests(name, words)
+                    run(name, words)
                 except Failed as error:
                     found.append(error.what)  # the others run all the same: a machine's hour is worth a whole answer
             if found:
@@ -150,6 +150,16 @@ class Suite:
             if self.run((sys.executable, "-m", name, *words), self.home):
                 raise Failed(f"{name} found something, see above")
             self.say(f"{name}: all is well ({time.monotonic() - begun:.0f} s)")
+
+    def side_by_side(self, name: str, words: Sequence[str]) -> None:
+        """Run tests beside one another. What fails there runs once more by itself, and is told either way: a machine that is too busy for
+        one test is no defect of the code, two tests that disturb each other are one of theirs. Raises Failed if it fails again."""
+        try:
+            self.tests(name, words)
+        except Failed:
+            self.say(f"{name}: what failed beside others, see above, runs once more by itself")
+            self.tests(name, (*words, *AGAIN))
+            self.say(f"{name}: what failed beside others holds by itself; find out why it does not there")
 
     def tests(self, name: str, words: Sequence[str]) -> None:
         """Run pytest with `words`. Raises Failed, and ConfigError if they name no test or pytest cannot read them."""

@@ -78,6 +78,17 @@ def test_what_fails_early_is_told_at_once_and_what_was_started_is_stopped(word: 
         suite(machine).everything(real=True)
     assert caught.value.exit_code == 1
     assert steps(machine)[-3:] == [last, "stop programs", "stop lab"]
+    assert sum("--last-failed" in each for each in machine.did) == (word == "not real")
+
+
+def test_what_failed_beside_others_counts_if_it_fails_by_itself() -> None:
+    machine, said = Machine(**{"not real": 1, "--last-failed": 0}), list[str]()
+    machine.codes = {"--last-failed": 0, **machine.codes}
+    Suite(ROOT, said.append, machine.run, machine.start).everything(real=False)
+    first, again = machine.did[-2:]
+    assert again.startswith(first)
+    assert "-n 0" in again.removeprefix(first)
+    assert any("holds by itself" in each for each in said)
 
 
 def test_a_real_test_that_fails_does_not_keep_the_others_from_running() -> None:
