@@ -119,19 +119,36 @@ def test_the_cable_is_pulled_for_a_minute_in_the_middle_of_a_build(app: App, tmp
             [str(Path(sys.executable).with_name("inv")), "release"],
             cwd=app.root, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+        told: list[str] = []
+        building = threading.Event()
+
+        def read() -> None:
+            assert run.stderr is not None
+            for line in run.stderr:
+                told.append(line)
+                if "building layer-configuration" in line:
+                    building.set()
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
         try:
-            time.sleep(8)
+            assert building.wait(200), "".join(told)
             cable.refuse()
             cable.freeze()
             time.sleep(60)
             cable.reset()
             cable.thaw()
             cable.accept()
-            out, story = run.communicate()
+            assert run.stdout is not None
+            out = run.stdout.read()
+            run.wait()
+            reader.join()
         finally:
             run.kill()
+            run.communicate()
             other.restore()
             image.write_text(text)
+    story = "".join(told)
     assert run.returncode == 0, story
     assert commit in out
     assert page(app)["commit"] == commit

@@ -133,6 +133,6 @@ def test_reconcile_in_a_fresh_clone(app: App) -> None:
     assert states["sync"] == "found", "the remote is asked, whatever is remembered"
     before = [release["revision"] for release in status(app)["live"]]
     done = app.inv("release", "--json")
-    assert [json.loads(line) for line in done.stderr.splitlines()][-1]["data"]["changed"] == ["sync"]
+    assert [json.loads(line) for line in done.stderr.splitlines()][-1]["data"]["changed"] == []
     assert [release["revision"] for release in status(app)["live"]] == before
     assert {each["state"] for each in json.loads(app.inv("reconcile", "--json").stdout)["learnt"]} == {"known"}
