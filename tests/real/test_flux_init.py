@@ -339,7 +339,7 @@ def test_a_chart_from_a_registry(place: Place, tmp_path: Path) -> None:
     place.laid()
     place.poke()
     source = Ref("OCIRepository", place.system, "web")
-    state = place.until(lambda: (found := flux.read(place.kube, source)) and found.ready.status == "True" and found)
+    state = place.until(lambda: (found := flux.read(place.kube, source)) and found.ready.status == "True" and found.revision and found)
     assert state.revision.endswith(digest)
     release = "clusters/test/web/release.yaml"
     lines: dict[tuple[str, ...], yamledit.Scalar] = {("spec", "values", "image", "digest"): "sha256:" + "2" * 64, **unreleased.START}
