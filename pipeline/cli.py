@@ -167,7 +167,7 @@ class _Tasks:
             if json:
                 say_json(facts)
             else:
-                say(show(facts))
+                say(*show(facts))
             if unasked:
                 raise unasked  # what was found stands above all the same
 

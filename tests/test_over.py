@@ -12,7 +12,7 @@ import pytest
 from pipeline.artifacts import Source
 from pipeline.errors import ConfigError, Transient
 from pipeline.events import Event, What
-from pipeline.report.planned import refusals
+from pipeline.report.planned import refusals, show
 from pipeline.runner import run
 from pipeline.runner.over import Refused
 from pipeline.stage import Standing, TakenBack
@@ -203,3 +203,10 @@ def test_a_commit_that_was_taken_back_is_released_again_on_purpose_alone(bench: 
     bench.live(bench.old)
     bench.release(bench.new, again=True)
     assert bench.world.live["digest"] != "sha256:" + "0" * 64
+
+
+def test_a_plan_is_shown_line_by_line() -> None:
+    rows = [{"stage": "push", "there": True, "text": "sha256:1"}, {"stage": "deploy", "there": False, "text": "nothing is deployed yet"}]
+    lines = show({"plan": rows, "refused": ["main went on"], "frozen": ["audit"]})
+    assert [line.split()[0] for line in lines] == ["push", "deploy", "refused", "frozen"]
+    assert not any("\n" in line for line in lines)

@@ -52,9 +52,9 @@ def frozen(plan: Plan, site: Site) -> tuple[list[str], PipelineError | None]:
         return [], error
 
 
-def show(facts: dict[str, Any]) -> str:
-    """The facts for a person."""
+def show(facts: dict[str, Any]) -> list[str]:
+    """Return the facts for a person, line by line."""
     lines = [f"{row['stage']:<8} {'there' if row['there'] else 'to do':<6} {row['text']}" for row in facts["plan"]]
     lines += [f"refused  {why}" for why in facts["refused"]]
     lines += [f"frozen   {why}: inv deploy is refused until inv unfreeze" for why in facts["frozen"]]
-    return "\n".join(lines)
+    return lines

@@ -52,6 +52,9 @@ def test_an_unchanged_tree_does_nothing_and_says_why(app: App) -> None:
     assert "nothing to do" in again.stderr
     assert "is live" in again.stderr
     assert revisions(app) == before
+    planned = app.inv("plan").stdout.splitlines()
+    assert [line.split()[:2] for line in planned[:4]] == [[verb, "there"] for verb in ("sync", "build", "push", "deploy")]
+    assert app.inv("--dry", "release").stdout.splitlines() == planned
 
 
 def test_a_one_line_change_goes_out_and_verify_names_its_commit(app: App) -> None:
