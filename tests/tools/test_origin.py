@@ -168,7 +168,7 @@ def test_a_name_that_does_not_exist_is_no_transient_fault() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("0", 0.0), ("120", 120.0), ("86400000", 86_400_000.0), ("", None), ("soon", None), ("-5", None)],
+    [("0", 0.0), ("120", 120.0), ("864000", 864_000.0), ("9" * 20, 366 * 86_400.0), ("", None), ("soon", None), ("-5", None)],
 )
 def test_retry_after_in_seconds(text: str, expected: float | None) -> None:
     assert retry_after(text, 1000.0) == expected
