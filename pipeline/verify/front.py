@@ -38,15 +38,19 @@ def asking(path: str, through: str, world: World, view: View) -> Callable[[float
     else:
         address = world.ways.address(way, view)
         base = f"{way.scheme}://{address}"
-    wanted = Ask(base, world.host or "localhost", path, follow=False)
+    return asking_for(Ask(base, world.host or "localhost", path, follow=False), lambda status: status >= 500)
+
+
+def asking_for(wanted: Ask, is_lost: Callable[[int], bool]) -> Callable[[float], Sent]:
+    """Return what asks for `wanted` once, within so many seconds: without an answer, or with a status that `is_lost`, it counts as lost."""
 
     def ask(timeout: float) -> Sent:
         started = time.monotonic()
         try:
-            answer = get(wanted, timeout)
+            status = get(wanted, timeout).status
         except Transient as error:
             return Sent(started, time.monotonic() - started, error.what)
-        return Sent(started, time.monotonic() - started, f"status {answer.status}" if answer.status >= 500 else "")
+        return Sent(started, time.monotonic() - started, f"status {status}" if is_lost(status) else "")
 
     return ask
 
@@ -58,8 +62,15 @@ def users(path: str, rate: float, through: str, world: World, view: View) -> Ite
     if not path:
         yield None
         return
+    with keep_asking(asking(path, through, world, view), rate) as load:
+        yield load
+
+
+@contextlib.contextmanager
+def keep_asking(ask: Callable[[float], Sent], rate: float) -> Iterator[Load]:
+    """Ask `rate` times a second as long as this takes. All answers are there, or lost, once it is left."""
     stop = threading.Event()
-    with Load(asking(path, through, world, view), rate) as load:
+    with Load(ask, rate) as load:
 
         def go_on() -> None:
             while not stop.is_set():
