@@ -25,7 +25,8 @@ def checks(spec: Tunnel, site: Site) -> list[Check]:
 
 
 def look(spec: Tunnel, site: Site) -> Iterator[Verdict]:
-    """The verdicts. Raises what the API raises; without a token nothing is asked, and nothing is known."""
+    """The verdicts. Raises what the API raises, and ConfigError if an id is not filled in; without a token nothing is asked or known."""
+    spec.check_filled_in()
     where = f"{spec.hostname} (tunnel)"
     try:
         token = site.secrets.get(spec.token)

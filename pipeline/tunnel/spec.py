@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from pipeline.errors import ConfigError
+
 API = "https://api.cloudflare.com/client/v4"
 HOSTNAME = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -43,6 +45,14 @@ class Tunnel:
         parts = urlsplit(self.api)
         if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
             raise ValueError(f"api is {self.api!r}: the token is sent by https only")
+
+    def check_filled_in(self) -> None:
+        """Raise ConfigError if an id still is the zeros that stand for one in an example."""
+        if unfilled := [name for name in ("tunnel", "account", "zone") if not set(getattr(self, name)) - {"0", "-"}]:
+            raise ConfigError(
+                f"{' and '.join(unfilled)} of the route {'are' if unfilled[1:] else 'is'} not filled in yet",
+                mend="write the ids into the blueprint's section tunnel: Cloudflare shows them on the overview of each",
+            )
 
     @property
     def target(self) -> str:

@@ -77,6 +77,7 @@ def _spec(blueprint: Any) -> Any:
             f"blueprint {blueprint.name} has no route through a tunnel",
             mend="add tunnel: {hostname: …, service: …, tunnel: …, account: …, zone: …} to it",
         )
+    blueprint.tunnel.check_filled_in()
     return blueprint.tunnel
 
 
@@ -90,11 +91,6 @@ def _service(spec: Any, site: Any, *, optional: bool) -> Any:
         if optional:
             return None
         raise
-    if unfilled := [name for name in ("tunnel", "account", "zone") if not set(getattr(spec, name)) - {"0", "-"}]:
-        raise ConfigError(
-            f"{' and '.join(unfilled)} of the route are not filled in yet",
-            mend="write their ids into the blueprint's section tunnel: Cloudflare shows them on the overview of each",
-        )
     return Api(spec, token.for_header())
 
 

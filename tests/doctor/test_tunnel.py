@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,15 @@ def test_without_a_token_nobody_is_asked_and_nothing_is_known(service: Cloudflar
     found = ask(service, tmp_path, token="")
     assert {verdict.status for verdict in found.values()} == {Status.UNKNOWN}
     assert set(found) == {"route", "dns", "tls"}
+    assert service.asked == []
+
+
+@pytest.mark.parametrize("token", [TOKEN, ""])
+def test_an_id_that_is_not_filled_in_is_told_and_nobody_is_asked(service: Cloudflare, tmp_path: Path, token: str) -> None:
+    spec = dataclasses.replace(route(service.api), account="0" * 32)
+    with site(tmp_path, env={"CLOUDFLARE_API_TOKEN": token} if token else {}) as there, pytest.raises(ConfigError) as caught:
+        list(look(spec, there))
+    assert caught.value.what == "account of the route is not filled in yet"
     assert service.asked == []
 
 

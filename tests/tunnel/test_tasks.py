@@ -71,10 +71,12 @@ def test_apply_without_a_token_is_told(root: Path) -> None:
     assert "CLOUDFLARE_API_TOKEN is not set" in done.stderr
 
 
-def test_ids_that_are_not_filled_in_are_told_before_anybody_is_asked(root: Path, service: Cloudflare) -> None:
-    done = inv(root, "tunnel.apply", "--env", "unfilled", token=TOKEN)
-    assert done.returncode == 2
-    assert "zone of the route are not filled in" in done.stderr
+@pytest.mark.parametrize("token", [TOKEN, ""])
+@pytest.mark.parametrize("verb", ["tunnel.plan", "tunnel.apply"])
+def test_ids_that_are_not_filled_in_are_told_before_anybody_is_asked(root: Path, service: Cloudflare, verb: str, token: str) -> None:
+    done = inv(root, verb, "--env", "unfilled", token=token)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "zone of the route is not filled in" in done.stderr
     assert service.asked == []
 
 
