@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -80,7 +81,10 @@ def imports(module: str, path: Path) -> Iterator[Import]:
     yield from visit(ast.parse(path.read_text(), str(path)), True, False)
 
 
-ALL = [found for module, path in modules().items() for found in imports(module, path)]
+@functools.cache
+def every() -> tuple[Import, ...]:
+    """All imports of the package."""
+    return tuple(found for module, path in modules().items() for found in imports(module, path))
 
 
 def home(module: str) -> str:
@@ -102,7 +106,7 @@ def test_every_module_has_its_layer() -> None:
 
 
 def test_imports_go_down() -> None:
-    assert [f"{found.module}:{found.line} imports {found.names}" for found in ALL if wrong(found)] == []
+    assert [f"{found.module}:{found.line} imports {found.names}" for found in every() if wrong(found)] == []
 
 
 @pytest.mark.parametrize(
@@ -142,14 +146,14 @@ def test_the_reader_of_imports_sees_every_kind(tmp_path: Path) -> None:
 
 def test_heavy_packages_are_imported_at_the_top_of_their_wrapper_only() -> None:
     """One package each, and nobody imports the wrapper at the top but modules of its own package."""
-    tops = {(found.module, found.names.split(".")[0]) for found in ALL if found.at_top and not found.for_types}
+    tops = {(found.module, found.names.split(".")[0]) for found in every() if found.at_top and not found.for_types}
     wrappers = {module for module, name in tops if name in HEAVY}
     for heavy in HEAVY:
         homes = {home(module) for module, name in tops if name == heavy}
         assert len(homes) <= 1, f"{heavy} is wrapped in {homes}"
     early = [
         f"{found.module}:{found.line} imports {found.names}"
-        for found in ALL
+        for found in every()
         if found.names in wrappers and found.at_top and not found.for_types and home(found.module) != home(found.names)
     ]
     assert early == []
