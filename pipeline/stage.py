@@ -271,7 +271,9 @@ class Driver:
     is restored, else NotRolledBack; it may be called again after it raised Transient. `warm` opens a connection that `make` will
     need, while an earlier stage works; what it raises is left for `make` to tell. `check` looks at what `make` will need and contacts
     nobody: names the site has to know, files, secrets, tools. It is asked of every stage before the first one acts, so that a typing
-    error at the end of a plan costs no build, and raises ConfigError or AuthError.
+    error at the end of a plan costs no build, and raises ConfigError or AuthError. `present` asks the world for what `make` takes from
+    elsewhere beside the artifact (a chart in a registry, a file of another repository): before the first stage acts, too, and raises
+    ConfigError if it is not there.
 
     `watch` of a stage is entered before the stage that makes what it takes acts, and left at the end of the run: what is seen in between is
     part of what it gives.
@@ -296,6 +298,7 @@ class Driver:
     undo: Callable[[Any, Any, Site, str], None] | None = None
     warm: Callable[[Any, Site], None] | None = None
     check: Callable[[Any, Site], None] | None = None
+    present: Callable[[Any, Site], object] | None = None
     back: Callable[[Any, str, bool, Site], AbstractContextManager[Return]] | None = None
     standing: Callable[[Any, Site], Standing] | None = None
     freeze: Callable[[Any, str, Site], None] | None = None

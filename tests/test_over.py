@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.artifacts import Source
-from pipeline.errors import ConfigError, Transient
+from pipeline.errors import ConfigError, PipelineError, Transient
 from pipeline.events import Event, What
 from pipeline.report.planned import refusals, show
 from pipeline.runner import run
@@ -153,6 +153,43 @@ def test_a_cluster_that_cannot_be_asked_yet_does_not_keep_from_building(bench: B
     bench.world.before["deploy.live"] = [Transient("the cluster does not answer")]
     bench.release(bench.new)
     assert bench.world.makes == ["sync", "build", "push", "deploy"]
+
+
+def absent(bench: Bench, *errors: PipelineError) -> None:
+    """Let the deploy miss something that it takes from elsewhere, each of `errors` once and then no more."""
+    left = list(errors)
+
+    def present(*_: object) -> None:
+        if left:
+            raise left.pop(0)
+
+    driver = dataclasses.replace(bench.plan[3].driver, present=present)
+    bench.plan = tuple(dataclasses.replace(each, driver=driver) if each.verb == "deploy" else each for each in bench.plan)
+
+
+def test_what_a_release_takes_from_elsewhere_is_looked_for_before_anything_is_made(bench: Bench) -> None:
+    error = ConfigError("there is no such chart", mend="inv chart.push publishes it")
+    absent(bench, error, error)
+    assert refusals(bench.plan[3], bench.source(bench.new), bench.site) == ["there is no such chart; inv chart.push publishes it"]
+    with pytest.raises(ConfigError, match="no such chart") as caught:
+        bench.release(bench.new)
+    assert caught.value.stage == "deploy"
+    assert bench.world.makes == []
+    assert bench.site.records.last("deploy", "failed") is not None
+    bench.release(bench.new)
+    assert bench.world.makes == ["sync", "build", "push", "deploy"]
+
+
+def test_what_cannot_be_looked_for_now_does_not_keep_from_building(bench: Bench) -> None:
+    absent(bench, Transient("the registry does not answer"))
+    bench.release(bench.new)
+    assert bench.world.makes == ["sync", "build", "push", "deploy"]
+
+
+def test_a_build_does_not_look_for_what_only_a_release_takes(bench: Bench) -> None:
+    absent(bench, ConfigError("there is no such chart"))
+    run(bench.plan, bench.site, until="push", source=bench.source(bench.new))
+    assert bench.world.makes == ["sync", "build", "push"]
 
 
 def test_a_build_asks_nobody_what_is_live(bench: Bench) -> None:

@@ -97,6 +97,12 @@ def check(spec: Flux, site: Site) -> None:
         raise ConfigError(f"{site.tool('git')} cannot be run: it is not there", mend="install it: apt install git")
 
 
+def present(spec: Flux, site: Site) -> None:
+    """Raise ConfigError if the cluster has no Flux, or the repository no file that a release may write."""
+    flux_world.require(connect(site, spec.cluster), spec)
+    flux_file.check(spec, flux_file.text(flux_file.repository(spec, site).look(), spec), flux_wanted.paths(spec))
+
+
 DRIVER = dataclasses.replace(
     shared.driver("flux", Flux, find, make, warm, check, validate),
     exclusive=exclusive,
@@ -105,5 +111,6 @@ DRIVER = dataclasses.replace(
     back=back,
     standing=standing,
     freeze=freeze,
+    present=present,
     policy=Policy(attempts=20, patience=150.0, base=1.0, cap=15.0),  # a git server may be away for a minute
 )

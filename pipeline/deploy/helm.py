@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import chart, history, values
+from pipeline.deploy import chart, history, shared, values
 from pipeline.deploy.compare import differences
 from pipeline.deploy.shared import driver, found, greet, live, undo
 from pipeline.deploy.spec import Helm
@@ -60,4 +60,10 @@ def check(spec: Helm, site: Site) -> None:
     needs.check(spec, site)
 
 
-DRIVER = driver("helm", Helm, find, make, warm, check, validate)
+def present(spec: Helm, site: Site) -> None:
+    """Raise ConfigError if there is no such chart in its registry, or no namespace for the release."""
+    chart.identity(spec, site)
+    shared.present(spec, site)
+
+
+DRIVER = dataclasses.replace(driver("helm", Helm, find, make, warm, check, validate), present=present)

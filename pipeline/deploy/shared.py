@@ -85,6 +85,13 @@ def known(spec: Spec, site: Site) -> None:
         site.host(host)
 
 
+def present(spec: Spec, site: Site) -> None:
+    """Raise ConfigError if the cluster has no namespace for the release, and none is to be made."""
+    from pipeline.deploy import work
+
+    work.has_namespace(connect(site, spec.cluster), spec)
+
+
 def idle(spec: Spec, kube: Kube, number: int, now: Sequence[Mapping[str, Any]]) -> list[str]:
     """Which workloads of `now` were scaled to nothing though revision `number` says how many pods they have: live, for nobody."""
     if not any(each.get("spec", {}).get("replicas") == 0 for each in now):
@@ -132,4 +139,5 @@ def driver(
         standing=standing,
         freeze=freeze,
         check=check,
+        present=present,
     )

@@ -180,14 +180,20 @@ def _lease_key(spec: Spec) -> str:
 
 
 def ensure_namespace(kube: Kube, spec: Spec, site: Site) -> None:
-    found = kube.get(path("v1", "namespaces", name=spec.namespace))
-    if found is None and spec.create_namespace:
+    """Make the namespace if it is not there. Raises as `has_namespace`."""
+    if not has_namespace(kube, spec):
         site.tell(What.LOG, STAGE, f"namespace {spec.namespace} is made")
         kube.create(path("v1", "namespaces"), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": spec.namespace}})
-    elif found is None:
+
+
+def has_namespace(kube: Kube, spec: Spec) -> bool:
+    """Whether the namespace is there. Raises ConfigError if it is not and is not to be made, or is being deleted."""
+    found = kube.get(path("v1", "namespaces", name=spec.namespace))
+    if found is None and not spec.create_namespace:
         raise ConfigError(
             f"cluster {spec.cluster} has no namespace {spec.namespace}",
             mend=f"kubectl create namespace {spec.namespace}, or set `create_namespace: true` in the deploy stage",
         )
-    elif found.get("status", {}).get("phase") == "Terminating":
+    if found is not None and found.get("status", {}).get("phase") == "Terminating":
         raise terminating(spec.namespace)
+    return found is not None

@@ -37,6 +37,8 @@ def refusals(stage: Stage, source: Source, site: Site) -> list[str]:
         return []
     try:
         over.check_dirty(site, source)
+        if stage.driver.present:
+            stage.driver.present(stage.spec, site)
         over.check(stage, source, site)
     except ConfigError as error:
         return ["; ".join(filter(None, (error.what, *error.mend.splitlines())))]

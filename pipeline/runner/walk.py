@@ -118,13 +118,17 @@ class Walk:
         self.checked = True
 
     def check_live(self, first: int) -> None:
-        """Have what is live looked at before the stages up to the release are made; what cannot be asked now is asked under its lock."""
+        """Have what is live, and what a release takes from elsewhere, looked at before the stages up to it are made; what cannot be asked
+        now is asked when it is needed."""
         for number in () if self.asked_live else range(first + 1, self.last + 1):
-            started = self.site.clock.now()
+            stage, started = self.plan[number], self.site.clock.now()
             try:
                 with contextlib.suppress(Transient):
-                    over.check(self.plan[number], self.source, self.site, self.over, again=self.again)
-            except over.Refused as error:
+                    if stage.driver.present:
+                        stage.driver.present(stage.spec, self.site)
+                with contextlib.suppress(Transient):
+                    over.check(stage, self.source, self.site, self.over, again=self.again)
+            except PipelineError as error:
                 raise self.gave_up(number, error, started, [])  # noqa: B904  # the same error, filled in
         self.asked_live = True
 

@@ -295,6 +295,10 @@ def test_a_repository_without_the_file_says_how_to_make_it(world: Site, server: 
     with pytest.raises(ConfigError, match=r"has no elsewhere.yaml") as caught:
         find(spec(file="elsewhere.yaml"), images(), world)
     assert "inv flux.init" in caught.value.mend
+    assert DRIVER.present is not None
+    with pytest.raises(ConfigError, match=r"has no elsewhere.yaml"):
+        DRIVER.present(spec(file="elsewhere.yaml"), world)
+    DRIVER.present(spec(), world)
 
 
 def test_a_cluster_without_flux_says_how_to_get_it(world: Site, server: Server, flux: FakeFlux, cluster: Cluster) -> None:

@@ -587,6 +587,11 @@ def test_d12_namespaces_that_are_missing_or_going_are_told(site: Site, cluster: 
     with pytest.raises(ConfigError, match="is being deleted"):
         make(spec(), images(), site)
     cluster.fake.drop(where)
+    assert DRIVER.present is not None
+    with pytest.raises(ConfigError, match="has no namespace shop"):
+        DRIVER.present(spec(), site)
+    DRIVER.present(spec(create_namespace=True), site)
+    assert where not in cluster.fake.objects, "a look makes nothing"
     with pytest.raises(ConfigError, match="has no namespace shop"):
         make(spec(), images(), site)
     assert make(spec(create_namespace=True), images(), site).revision == 1

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from pipeline.artifacts import Source
-from pipeline.deploy import oci, packed, publish
+from pipeline.deploy import oci, packed, publish, shared
+from pipeline.deploy.helm import present
 from pipeline.deploy.spec import Helm
 from pipeline.errors import AuthError, ConfigError, IntegrityError, ResourceError, Transient
 from pipeline.events import Event, What
@@ -238,6 +239,21 @@ def test_a_registry_that_refuses_or_fails_is_told_as_itself(site: Site, registry
     registry.never_accepts = True
     with pytest.raises(AuthError, match="refused user anna"):
         oci.named(spec(version="1.0.0", source=""), anew(site))
+
+
+def test_a_chart_that_nobody_published_is_told_by_one_look_that_the_deploy_does_not_repeat(
+    site: Site, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "present", lambda *_: None)  # the cluster is not what this is about
+    with pytest.raises(ConfigError, match="has no version 1\\.0\\.0") as caught:
+        present(spec(), site)
+    assert caught.value.mend == "inv chart.push publishes chart/"
+    pushed(site, "1.0.0")
+    asked(registry)
+    run = anew(site)
+    present(spec(), run)
+    oci.named(spec(), run)
+    assert asked(registry) == ["HEAD manifests/1.0.0"]
 
 
 def test_a_registry_is_named_or_a_host(site: Site, registry: FakeRegistry) -> None:

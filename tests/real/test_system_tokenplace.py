@@ -78,6 +78,21 @@ def checks(place: System, *words: str) -> dict[str, dict[str, Any]]:
     return {check["name"]: check for check in report["checks"]}
 
 
+def test_a_chart_that_nobody_published_is_told_before_anything_is_built(tmp_path: Path, lab_site_file: Path) -> None:
+    with system("tokenplace", tmp_path, (SAMPLE,), own) as made:
+        made.commit("Start")
+        planned = made.inv("plan")
+        assert planned.returncode == 0, planned.stderr
+        done = made.inv("build", "push", "deploy")
+        assert done.returncode == 2, done.stderr
+        for told in (planned.stdout, done.stderr):
+            assert f"/{made.name}/charts/tokenplace-relay has no version 0.1.0" in told
+            assert "inv chart.push" in told
+        with made.registry() as registry:
+            assert registry.tags(f"{made.name}/tokenplace-relay") == ()
+        assert made.kubectl("get", "namespace", made.name, "--ignore-not-found") == ""
+
+
 def test_the_image_is_in_the_registry_for_both_platforms_under_the_plans_tags(place: System) -> None:
     short = place.git("rev-parse", "HEAD")[:7]
     with place.registry() as registry:
