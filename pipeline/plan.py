@@ -53,7 +53,8 @@ class BlueprintFile:
     none is named.
 
     `site` is the site file, relative to the working copy; `protected` environments are only used when they are named. `dirty` says whether
-    changes that are not committed may be released; where it is not said, they are refused in protected environments alone. `ci` is the
+    changes that are not committed may be released; where it is not said, they are refused in protected environments alone. `keep` is how
+    many of the newest images, revisions and nix roots `inv prune` leaves, beside all that is still needed. `ci` is the
     workflow that publishes the images, `infra` what the blueprint stands on, `tunnel` the route by which the world
     reaches the release, `gitops` the repository that Flux follows.
     """
@@ -64,10 +65,15 @@ class BlueprintFile:
     site: str = "config/site.yml"
     protected: bool = False
     dirty: Literal["", "allow", "refuse"] = ""
+    keep: int = 5
     ci: Ci | None = None
     infra: Terraform | None = None
     tunnel: Tunnel | None = None
     gitops: Gitops | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ValueError("keep is at least 1")
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class Blueprint:
     tunnel: Tunnel | None = None
     gitops: Gitops | None = None
     dirty: Literal["allow", "refuse"] = "allow"
+    keep: int = 5
 
     @property
     def records_path(self) -> Path:
@@ -170,7 +177,8 @@ def load(config: Path | str, name: str = "", env: str = "") -> Blueprint:
     _check_order(document, plan)
     where = folder.parent / found.site
     dirty = found.dirty or ("refuse" if found.protected else "allow")
-    return Blueprint(name, chosen, found.app, folder.parent, plan, where, document, found.infra, found.tunnel, found.gitops, dirty)
+    return Blueprint(name, chosen, found.app, folder.parent, plan, where, document, found.infra, found.tunnel, found.gitops, dirty,
+                     found.keep)  # fmt: skip
 
 
 @dataclass(frozen=True)

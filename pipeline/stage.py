@@ -260,6 +260,38 @@ class Return:
 
 
 @dataclass(frozen=True)
+class Store:
+    """A repository of images: `registry` is the site's name for it. `names` are the expressions by which a stage calls the images that it
+    puts there after their commit, short or whole, which is group 1 of each; none where it only reads there."""
+
+    registry: str
+    repository: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Use:
+    """Something that is needed: `mark` is an image's digest, a tag of it, or the tree that something was built from; `why` says what needs
+    it. `of` names the `Left` that needs it, "" where that is nothing that may go."""
+
+    mark: str
+    why: str
+    of: str = ""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a stage leaves behind beside images: `kind` and `name` are what people call it, `why` says what it is kept for, "" where it may
+    go, unless something needs one of its `marks`. `remove` takes it away, and is done again without harm."""
+
+    kind: str
+    name: str
+    why: str
+    remove: Callable[[], None] = field(compare=False)
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Driver:
     """How one tool does one verb. `find` only looks and is cheap; `make` publishes atomically, since `find` trusts presence.
 
@@ -281,6 +313,9 @@ class Driver:
     For the operator: `back` looks, under the lock, for the way to what was live before (or to what is named, where it is named), despite
     a freeze where it is told so; `standing` tells what else is to be known; `freeze` stops deploys with a message, and "" lets them go on.
     `policy` is the patience that its world needs.
+
+    For `inv prune`: `stores` are the repositories of images that it fills or reads, `uses` what is needed of images, and `left` what it has
+    left behind beside images; both are told how many releases are kept, and only look.
     """
 
     verb: str
@@ -304,6 +339,9 @@ class Driver:
     freeze: Callable[[Any, str, Site], None] | None = None
     policy: Policy = USUAL
     watch: Callable[[Any, Site], AbstractContextManager[None]] | None = None
+    stores: Callable[[Any, Site], tuple[Store, ...]] | None = None
+    uses: Callable[[Any, int, Site], tuple[Use, ...]] | None = None
+    left: Callable[[Any, int, Site], tuple[Left, ...]] | None = None
 
 
 @dataclass(frozen=True)

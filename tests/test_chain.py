@@ -14,7 +14,7 @@ from invoke.program import Program
 from invoke.tasks import task
 
 from pipeline import dry
-from pipeline.chain import RELEASE, Chain, is_stage, merged
+from pipeline.chain import RELEASE, Chain, is_stage, merged, shown
 
 ROOT = Path(__file__).parents[1]
 VERBS = ("sync", "build", "push", "deploy", "verify", "release")
@@ -240,10 +240,17 @@ def test_every_task_says_what_it_does_under_dry() -> None:
         "lab.status", "tags.show", "tunnel.plan",
     }  # fmt: skip
     assert shows == {
-        "build", "deploy", "push", "release", "sync", "verify", "ci.generate", "flux.init", "flux.migrate", "tunnel.apply",
+        "build", "deploy", "push", "release", "sync", "verify", "ci.generate", "flux.init", "flux.migrate", "prune", "tunnel.apply",
     }  # fmt: skip
     assert {"rollback", "freeze", "unfreeze", "reconcile", "infra.apply", "infra.destroy", "lab.up", "lab.down", "tags.put"} <= acts
     assert len(list(every(collection("config")))) == len(looks | shows | acts)
+
+
+def test_prune_under_dry_is_its_own_dry_run() -> None:
+    from pipeline import collection
+
+    found = shown("prune", {"env": "production", "gc": True}, collection("config"))
+    assert found == ("prune", {"env": "production", "gc": True, "dry_run": True})
 
 
 @pytest.mark.parametrize("words", [("--dry", "release"), ("-R", "rollback"), ("build", "push", "--dry")])

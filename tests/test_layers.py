@@ -24,7 +24,7 @@ LAYERS = (
     ("sync", "build", "push", "deploy", "verify", "provision", "drivers", "generate", "tunnel", "gitops"),
     ("opened",),
     ("plan",),
-    ("chain", "line", "menu", "report", "lab", "doctor", "ci", "changed"),
+    ("chain", "line", "menu", "report", "lab", "doctor", "ci", "changed", "prune"),
     ("operate", "infra", "ending", "charts", "tagging", "suite"),
     ("cli",),
 )

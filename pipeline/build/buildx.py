@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Image, Images, Source
 from pipeline.build.buildx_spec import Buildx
-from pipeline.build.wanted import Set, Wanted, wanted
+from pipeline.build.wanted import BUILT, Set, Wanted, wanted
 from pipeline.errors import IntegrityError
 from pipeline.events import What
-from pipeline.stage import Driver, Finding, Site
+from pipeline.stage import Driver, Finding, Site, Store
 from pipeline.tools.registry import Client, client_of, needs
 
 if TYPE_CHECKING:
@@ -147,4 +147,12 @@ def _ask(spec: Buildx, source: Source, site: Site) -> _Ask:
     return _Ask(spec, source, site, wanted(spec, source, site), client_of(site, spec.registry))
 
 
-DRIVER = Driver("build", "buildx", Source, Images, Buildx, find, make, check=check)
+def stores(spec: Buildx, _site: Site) -> tuple[Store, ...]:
+    """The repository of each image, and what its images are called after their commits; the tag of their content names none."""
+    from pipeline.tools import tag_rules, tags
+
+    names = (*tags.by_commit(tag_rules.parse(spec.tags)), tags.by_commit(tag_rules.parse(["sha"]))[0], BUILT)
+    return tuple(Store(spec.registry, image.repository, names) for image in spec.images.values())
+
+
+DRIVER = Driver("build", "buildx", Source, Images, Buildx, find, make, check=check, stores=stores)

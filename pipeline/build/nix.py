@@ -7,24 +7,26 @@ import importlib.resources
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 from pipeline import jsontext
 from pipeline.artifacts import Bundle, Tree, content_hash
 from pipeline.build import archive
 from pipeline.build.story import Story
-from pipeline.errors import Cancelled, IntegrityError, Locked, PipelineError, Transient
+from pipeline.errors import Cancelled, ConfigError, IntegrityError, Locked, PipelineError, Transient
 from pipeline.events import What
 from pipeline.host import Cmd, Host, job
 from pipeline.records import actor
 from pipeline.runner.act import count_wait
-from pipeline.stage import Driver, Finding, Site
+from pipeline.stage import Driver, Finding, Left, Site
 from pipeline.tools import nix
 from pipeline.tools.nix_log import NixLog
 
 LOCKED = 72  # build.sh: another build has the lock
 UNLIMITED = 10**7  # seconds another build is waited for, if one may take as long as it likes
 KEEP = 5  # builds whose outputs garbage collection spares
+GC = 3600.0  # seconds that a garbage collection may take
+ROOT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})-[A-Za-z0-9._'-]+")  # as `_key` makes it
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -183,4 +185,32 @@ def check(spec: Nix, site: Site) -> None:
     site.host(spec.host)
 
 
-DRIVER = Driver("build", "nix", takes=Tree, gives=Bundle, spec=Nix, find=find, make=make, check=check)
+def left(spec: Nix, keep: int, site: Site) -> tuple[Left, ...]:
+    """The roots of former builds on the host, newest first: the newest `keep` stay, and one whose build is under way."""
+    host = site.host(spec.host)
+    done = host.run(Cmd(("sh", "-c", script("roots"), "roots", "list", _roots(host, site))))
+    if not done.ok:
+        raise Transient(f"the roots of {spec.host} cannot be listed", cause=done.tail(3))
+    known = [line.partition(" ")[::2] for line in done.text.splitlines()]
+    found = []
+    for number, (state, key) in enumerate((state, key) for state, key in known if ROOT.fullmatch(key)):
+        why = f"it is one of the newest {keep}" if number < keep else "it is being built" if state == "busy" else ""
+        found.append(Left("nix root", f"{key} on {spec.host}", why, partial(_forget, host, site, key), (key.partition("-")[0],)))
+    return tuple(found)
+
+
+def _forget(host: Host, site: Site, key: str) -> None:
+    done = host.run(Cmd(("sh", "-c", script("roots"), "roots", "forget", _roots(host, site), key)))
+    if not done.ok:
+        raise Transient(f"the root {key} cannot be removed", cause=done.tail(3))
+
+
+def collect(spec: Nix, site: Site) -> str:
+    """Have nix delete what no root of anybody holds; what it says of it, on one line. Raises ConfigError."""
+    done = site.host(spec.host).run(Cmd(("sh", "-c", script("roots"), "roots", "collect"), timeout=GC))
+    if not done.ok:
+        raise ConfigError(f"nix store gc failed on {spec.host}", cause=done.tail(5), mend=f"run it there: ssh {spec.host} nix store gc")
+    return next((line for line in reversed(done.text.splitlines()) if "freed" in line), "nothing was freed")
+
+
+DRIVER = Driver("build", "nix", takes=Tree, gives=Bundle, spec=Nix, find=find, make=make, check=check, left=left)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipeline.artifacts import Image, Images, Source
 from pipeline.errors import ConfigError, IntegrityError, PipelineError
 from pipeline.events import What
-from pipeline.stage import Driver, Finding, Site
+from pipeline.stage import Driver, Finding, Site, Store
 from pipeline.tools import references
 from pipeline.tools.image_labels import labels_of
 from pipeline.tools.registry import Client, client_of, needs
@@ -122,4 +122,9 @@ def check(spec: Tagged, site: Site) -> None:
     needs(site, spec.registry)
 
 
-DRIVER = Driver("build", "tagged", Source, Images, Tagged, find, make, check=check)
+def stores(spec: Tagged, _site: Site) -> tuple[Store, ...]:
+    """The repository that it takes images from; it puts none there."""
+    return (Store(spec.registry, spec.repository),)
+
+
+DRIVER = Driver("build", "tagged", Source, Images, Tagged, find, make, check=check, stores=stores)

@@ -15,6 +15,7 @@ from pipeline.tools.tags import LABEL, Ref, Tag, Tags
 
 VERSION = 1  # of what the same options give
 VERSION_LABEL = f"{LABEL}version"
+BUILT = r"built-[0-9a-f]{16}"
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from pipeline.deploy.flux_look import find
 from pipeline.deploy.flux_spec import Flux
 from pipeline.errors import ConfigError
 from pipeline.retry import Policy
-from pipeline.stage import Return, Site, Standing
+from pipeline.stage import Return, Site, Standing, Use
 from pipeline.tools.kube import connect
 
-__all__ = ["DRIVER", "back", "check", "exclusive", "find", "freeze", "live", "make", "standing", "undo", "warm"]
+__all__ = ["DRIVER", "back", "check", "exclusive", "find", "freeze", "live", "make", "standing", "undo", "uses", "warm"]
 
 
 def make(spec: Flux, images: Images, site: Site) -> Release:
@@ -79,6 +79,13 @@ def freeze(spec: Flux, message: str, site: Site) -> None:
     shared.freeze(spec, message, site)
 
 
+def uses(spec: Flux, keep: int, site: Site) -> tuple[Use, ...]:
+    """What the release needs of images: see `pipeline.deploy.flux_used.uses`."""
+    from pipeline.deploy import flux_used
+
+    return flux_used.uses(spec, keep, site)
+
+
 def warm(spec: Flux, site: Site) -> None:
     """Log in to the node that will be asked to pull, and load what acts."""
     from pipeline.deploy import flux_make as _flux_make  # noqa: F401  # its import takes as long as a request
@@ -112,5 +119,7 @@ DRIVER = dataclasses.replace(
     standing=standing,
     freeze=freeze,
     present=present,
+    uses=uses,
+    left=None,  # helm-controller keeps as many revisions as the HelmRelease says (maxHistory)
     policy=Policy(attempts=20, patience=150.0, base=1.0, cap=15.0),  # a git server may be away for a minute
 )

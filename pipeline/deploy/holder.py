@@ -18,6 +18,7 @@ from typing import Any
 from pipeline import jsontext
 
 BEGUN = "pipeline/begun"  # an annotation of the lease: the last thing that a run began, and whether it saw the end of it
+IMAGES = "pipeline/images"  # another: the images that the run which took the lock last was going to deploy
 FIRST_SPACE = "4026531836"  # the pid namespace of the machine itself: PROC_PID_INIT_INO in include/linux/proc_ns.h
 
 

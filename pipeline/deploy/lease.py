@@ -10,12 +10,12 @@ import contextlib
 import dataclasses
 import datetime
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.clock import Clock
 from pipeline.deploy.freeze import frozen
-from pipeline.deploy.holder import BEGUN, Begun, Holder
+from pipeline.deploy.holder import BEGUN, IMAGES, Begun, Holder
 from pipeline.deploy.waiting import Held, Patience
 from pipeline.errors import Locked, PipelineError, Transient
 from pipeline.tools.kube import Conflict, Kube, path
@@ -29,13 +29,15 @@ POLL = 1.0  # seconds between two looks at a lease that may be dead
 class Lease:
     """One release's lock. `acquire`, work, `release`; `assert_held` right before each side effect. `fence` grows with each holder.
 
-    A freeze refuses it, unless it is taken `despite_freeze`. `begun` is the last thing that any run began under it, as far as it says,
+    `images` are what is going to be deployed under it: whoever looks for what is no longer needed reads them there. A freeze refuses it,
+    unless it is taken `despite_freeze`. `begun` is the last thing that any run began under it, as far as it says,
     and `left` the revision that this run found half-done by one that had ended.
     """
 
     def __init__(
         self, kube: Kube, namespace: str, release: str, clock: Clock, *, holder: Holder | None = None, duration: float = DURATION,
         renew: float = RENEW, poll: float = POLL, despite_freeze: bool = False, patience: Patience | None = None,
+        images: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.kube, self.clock = kube, clock
         self.namespace, self.name = namespace, f"pipeline-{release}"
@@ -43,6 +45,7 @@ class Lease:
         self.duration, self.renew_every, self.poll = duration, renew, poll
         self.despite_freeze = despite_freeze
         self.patience = patience or Patience()
+        self.images = " ".join(images)
         self.fence = 0
         self.lost = ""
         self.begun: Begun | None = None
@@ -169,7 +172,8 @@ class Lease:
         spec = {"holderIdentity": str(self.holder), "leaseDurationSeconds": max(1, round(self.duration)), "acquireTime": now,
                 "renewTime": now, "leaseTransitions": fence}  # fmt: skip
         if found is None:
-            value = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self.name}, "spec": spec}
+            metadata = {"name": self.name, **({"annotations": {IMAGES: self.images}} if self.images else {})}
+            value = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
             self._object = self.kube.create(path("coordination.k8s.io/v1", "leases", self.namespace), value)
         else:
             self.begun = Begun.read(notes(found).get(BEGUN, ""))
@@ -177,7 +181,7 @@ class Lease:
         self.fence, self._renewed = fence, asked
 
     def _write(self, found: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-        said = {**notes(found), **({BEGUN: str(self.begun)} if self.begun else {})}
+        said = {**notes(found), **({BEGUN: str(self.begun)} if self.begun else {}), **({IMAGES: self.images} if self.images else {})}
         metadata = {**found["metadata"], **({"annotations": said} if said else {})}
         return self.kube.replace(self.path, {**found, "metadata": metadata, "spec": {**_spec(found), **changes}})
 

@@ -16,7 +16,7 @@ from pipeline.deploy.compare import live_release, release_of
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Engined, Spec
 from pipeline.host import Cmd
-from pipeline.stage import Driver, Finding, Return, Site, Standing
+from pipeline.stage import Driver, Finding, Left, Return, Site, Standing, Use
 from pipeline.tools.kube import Kube, connect
 from pipeline.tools.kubeconfig import access_of
 
@@ -69,6 +69,20 @@ def freeze(spec: Spec, message: str, site: Site) -> None:
     from pipeline.deploy import standing as facts
 
     facts.freeze(spec, message, site)
+
+
+def uses(spec: Spec, keep: int, site: Site) -> tuple[Use, ...]:
+    """What the release needs of images: see `pipeline.deploy.used.uses`."""
+    from pipeline.deploy import used
+
+    return used.uses(spec, keep, site)
+
+
+def left(spec: Spec, keep: int, site: Site) -> tuple[Left, ...]:
+    """The revisions that are kept of the release: see `pipeline.deploy.used.revisions`."""
+    from pipeline.deploy import used
+
+    return used.revisions(spec, keep, site)
 
 
 def greet(spec: Spec, site: Site) -> None:
@@ -140,4 +154,6 @@ def driver(
         freeze=freeze,
         check=check,
         present=present,
+        uses=uses,
+        left=left,
     )

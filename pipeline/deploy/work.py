@@ -132,7 +132,7 @@ class Work(Held):
 
 @contextlib.contextmanager
 def exclusive(
-    spec: Spec, _images: Images | None, site: Site, despite_freeze: bool = False, first: Callable[[], object] = lambda: None
+    spec: Spec, images: Images | None, site: Site, despite_freeze: bool = False, first: Callable[[], object] = lambda: None
 ) -> Iterator[None]:
     """Hold the release's lock; if there was none yet, `first` is called before anything is made. Raises Locked if somebody else is at work
     for longer than the site waits, or deploys are frozen: a freeze stops who begins, not who has to take back what this process deployed
@@ -146,7 +146,8 @@ def exclusive(
     key = _lease_key(spec)
     begun = _begun_key(spec) in site.shared
     patience = Patience(site.wait, lambda text: site.tell(What.WAIT, STAGE, text), site.records.usual(STAGE))
-    lease = Lease(kube, where, name, site.clock, despite_freeze=despite_freeze or begun, patience=patience).acquire()
+    named = [image.reference for image in images.images] if images else []
+    lease = Lease(kube, where, name, site.clock, despite_freeze=despite_freeze or begun, patience=patience, images=named).acquire()
     site.shared[key] = lease
     try:
         yield

@@ -11,7 +11,7 @@ from pipeline.build.tagged import Tagged
 from pipeline.deploy.flux_spec import Flux
 from pipeline.deploy.manifest_spec import Manifests
 from pipeline.deploy.spec import Helm
-from pipeline.doctor import build_host, builder, cluster, flux, gitops, images, node, registry, remote, tunnel, workstation
+from pipeline.doctor import build_host, builder, cluster, flux, gitops, images, node, registry, remote, retention, tunnel, workstation
 from pipeline.doctor.verdict import LIMIT, Check, Verdict, ask_all, unknown
 from pipeline.gitops.spec import Gitops
 from pipeline.plan import Blueprint
@@ -28,7 +28,7 @@ def examine(blueprint: Blueprint, site: Site) -> list[Verdict]:
     """A verdict on every dependency of the blueprint, this machine's first, then in the order of its stages. Changes nothing."""
     quiet = dataclasses.replace(site, sink=lambda _event: None)  # the same connections; what a client would tell is a verdict here
     route = tunnel.checks(blueprint.tunnel, quiet) if blueprint.tunnel else []
-    found = ask_all([*checks(blueprint.plan, quiet, blueprint.gitops or Gitops()), *route])
+    found = ask_all([*checks(blueprint.plan, quiet, blueprint.gitops or Gitops()), *retention.checks(blueprint, quiet), *route])
     return [
         dataclasses.replace(verdict, evidence=site.secrets.mask(verdict.evidence), mend=site.secrets.mask(verdict.mend))
         for verdict in found

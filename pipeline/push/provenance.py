@@ -79,6 +79,18 @@ def attach(client: Client, repository: str, image: Manifest, bundle: Bundle, sit
     client.put_manifest(repository, tag(image.digest), Manifest(references.digest_of(index), INDEX, index, "", ()))
 
 
+def detach(client: Client, repository: str, digest: str) -> None:
+    """Take away what `attach` has let refer to an image; what others have stays. Raises what the registry's client raises."""
+    answer = client.referrers(repository, digest)
+    listed = _tagged(client, repository, digest) if answer is None else _entries(answer)
+    ours = [str(each.get("digest")) for each in listed if _is_ours(client, repository, str(each.get("digest")))]
+    for each in ours:
+        client.delete(repository, each)
+    index = client.head(repository, tag(digest)) if len(ours) == len(listed) else None
+    if index:
+        client.delete(repository, index)
+
+
 def statements(client: Client, repository: str, digest: str) -> list[dict[str, Any]]:
     """The provenance statements about an image, newest last; those about something else, and what is none, left out."""
     found = []
@@ -131,6 +143,16 @@ def _layer(client: Client, repository: str, digest: str) -> str:
     """The digest of a referrer's one layer, "" where it has not exactly one."""
     manifest = client.manifest(repository, references.digest(digest))
     return manifest.layers[0][0] if manifest and len(manifest.layers) == 1 else ""
+
+
+def _is_ours(client: Client, repository: str, digest: str) -> bool:
+    """Whether a referrer is a statement as `statement` makes it."""
+    try:
+        layer = _layer(client, repository, digest)
+        value = jsontext.loads((client.fetch(repository, layer, LARGEST) if layer else None) or b"")
+        return bool(value["predicate"]["buildDefinition"]["buildType"] == BUILD_TYPE)
+    except (IntegrityError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _hex(digest: str) -> dict[str, str]:

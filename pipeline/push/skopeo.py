@@ -14,8 +14,8 @@ from pipeline.errors import ConfigError, IntegrityError, PipelineError, Resource
 from pipeline.events import What
 from pipeline.host import Cmd, Output
 from pipeline.push import needs
-from pipeline.stage import Driver, Finding, Site
-from pipeline.tools import references, skopeo
+from pipeline.stage import Driver, Finding, Site, Store
+from pipeline.tools import references, skopeo, tags
 from pipeline.tools.registry import Client, Manifest, client_of, read_manifest
 
 STAGE = "push"
@@ -248,4 +248,9 @@ def _attest(client: Client, spec: Spec, bundle: Bundle, site: Site, manifest: Ma
         site.tell(What.WARN, STAGE, f"the image is pushed, but its provenance could not be attached: {error.what}")
 
 
-DRIVER = Driver("push", "skopeo", Bundle, Images, Spec, find, make, check=needs.check)
+def stores(spec: Spec, _site: Site) -> tuple[Store, ...]:
+    """The repository, and what its images are called: see `pipeline.artifacts.Source.label`."""
+    return (Store(spec.registry, spec.repository, (rf"([0-9a-f]{{7}}){tags.DIRTY}",)),)
+
+
+DRIVER = Driver("push", "skopeo", Bundle, Images, Spec, find, make, check=needs.check, stores=stores)

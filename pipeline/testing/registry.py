@@ -71,6 +71,7 @@ class FakeRegistry:
         self.says_lifetime = False
         self.never_accepts = False
         self.page = 1000  # tags in one answer
+        self.deletes = True
         self.lists_referrers = False  # as the OCI specification 1.1 has it; Gitea and distribution do not
         self.token_answer: tuple[bytes, str] | None = None
         self.blobs: dict[str, bytes] = {}

@@ -159,9 +159,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         named = name if ":" in name else registry.tags.get((repository, name), "")
         if (repository, named) not in registry.manifests:
             return 404, {}, errors("MANIFEST_UNKNOWN")
+        if self.command == "DELETE":
+            return self._delete(repository, name)
         media_type, content = registry.manifests[repository, named]
         said = registry.lies.get(named, named)
         return 200, {"Content-Type": media_type, "Docker-Content-Digest": said, "Content-Length": str(len(content))}, content
+
+    def _delete(self, repository: str, name: str) -> tuple[int, dict[str, str], bytes]:
+        """By digest alone, with every tag, as distribution 2.8 does."""
+        if ":" not in name:
+            return 400, {}, errors("DIGEST_INVALID")
+        if not self.registry.deletes:
+            return 405, {}, errors("UNSUPPORTED")
+        del self.registry.manifests[repository, name]
+        for key in [key for key, stands in self.registry.tags.items() if key[0] == repository and stands == name]:
+            del self.registry.tags[key]
+        return 202, {}, b""
 
     def _referrers(self, repository: str, digest: str) -> tuple[int, dict[str, str], bytes]:
         registry = self.registry

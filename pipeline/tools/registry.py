@@ -173,6 +173,21 @@ class Client:
         answer = self._ask("GET", repository, f"referrers/{references.digest(digest)}", {"Accept": TYPES[3]}, cap=MANIFEST_CAP)
         return None if answer.status == 404 else answer.body
 
+    def delete(self, repository: str, digest: str) -> bool:
+        """Take the manifest `digest` away, and with it every tag that stands for it; whether it was there.
+
+        By a tag alone distribution 2 deletes nothing (400), and Gitea takes the image along with its last tag. Raises ConfigError where the
+        registry deletes nothing, Ambiguous where the outcome is unknown.
+        """
+        answer = self._ask("DELETE", repository, f"manifests/{references.digest(digest)}", {}, accept=(200, 202, 404, 405))
+        if answer.status == 405:
+            raise ConfigError(
+                f"{self.origin} does not delete images",
+                cause=f"HTTP 405 {words(answer)}".strip(),
+                mend="a registry of your own: REGISTRY_STORAGE_DELETE_ENABLED=true; GHCR and Docker Hub: on the package's own page",
+            )
+        return answer.status != 404
+
     def tags(self, repository: str) -> tuple[str, ...]:
         """The repository's tags, page by page, at most the first PAGES times 1000; none where there is no such repository."""
         names: list[str] = []
@@ -276,8 +291,9 @@ def words(answer: Answer) -> str:
     return http_faults.words(answer.body)
 
 
-def client_of(site: Site, name: str) -> Client:
-    """The client for the site's registry `name`, kept by the site; its password is read late. Raises ConfigError for a bad address."""
+def client_of(site: Site, name: str, actions: str = "pull,push") -> Client:
+    """The client for the site's registry `name`, kept by the site; its password is read late. `actions` are what its tokens are good for.
+    Raises ConfigError for a bad address."""
 
     def made() -> Client:
         spec = site.registry(name)
@@ -285,9 +301,10 @@ def client_of(site: Site, name: str) -> Client:
         say = partial(site.tell, What.WARN, "push")
         tell = partial(site.tell, What.LOG, "push")
         known = (*provider_of(spec.address, spec.provider).stores, *spec.stores)
-        return Client(origin, Authorization(origin, account_of(site, name, say), say=tell, guard=site.secrets.guard), say, known)
+        account = account_of(site, name, say)
+        return Client(origin, Authorization(origin, account, say=tell, guard=site.secrets.guard, actions=actions), say, known)
 
-    client: Client = site.share(f"registry {name}", made)
+    client: Client = site.share(f"registry {name} {actions}", made)
     return client
 
 

@@ -21,6 +21,7 @@ UNFIT = re.compile(r"[^a-zA-Z0-9._-]+")
 EXPRESSION = re.compile(r"\{\{\s*(\w+)(?:\s+'([^']*)')?\s*\}\}")
 SORTABLE = "{{branch}}-{{sha}}-{{commit_date 'X'}}"
 LABEL = "org.opencontainers.image."
+DIRTY = r"(?:-dirty-[0-9a-f]{8})?"  # what follows a short commit where the tree is not the commit's
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,22 @@ def labels(given: Tags, ref: Ref, *, title: str = "", source: str = "") -> Mappi
     if ref.time:
         found["created"] = datetime.fromtimestamp(ref.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {LABEL + name: value for name, value in sorted(found.items()) if value}
+
+
+def by_commit(policy: Policy) -> tuple[str, ...]:
+    """The expressions of the tags that `tags` calls after a commit, which is group 1 of each."""
+    short, whole = f"([0-9a-f]{{{SHORT}}}){DIRTY}", "([0-9a-f]{40})"
+    found = []
+    for rule in policy.rules:
+        if rule.kind in ("sha", "commit"):
+            found.append(re.escape(sanitised(rule.value)) + (short if rule.kind == "sha" else whole))
+        elif rule.kind in ("raw", "sortable"):
+            parts = EXPRESSION.split(SORTABLE if rule.kind == "sortable" else rule.value)
+            literal, named = parts[::3], parts[1::3]
+            if named.count("sha") == 1:
+                groups = [short if name == "sha" else ".+" for name in named]
+                found.append("".join(re.escape(sanitised(text)) + group for text, group in zip(literal, [*groups, ""], strict=True)))
+    return tuple(found)
 
 
 def sanitised(name: str) -> str:

@@ -51,7 +51,8 @@ class _Token:
 class Authorization:
     """Headers for one registry, from any number of threads; a token is fetched by one of them while the others wait.
 
-    `say` gets a sentence where the realm that the registry names is not the one that is used; `guard` gets every token, to be masked.
+    `say` gets a sentence where the realm that the registry names is not the one that is used; `guard` gets every token, to be masked;
+    `actions` are what a token is asked for.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Authorization:
         *,
         say: Callable[[str], None] = lambda _: None,
         guard: Callable[[str], None] = lambda _: None,
+        actions: str = "pull,push",
     ) -> None:
         self._origin = origin
         self._account = account
@@ -68,6 +70,7 @@ class Authorization:
         self._logins: dict[str, Login | None] = {}
         self._say = say
         self._guard = guard
+        self._actions = actions
         self._lock = threading.Lock()
         self._tokens: dict[str, _Token] = {}
         self._refused: dict[str, AuthError] = {}
@@ -166,7 +169,7 @@ class Authorization:
         named = dict(PARAMETER.findall(match[1]))
         started = self._origin.clock.monotonic()
         origin, path = self._realm(named.get("realm", ""))
-        wanted = {"service": named.get("service", ""), "scope": f"repository:{repository}:{'pull,push' if login else 'pull'}"}
+        wanted = {"service": named.get("service", ""), "scope": f"repository:{repository}:{self._actions if login else 'pull'}"}
         try:
             answer = _asked(origin, path, wanted, login, self._basic(repository))
         finally:

@@ -30,6 +30,10 @@ case " $* " in
 	;;
 *" path-info "*) echo '[{"path":"x","narHash":"sha256-abc=","narSize":1}]' ;;
 *" verify "*) [ ! -e "$here/damaged" ] ;;
+*" store gc "*)
+	[ ! -e "$here/code" ] || exit "$(cat "$here/code")"
+	echo "7 store paths deleted, 12.50 MiB freed" >&2
+	;;
 *" eval "*) echo '{"x86_64-linux":["default","docker"]}' ;;
 esac
 """

@@ -410,3 +410,41 @@ def test_the_order_of_variables_does_not_matter() -> None:
 
 def test_the_driver_says_what_it_takes_and_gives() -> None:
     assert (DRIVER.verb, DRIVER.name, DRIVER.takes.kind, DRIVER.gives.kind) == ("build", "nix", "tree", "bundle")
+
+
+def test_old_roots_are_listed_newest_first_and_forgotten(site: Site, host: LocalHost) -> None:
+    roots = Path(host.state) / site.app / "roots"
+    roots.mkdir(parents=True)
+    keys = [f"{number:040x}-docker" for number in range(4)]
+    for number, key in enumerate(keys):
+        (roots / key).symlink_to("/nix/store/x")
+        (roots / f"{key}.facts").touch()
+        os.utime(roots / f"{key}.facts", (number, number))
+    (roots / f".work-{keys[0]}").mkdir()
+    (roots / "something else.facts").touch()
+    left = nix.left(SPEC, 2, site)
+    assert [(each.name, each.why, each.marks) for each in left] == [
+        (f"{keys[3]} on builder", "it is one of the newest 2", (keys[3][:40],)),
+        (f"{keys[2]} on builder", "it is one of the newest 2", (keys[2][:40],)),
+        (f"{keys[1]} on builder", "", (keys[1][:40],)),
+        (f"{keys[0]} on builder", "it is being built", (keys[0][:40],)),
+    ]
+    for each in left[2:]:
+        each.remove()
+        each.remove()
+    there = {path.name for path in roots.iterdir()}
+    assert keys[1] not in there
+    assert f"{keys[1]}.facts" not in there
+    assert {keys[0], f"{keys[0]}.facts", keys[2], keys[3], "something else.facts"} <= there
+
+
+def test_a_host_without_builds_has_no_roots(site: Site) -> None:
+    assert nix.left(SPEC, 5, site) == ()
+
+
+def test_garbage_is_collected_by_nix_and_its_word_is_told(site: Site, store: Path) -> None:
+    assert nix.collect(SPEC, site) == "7 store paths deleted, 12.50 MiB freed"
+    assert calls(store, "gc") == 1
+    (store / "code").write_text("1")
+    with pytest.raises(ConfigError, match="nix store gc failed on builder"):
+        nix.collect(SPEC, site)

@@ -358,3 +358,38 @@ def test_n02_a_next_page_elsewhere_is_looked_for_at_home() -> None:
         registry.fault("GET", "tags/list", status=200, headers=link, body=b'{"tags": ["v0"]}')
         assert client(registry).tags(REPOSITORY) == ("v0",)
         assert [asked.path for asked in registry.seen("GET", "tags/list")][-1] == f"/v2/{REPOSITORY}/tags/list?last=v1&n=5"
+
+
+def test_an_image_goes_with_all_of_its_tags_and_once() -> None:
+    with FakeRegistry() as registry:
+        digest, _ = registry.put(REPOSITORY, "v1")
+        registry.put(REPOSITORY, "v2")
+        other, _ = registry.put(REPOSITORY, "v3", (b"other",))
+        asking = client(registry)
+        assert asking.delete(REPOSITORY, digest) is True
+        assert asking.delete(REPOSITORY, digest) is False
+        assert asking.tags(REPOSITORY) == ("v3",)
+        assert asking.head(REPOSITORY, other) == other
+        with pytest.raises(IntegrityError, match="not a sha256 digest"):
+            asking.delete(REPOSITORY, "v3")
+
+
+def test_g05_a_registry_that_deletes_nothing_says_so() -> None:
+    with FakeRegistry() as registry:
+        registry.deletes = False
+        digest, _ = registry.put(REPOSITORY, "v1")
+        with pytest.raises(ConfigError, match="does not delete images") as caught:
+            client(registry).delete(REPOSITORY, digest)
+        assert "UNSUPPORTED" in caught.value.cause
+        assert "REGISTRY_STORAGE_DELETE_ENABLED" in caught.value.mend
+
+
+def test_a_token_is_asked_for_what_it_is_to_do() -> None:
+    with FakeRegistry(basic_too=False) as registry:
+        digest, _ = registry.put(REPOSITORY, "v1")
+        origin = Origin("http", registry.address, read_timeout=2, deadline=4)
+        OPENED.append(Client(origin, Authorization(origin, Account("own", USER, lambda: PASSWORD), actions="pull,push,delete")))
+        OPENED[-1].delete(REPOSITORY, digest)
+        client(registry).tags(REPOSITORY)
+        asked = [asked.path.rpartition("scope=")[2] for asked in registry.seen("GET", "/v2/token")]
+        assert asked == [f"repository:{REPOSITORY}:pull,push,delete", f"repository:{REPOSITORY}:pull,push"]

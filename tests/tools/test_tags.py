@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pipeline.tools import references
 from pipeline.tools.git_ref import in_actions
 from pipeline.tools.semver import parse as version_of
 from pipeline.tools.tag_rules import parse
-from pipeline.tools.tags import Ref, Tag, labels, sanitised, tags
+from pipeline.tools.tags import Ref, Tag, by_commit, labels, sanitised, tags
 
 COMMIT = "90dd6032fac8bda1b6c4436a2e65de27961ed071"
 TIME = 1_700_000_000
@@ -190,3 +191,16 @@ def test_labels_are_the_same_for_the_same_commit_and_name_it() -> None:
 def test_a_dirty_working_copy_claims_no_revision() -> None:
     ref = Ref(COMMIT, "main", dirty="90dd603-dirty-12345678")
     assert labels(tags(parse(["branch"]), ref), ref) == {"org.opencontainers.image.version": "sha-90dd603-dirty-12345678"}
+
+
+@pytest.mark.parametrize("dirty", ["", "ccccccc-dirty-12345678"])
+def test_a_tag_is_known_again_by_the_commit_that_it_is_called_after(dirty: str) -> None:
+    words = "branch tag sha sha:main-@main commit semver:{{version}} raw:latest@main sortable@main raw:x-{{sha}}.b"
+    rules = parse(words.split())
+    ref = Ref("c" * 40, "main", ("v1.2.3",), 0, 1700000000, dirty)
+    known = [re.compile(name) for name in by_commit(rules)]
+    found = {name: match[1] for name in tags(rules, ref).names for pattern in known if (match := pattern.fullmatch(name))}
+    short, whole = "c" * 7, "c" * 40
+    clean = {f"sha-{short}": short, f"main-{short}": short, whole: whole, f"main-{short}-1700000000": short, f"x-{short}.b": short}
+    assert found == ({f"sha-{dirty}": short, f"main-{dirty}": short} if dirty else clean)
+    assert not [name for name in ("latest", "main", "v1.2.3", "1.2.3", "sha-", "sha-xyz") if any(each.fullmatch(name) for each in known)]

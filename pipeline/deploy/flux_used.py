@@ -1,0 +1,35 @@
+"""What a release by commit needs of images: what runs, what Helm keeps, and the releases in git's history that it would go back to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.deploy import flux_file, flux_history, flux_message, flux_wanted, used
+from pipeline.deploy.flux_history import Step
+from pipeline.deploy.flux_spec import Flux
+from pipeline.stage import Site, Use
+from pipeline.tools import references
+from pipeline.tools.kube import connect
+
+
+def uses(spec: Flux, keep: int, site: Site) -> tuple[Use, ...]:
+    """What the release needs, with what git says now and the newest `keep` releases that it would go back to. A git server that is away
+    is an error: it may hold a commit that nobody here has seen. Raises what the cluster's client and git raise."""
+    kube, repository = connect(site, spec.cluster), flux_file.repository(spec, site)
+    head = repository.look()
+    known = list(flux_history.steps(repository, spec, flux_wanted.paths(spec), head.commit))
+    revisions = (Use(use.mark, use.why) for use in used.kept(kube, spec))  # helm-controller's own: none of them goes
+    return (*used.in_lock(kube, spec), *used.running(kube, spec), *revisions, *_of_git(known, keep))
+
+
+def _of_git(known: list[Step], keep: int) -> Iterator[Use]:
+    """What the newest commit names, and the newest releases that came up."""
+    failed = flux_history.bad(known)
+    good = [step for step in known if step.lines and not step.restores and step.commit not in failed and not flux_wanted.unmade(step.lines)]
+    for step in dict.fromkeys([*known[:1], *good[:keep]]):
+        why = f"commit {step} has it" if step in known[:1] else f"commit {step} is a way back"
+        for reference in flux_message.images_of(step.entry):
+            yield Use(reference.partition("@")[2], why)
+        for value in map(str, step.lines.values()):
+            found = references.DIGEST.findall(value)
+            yield from (Use(mark, why) for mark in found or [value.rpartition(":")[2]])

@@ -1,0 +1,71 @@
+"""What may go, and why everything else stays: pure, from what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.stage import Left, Use
+from pipeline.tools.image_list import Dated
+
+
+@dataclass(frozen=True)
+class Place:
+    """A repository that is tidied: `registry` is the site's name for it, `address` where it answers, `names` what images are called there
+    after their commits, `keep` how many of the newest stay."""
+
+    registry: str
+    address: str
+    repository: str
+    names: tuple[str, ...]
+    keep: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that was seen: what is needed (`uses`), what stages left behind, and the images of each place."""
+
+    uses: tuple[Use, ...]
+    left: tuple[Left, ...]
+    images: tuple[tuple[Place, tuple[Dated, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing, and why it stays; "" where it goes. `item` is what goes, `place` where an image lies."""
+
+    kind: str
+    name: str
+    why: str
+    item: Left | Dated
+    place: Place | None = None
+
+
+def decide(seen: Seen) -> tuple[Row, ...]:
+    """Everything that was seen, each with the reason why it stays. A revision that goes needs nothing any more."""
+    going = {each.name for each in seen.left if not each.why and not each.marks}
+    needed: dict[str, str] = {}
+    for use in seen.uses:
+        if use.of not in going:
+            needed.setdefault(use.mark, use.why)
+    left = [Row(each.kind, each.name, each.why or _need(each.marks, needed), each) for each in seen.left]
+    return (*left, *(row for place, images in seen.images for row in _images(place, images, needed)))
+
+
+def _images(place: Place, images: Sequence[Dated], needed: dict[str, str]) -> Iterable[Row]:
+    """The images of a place, the newest first, those of an unknown age last."""
+    ordered = sorted(images, key=lambda each: (-(each.time or 0.0), each.image.tags))
+    newest = {each.image.digest for each in [each for each in ordered if each.time is not None][: place.keep]}
+    for each in ordered:
+        why = _need(each.image.marks, needed)
+        if not why and each.image.digest in newest:
+            why = f"it is one of the newest {place.keep}"
+        if not why and each.strange:
+            why = f"tag {', '.join(each.strange[:3])} is not named after a commit"
+        if not why and each.time is None:
+            why = "its commit is not known here: git fetch, if it is one of yours"
+        yield Row("image", f"{place.repository}:{', '.join(each.image.tags)} ({each.image.digest[:19]})", why, each, place)
+
+
+def _need(marks: Iterable[str], needed: dict[str, str]) -> str:
+    return next((needed[mark] for mark in marks if mark in needed), "")
