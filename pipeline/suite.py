@@ -72,13 +72,19 @@ class Beside:
             self.process.wait()
 
 
+def run_command(argv: Sequence[str], home: Path) -> int:
+    """Run it to its exit code. What Python compiles is kept: else each `inv` that a test starts would compile all of it again."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.run(argv, cwd=home, env=env, check=False).returncode
+
+
 @dataclass(frozen=True)
 class Suite:
     """The tests of the working copy `home`; `run` runs a command line to its exit code, `start` starts one beside."""
 
     home: Path
     say: Callable[[str], None]
-    run: Callable[[Sequence[str], Path], int] = lambda argv, home: subprocess.run(argv, cwd=home, check=False).returncode
+    run: Callable[[Sequence[str], Path], int] = run_command
     start: Callable[..., Beside] = Beside
 
     def everything(self, *, real: bool) -> None:

@@ -115,6 +115,13 @@ def test_what_runs_beside_is_stopped(tmp_path: Path) -> None:
     beside.stop()
 
 
+def test_what_python_compiles_is_kept_for_the_next_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    (tmp_path / "module.py").write_text("")
+    assert Suite(tmp_path, print).run((sys.executable, "-c", "import module"), tmp_path) == 0
+    assert list(tmp_path.glob("__pycache__/module.*.pyc"))
+
+
 @pytest.mark.parametrize(
     ("code", "error", "said"),
     [
