@@ -49,6 +49,15 @@ def test_staging_is_the_plan_s(helm: Site) -> None:
     assert [rule["host"] for rule in found["Ingress/relay"]["spec"]["rules"]] == ["staging.token.place"]
 
 
+def test_a_secret_becomes_environment_of_the_relay_and_of_its_nodes(helm: Site) -> None:
+    found = rendered(helm, "lab", envSecret="relay-0123")
+    for name in ("Deployment/relay", "Deployment/relay-node"):
+        (container,) = found[name]["spec"]["template"]["spec"]["containers"]
+        assert container["envFrom"] == [{"secretRef": {"name": "relay-0123"}}]
+        assert {"name": "TOKEN_PLACE_ENV", "value": "testing"} in container["env"]
+    assert "envFrom" not in str(rendered(helm, "lab"))
+
+
 def test_a_relay_that_stops_drains_before_the_kubelet_kills_it(helm: Site) -> None:
     pod = rendered(helm, "staging")["Deployment/relay"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -102,6 +111,7 @@ def test_the_api_server_takes_every_object(lab: Site, overlay: str) -> None:
         ({"service": {"port": "5010"}}, "/service/port"),
         ({"service": {"port": 70000}}, "/service/port"),
         ({"env": {"a b": "x"}}, "a b"),
+        ({"envSecret": "A b"}, "/envSecret"),
         ({"host": "a`) || PathPrefix(`/"}, "/host"),
         ({"image": {"repository": "ghcr.io/a/b", "digest": "", "tag": ""}}, "image.digest or image.tag is required"),
     ],

@@ -28,10 +28,10 @@ class Program:
     port: int
     log: Path
 
-    def ask(self, path: str, method: str = "GET", body: Any = None) -> tuple[int, dict[str, str], bytes]:
+    def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         with contextlib.closing(connection):
-            connection.request(method, path, body if isinstance(body, bytes | None) else json.dumps(body))
+            connection.request(method, path, body if isinstance(body, bytes | None) else json.dumps(body), headers)
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
 

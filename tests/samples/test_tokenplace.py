@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.lab.samples.tokenplace import node
 from pipeline.lab.samples.tokenplace.relay import NODES, Nodes
-from pipeline.lab.samples.tokenplace.settings import Wrong, settings
+from pipeline.lab.samples.tokenplace.settings import TOKEN_HEADER, Wrong, settings
 from tests.samples.conftest import Program, Start, ended, free_port
 
 KEY = "c29tZS1ub2Rl"
@@ -59,6 +59,27 @@ def test_a_node_registers_and_sends_answers(relay: Program) -> None:
     assert f"/sink registered {KEY[:8]}: 1 known" in log
     assert f"/sink heartbeat {KEY[:8]}: 1 known" in log
     assert f"/source {KEY[:8]}: 5 characters" in log
+
+
+def test_a_relay_with_a_token_takes_only_nodes_that_show_it(start: Start) -> None:
+    port = free_port()
+    relay = relay_on(start, port, TOKENPLACE_RELAY_SERVER_TOKEN="s3cret-token\n")
+    for shown in ({}, {TOKEN_HEADER: "another-token"}, {TOKEN_HEADER: "s3cret-toke\xfc"}):
+        for path in ("/sink", "/source"):
+            assert relay.ask(path, "POST", {"server_public_key": KEY, "response": "x"}, **shown)[0] == 401
+    assert relay.page("/healthz")[1]["knownServers"] == 0
+    compute = start("tokenplace.node", RELAY_URL=f"http://127.0.0.1:{port}", TOKENPLACE_RELAY_SERVER_TOKEN="s3cret-token")
+    relay.until(lambda: relay.page("/healthz")[1]["knownServers"] == 1 and "/source" in relay.log.read_text())
+    assert "s3cret" not in relay.log.read_text() + compute.log.read_text()
+
+
+def test_a_token_that_the_relay_does_not_ask_for_does_no_harm(relay: Program) -> None:
+    assert relay.ask("/sink", "POST", {"server_public_key": KEY}, **{TOKEN_HEADER: "some-token"})[0] == 200
+
+
+def test_the_server_behind_the_relay_stands_in_its_health(start: Start) -> None:
+    relay = relay_on(start, free_port(), TOKENPLACE_RELAY_UPSTREAM_URL="http://gpu-server:3000/")
+    assert relay.page("/healthz")[1]["upstream"] == "http://gpu-server:3000"
 
 
 @pytest.mark.parametrize(
@@ -172,6 +193,9 @@ def test_a_port_that_is_taken_is_told(start: Start) -> None:
         ({"TOKEN_PLACE_ENV": "stagging"}, "TOKEN_PLACE_ENV is 'stagging': one of development, testing, staging, production"),
         ({"TOKEN_PLACE_ENV": "staging"}, "TOKENPLACE_RELAY_PUBLIC_URL is not set"),
         ({"TOKENPLACE_RELAY_PUBLIC_URL": "staging.token.place"}, "is 'staging.token.place': an address such as"),
+        ({"RELAY_PUBLIC_URL": "staging.token.place"}, "RELAY_PUBLIC_URL is 'staging.token.place'"),
+        ({"TOKENPLACE_RELAY_UPSTREAM_URL": "gpu:3000"}, "TOKENPLACE_RELAY_UPSTREAM_URL is 'gpu:3000'"),
+        ({"TOKENPLACE_RELAY_SERVER_TOKEN": "a b"}, "TOKENPLACE_RELAY_SERVER_TOKEN is not one word"),
         ({"TOKENPLACE_RELAY_PUBLIC_URL": "https://me:secret@x"}, "an address such as"),
         ({"TOKENPLACE_RELAY_PUBLIC_URL": "https://x/path"}, "with no path"),
         ({"TOKENPLACE_RELAY_PUBLIC_URL": "https://[x"}, "an address such as"),
@@ -189,6 +213,9 @@ def test_a_wrong_setting_is_named(environment: dict[str, str], says: str) -> Non
 def test_settings_of_the_plan() -> None:
     found = settings({"TOKEN_PLACE_ENV": "staging", "TOKENPLACE_RELAY_PUBLIC_URL": URL + "/"})
     assert (found.port, found.environment, found.public_url) == (5010, "staging", URL)
+    found = settings({"TOKEN_PLACE_ENV": "staging", "RELAY_PUBLIC_URL": URL, "TOKENPLACE_RELAY_SERVER_TOKEN": "s3cret-token\n"})
+    assert (found.public_url, found.token) == (URL, "s3cret-token")
+    assert "s3cret" not in repr(found)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +223,9 @@ def test_settings_of_the_plan() -> None:
     [
         ({}, "TOKENPLACE_RELAY_URL is ''"),
         ({"TOKENPLACE_RELAY_URL": "file:///etc/passwd"}, "the relay's address is wanted"),
+        ({"RELAY_URL": "relay"}, "RELAY_URL is 'relay'"),
+        ({"RELAY_URL": "http://relay", "TOKENPLACE_RELAY_PORT": "tcp://10.0.0.1:5010"}, "TOKENPLACE_RELAY_PORT is 'tcp://10.0.0.1:5010'"),
+        ({"TOKENPLACE_RELAY_URL": "http://relay:5010", "TOKEN_PLACE_ENV": "prod"}, "TOKEN_PLACE_ENV is 'prod'"),
         ({"TOKENPLACE_RELAY_URL": "http://relay:5010", "TOKENPLACE_NODE_KEY": "x"}, "TOKENPLACE_NODE_KEY is not a public key"),
     ],
 )
@@ -209,6 +239,20 @@ def test_a_node_without_a_key_is_named_by_its_machine() -> None:
     url = {"TOKENPLACE_RELAY_URL": "http://relay:5010/"}
     assert node.settings(url, "one").key == node.settings(url, "one").key != node.settings(url, "two").key
     assert node.settings(url, "one").relay == "http://relay:5010"
+
+
+@pytest.mark.parametrize(
+    ("environment", "relay"),
+    [
+        ({"TOKENPLACE_RELAY_URL": "https://staging.token.place"}, "https://staging.token.place"),
+        ({"RELAY_URL": "http://relay", "RELAY_PORT": "5010"}, "http://relay:5010"),
+        ({"TOKENPLACE_RELAY_URL": "http://relay/", "RELAY_URL": "http://other", "TOKENPLACE_RELAY_PORT": "8080"}, "http://relay:8080"),
+        ({"TOKENPLACE_RELAY_URL": "http://relay:5010", "TOKENPLACE_RELAY_PORT": "tcp://10.0.0.1:5010"}, "http://relay:5010"),
+    ],
+)
+def test_where_the_node_finds_the_relay(environment: dict[str, str], relay: str) -> None:
+    """By the names of the plan; the last case is what Kubernetes sets beside a Service tokenplace-relay."""
+    assert node.settings(environment, "one").relay == relay
 
 
 def test_a_node_with_a_wrong_setting_ends_with_2(start: Start) -> None:

@@ -6,6 +6,7 @@ under way is answered, and the program ends with 0. Settings come from the envir
 
 from __future__ import annotations
 
+import hmac
 import http.server
 import json
 import os
@@ -18,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .settings import KEY, Settings, Wrong, settings
+from .settings import KEY, TOKEN_HEADER, Settings, Wrong, settings
 
 LARGEST = 1 << 20  # bytes of one request
 LOOK = 0.1  # seconds between two looks at the signals
@@ -89,6 +90,8 @@ class Server(http.server.ThreadingHTTPServer):
             "status": "draining" if draining else "ok", "publicUrl": found.public_url, "knownServers": self.nodes.count(),
             "environment": found.environment, "version": found.version, "commit": found.commit,
         }  # fmt: skip
+        if found.upstream:
+            page["upstream"] = found.upstream
         return 503 if draining else 200, page
 
 
@@ -122,6 +125,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             if path not in ("/sink", "/source"):
                 raise Refused(404, f"nothing is taken at {path}")
+            self.check_token()
             given = self.body()
             key = given.get("server_public_key")
             if not isinstance(key, str) or not KEY.fullmatch(key):
@@ -129,6 +133,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, self.sink(key) if path == "/sink" else self.source(key, given))
         except Refused as refused:
             self.answer(refused.code, {"error": str(refused)})
+
+    def check_token(self) -> None:
+        """Raise Refused if nodes have to show a token and this request does not."""
+        shown, wanted = self.headers.get(TOKEN_HEADER, "").strip(), self.server.found.token
+        if wanted and not hmac.compare_digest(shown.encode(errors="replace"), wanted.encode()):
+            raise Refused(401, f"{TOKEN_HEADER} is not the relay's TOKENPLACE_RELAY_SERVER_TOKEN")
 
     def sink(self, key: str) -> dict[str, Any]:
         """A node registers, or says that it is still there."""

@@ -43,6 +43,10 @@ securityContext:
 {{- end -}}
 
 {{- define "relay.container" -}}
+{{- with .Values.envSecret -}}
+envFrom:
+  - secretRef: {name: {{ . }}}
+{{ end -}}
 image: {{ include "relay.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 terminationMessagePolicy: FallbackToLogsOnError # the last lines of a crash stay readable in the pod's status
