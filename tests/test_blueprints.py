@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,15 @@ from pipeline.deploy.flux_spec import Flux
 from pipeline.errors import ConfigError
 from pipeline.lab.layout import Lab
 from pipeline.lab.site import site as lab_site
-from pipeline.plan import blueprint_schema, blueprints, environments, load, read_site
+from pipeline.plan import blueprint_schema, blueprints, ci_of, environments, load, read_site
+from pipeline.tools.tag_rules import parse
+from pipeline.tools.tags import Ref, tags
+from pipeline.verify.expect import Page, filled, judge
+from pipeline.verify.log import Log
+from pipeline.verify.web import Answer
+from pipeline.verify.words import words
 from pipeline.yamlfile import read
+from tests.verify.releases import COMMIT, RELEASE
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config"
@@ -82,6 +90,36 @@ def test_the_images_are_those_of_the_plans() -> None:
     assert (staging.plan[0].spec.repository, staging.plan[0].spec.default_tag) == ("democratizedspace/tokenplace-relay", "main-latest")
     assert read_site(CONFIG / "site.yml").registries["ghcr"].address == "ghcr.io"
     assert "staging.token.place" in str(staging.plan[-1].spec)
+
+
+@pytest.mark.parametrize("nodes", [0, 3])
+def test_a_staging_release_of_the_relay_does_not_wait_for_a_compute_node(nodes: int) -> None:
+    page = {"status": "ok", "publicUrl": "https://staging.token.place", "knownServers": nodes, "commit": COMMIT}
+    checks = load(CONFIG, "tokenplace", "staging").plan[-1].spec.checks
+    assert not any(isinstance(each, Log) for each in checks), "no heartbeat stands in the log yet"
+    (health,) = [each for each in checks if isinstance(each, Page) and each.path == "/healthz"]
+    answer = Answer(200, "/healthz", {}, json.dumps(page).encode())
+    assert judge(filled(health, words(RELEASE, "tokenplace-relay")), answer, RELEASE).passed
+
+
+def test_the_workflows_start_and_sign_in_as_the_plans_say() -> None:
+    found = {name: ci_of(CONFIG, name) for name in ("relay", "tokenplace", "fade")}
+    started = {name: (each.ci.branches, each.ci.git_tags) for name, each in found.items() if each}
+    assert started == {"relay": (("main",), ("**",)), "tokenplace": (("main",), ()), "fade": (("main",), ("v*",))}
+    assert found["fade"]
+    assert (found["fade"].ci.username, found["fade"].ci.token) == ("DOCKER_USERNAME", "DOCKER_TOKEN")
+    policy = parse(found["fade"].build.tags)
+    assert tags(policy, Ref(COMMIT, tags=("v1.0.0",))).names == ("v1.0.0", COMMIT)
+    assert {"latest", COMMIT} <= set(tags(policy, Ref(COMMIT, "main")).names)
+    assert tags(parse(load(CONFIG, "tokenplace").plan[0].spec.tags), Ref(COMMIT, "my-feature")).names == ("my-feature",)
+
+
+def test_fade_s_nodes_get_what_the_plan_requests_and_no_more() -> None:
+    gitops = load(CONFIG, "fade", "production").gitops
+    assert gitops
+    assert gitops.values["node"]["resources"] == {
+        "requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "200m", "memory": "256Mi"},
+    }  # fmt: skip
 
 
 def test_an_environment_that_is_not_there_is_told_with_those_that_are() -> None:

@@ -14,6 +14,7 @@ from pipeline.generate.pins import pinned
 from pipeline.generate.spec import CiDeploy, CiImage, Workflow
 from pipeline.generate.yamltext import Verbatim
 from pipeline.tools import tag_rules
+from pipeline.tools.tags import Ref, tags
 
 HERE = Path(__file__).parent
 Step = dict[str, Any]
@@ -94,12 +95,21 @@ def _job(flow: Workflow, runner: str, steps: list[Step], needs: list[str] | None
 
 
 def published_refs(flow: Workflow) -> str:
-    """The condition under which a job publishes: a run by hand from another branch would move this branch's tags."""
+    """The condition under which a job publishes. A run by hand does from every branch, if the policy gives it tags of its own: else it
+    would move another branch's."""
     plain = [branch for branch in flow.ci.branches if not set("*?+![]") & set(branch)]
     if len(plain) < len(flow.ci.branches):
         return "github.ref_type == 'branch' || github.ref_type == 'tag'" if flow.ci.git_tags else "github.ref_type == 'branch'"
     refs = [f"github.ref == 'refs/heads/{branch}'" for branch in plain] + (["github.ref_type == 'tag'"] if flow.ci.git_tags else [])
-    return " || ".join(refs)
+    by_hand = ["github.event_name == 'workflow_dispatch' && github.ref_type == 'branch'"] if any_branch(flow) else []
+    return " || ".join(refs + by_hand)
+
+
+def any_branch(flow: Workflow) -> bool:
+    """Whether the policy gives each branch tags, and none that another branch has too."""
+    policy = tag_rules.parse(flow.rules)
+    one, two = (set(tags(policy, Ref(digit * 40, branch)).names) for digit, branch in (("1", "one"), ("2", "two")))
+    return bool(one) and not one & two
 
 
 def prepared(flow: Workflow, platforms: tuple[str, ...]) -> list[Step]:

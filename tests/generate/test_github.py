@@ -75,7 +75,8 @@ def test_one_image_for_one_platform_is_built_and_pushed_in_one_job() -> None:
     assert path(single()) == ".github/workflows/docker-publish.yml"
     assert found["on"] == {"push": {"branches": ["main"], "tags": ["**"]}, "workflow_dispatch": ""}
     assert list(found["jobs"]) == ["publish"]
-    assert found["jobs"]["publish"]["if"] == "github.ref == 'refs/heads/main' || github.ref_type == 'tag'"
+    named = "github.ref == 'refs/heads/main' || github.ref_type == 'tag'"
+    assert found["jobs"]["publish"]["if"] == f"{named} || github.event_name == 'workflow_dispatch' && github.ref_type == 'branch'"
     built = step(single(), "publish", "docker/build-push-action")
     assert built["push"] == "true"
     assert built["platforms"] == "linux/amd64"
@@ -87,6 +88,18 @@ def test_one_image_for_one_platform_is_built_and_pushed_in_one_job() -> None:
     assert step(double(), "build-amd64", "docker/build-push-action")["file"] == "samples/Dockerfile.relay"
     assert (built["provenance"], built["sbom"]) == ("mode=max", "true")
     assert step(single(), "publish", "docker/login-action")["password"] == "${{ secrets.GHCR_PAT || secrets.GITHUB_TOKEN }}"
+
+
+@pytest.mark.parametrize(
+    ("tags", "every"),
+    [
+        (("branch", "sha"), True), (("commit",), True), (("raw:latest@main", "branch"), True), (("raw:x-{{sha}}", "sortable"), True),
+        (("raw:latest", "branch"), False), (("branch@main", "sha:main-@main"), False), (("semver:{{version}}",), False), (("tag",), False),
+    ],
+)  # fmt: skip
+def test_a_run_by_hand_publishes_every_branch_that_has_tags_of_its_own(tags: tuple[str, ...], every: bool) -> None:
+    flow = workflow("web", "config/web.yml", Ci("web.yml", images={"web": CiImage("owner/web")}, tags=tags), None)
+    assert ("workflow_dispatch" in read(flow)["jobs"]["publish"]["if"]) is every
 
 
 def test_a_registry_with_accounts_of_its_own_gets_no_token_of_githubs() -> None:

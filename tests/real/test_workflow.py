@@ -104,11 +104,14 @@ def test_m01_a_set_of_which_one_fails_gets_no_tag_at_all(runner: Runner) -> None
     assert runner.tags("one") == runner.tags("two") == {}
 
 
-def test_a_ref_that_is_not_named_publishes_nothing(runner: Runner) -> None:
+def test_a_ref_that_is_not_named_is_published_by_hand_alone(runner: Runner) -> None:
     runner.git("switch", "-qc", "feature")
     done = runner.run(runner.flow(), ref="refs/heads/feature")
     assert done.returncode == 0
     assert runner.tags("one") == {}
+    done = runner.run(runner.flow(), ref="refs/heads/feature", event="workflow_dispatch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(runner.tags("one")) == {"feature", f"sha-{runner.git('rev-parse', 'HEAD')[:7]}"}
 
 
 def test_a_deploy_comes_after_the_publish_with_its_secrets(runner: Runner) -> None:

@@ -49,24 +49,26 @@ class Runner:
     def git(self, *words: str) -> str:
         return run(["git", "-C", str(self.root), *words], self.root).stdout.strip()
 
-    def run(self, flow: Workflow, ref: str = "refs/heads/main", password: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, flow: Workflow, ref: str = "refs/heads/main", password: str = "", event: str = "push", **env: str
+    ) -> subprocess.CompletedProcess[str]:
         file = self.root / path(flow)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(render(flow))
         config = self.home / "buildkitd.toml"
         config.write_text(f'[registry."{self.address}"]\n  http = true\n')
-        event = self.home / "event.json"
-        event.write_text(json.dumps({"ref": ref}))
+        facts = self.home / "event.json"
+        facts.write_text(json.dumps({"ref": ref}))
         secrets = self.home / "secrets"
         token = password or self.site.secrets.get(self.site.registry("ghcr").password).reveal()
         secrets.write_text(f"GHCR_PAT={token}\nGITHUB_TOKEN=not-the-one\nSEAL=a-seal-for-the-build\n")
         argv = [
             str(programs.ensure("act") / "act"),
-            "push",
+            event,
             "--workflows",
             str(file),
             "--eventpath",
-            str(event),
+            str(facts),
             "--secret-file",
             str(secrets),
         ]
