@@ -1,13 +1,19 @@
-variable "rackspace_token" {
-  description = "Rackspace Spot API token. Leave it out: what stands here is kept in every saved plan, RXTSPOT_TOKEN_FILE is not."
+variable "rackspace_spot_token" {
+  description = "Rackspace Spot API token. Leave it out: what stands here is kept in every saved plan, the file below is not."
   type        = string
   default     = null
   sensitive   = true
 
   validation {
-    condition     = var.rackspace_token == null ? true : can(regex("^[!-~]{8,}$", var.rackspace_token))
+    condition     = var.rackspace_spot_token == null ? true : can(regex("^[!-~]{8,}$", var.rackspace_spot_token))
     error_message = "A token is one word of at least 8 characters, without blanks or line breaks."
   }
+}
+
+variable "token_file" {
+  description = "The file with the token, from this folder on. If it is not there, or this is empty, RXTSPOT_TOKEN_FILE or RXTSPOT_TOKEN is read."
+  type        = string
+  default     = "../../rackspace_token"
 }
 
 variable "cloudspace_name" {

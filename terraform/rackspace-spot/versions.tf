@@ -13,7 +13,12 @@ terraform {
   backend "local" {}
 }
 
-# Without a token here the provider reads RXTSPOT_TOKEN_FILE or RXTSPOT_TOKEN, and the token is in no plan and no state.
+# What is read from the file is in no plan and no state. Without a token here the provider reads RXTSPOT_TOKEN_FILE or RXTSPOT_TOKEN.
 provider "spot" {
-  token = var.rackspace_token
+  token = var.rackspace_spot_token != null ? var.rackspace_spot_token : local.token
+}
+
+locals {
+  token_file = "${path.module}/${var.token_file}"
+  token      = var.token_file != "" && fileexists(local.token_file) ? sensitive(trimspace(file(local.token_file))) : null
 }

@@ -33,7 +33,7 @@ stages:
 infra:
   folder: terraform/rackspace-spot
   credentials: {RXTSPOT_TOKEN_FILE: "file:rackspace_token"}
-  variables: {cloudspace_name: relay-lab}
+  variables: {cloudspace_name: relay-lab, token_file: ""}
 """
 
 

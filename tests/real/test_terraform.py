@@ -341,7 +341,7 @@ def test_other_ways_to_give_the_token(cloud: Cloud, way: str, tmp_path: Path) ->
     path = cloud.root / "rackspace_token"
     env = {}
     if way == "tfvars":
-        (cloud.module / "terraform.tfvars").write_text(f'rackspace_token = "{TOKEN}"\n')
+        (cloud.module / "terraform.tfvars").write_text(f'rackspace_spot_token = "{TOKEN}"\n')
     elif way == "RXTSPOT_TOKEN":
         env[way] = TOKEN
     else:
@@ -351,6 +351,31 @@ def test_other_ways_to_give_the_token(cloud: Cloud, way: str, tmp_path: Path) ->
     planned = cloud.inv("infra.plan", env=env)
     assert planned.returncode == 0, planned.stderr
     assert TOKEN not in planned.stdout + planned.stderr
+
+
+@pytest.mark.parametrize("way", ["rackspace_token", "tfvars", "RXTSPOT_TOKEN", ""])
+def test_the_plans_own_commands_find_the_token(cloud: Cloud, way: str) -> None:
+    """cd terraform/rackspace-spot && terraform init && terraform plan, as the plan writes it."""
+    if way != "rackspace_token":
+        (cloud.root / "rackspace_token").unlink()
+    if way == "tfvars":
+        (cloud.module / "terraform.tfvars").write_text(f'rackspace_spot_token = "{TOKEN}"\n')
+    env = {**os.environ, **({way: TOKEN} if way.startswith("RXTSPOT") else {})}
+    with cloud.site() as site:
+        program = cloud.at(site).program
+
+    def tofu(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([program, *words, "-input=false"], cwd=cloud.module, env=env, capture_output=True, text=True, check=False)
+
+    assert tofu("init").returncode == 0
+    planned = tofu("plan", "-out=made.tfplan")
+    assert (planned.returncode == 0) is bool(way), planned.stderr
+    assert TOKEN not in planned.stdout + planned.stderr
+    if way == "rackspace_token":
+        assert "2 to add" in planned.stdout
+        assert TOKEN.encode() not in _unzipped(cloud.module / "made.tfplan")
+        assert tofu("apply", "-auto-approve").returncode == 0
+        assert TOKEN not in (cloud.module / "terraform.tfstate").read_text()
 
 
 def test_the_token_is_in_no_plan_no_state_no_log_and_no_argv(cloud: Cloud, tmp_path: Path) -> None:
@@ -372,7 +397,7 @@ def test_the_token_is_in_no_plan_no_state_no_log_and_no_argv(cloud: Cloud, tmp_p
     watcher.start()
     try:
         planned = cloud.inv("infra.plan")
-        plan = subprocess.run(["unzip", "-p", cloud.home / "reviewed.tfplan"], capture_output=True, check=False).stdout or _unzipped(cloud)
+        plan = _unzipped(cloud.home / "reviewed.tfplan")
         results = [planned, cloud.inv("infra.apply"), cloud.inv("infra.plan"), cloud.inv("infra.output"), cloud.inv("status")]
     finally:
         over.set()
@@ -392,10 +417,10 @@ def test_the_token_is_in_no_plan_no_state_no_log_and_no_argv(cloud: Cloud, tmp_p
     assert stat.S_IMODE(cloud.home.stat().st_mode) == 0o700
 
 
-def _unzipped(cloud: Cloud) -> bytes:
+def _unzipped(plan: Path) -> bytes:
     import zipfile
 
-    with zipfile.ZipFile(cloud.home / "reviewed.tfplan") as archive:
+    with zipfile.ZipFile(plan) as archive:
         return b"".join(archive.read(name) for name in archive.namelist())
 
 
@@ -633,7 +658,7 @@ def test_the_module_is_formatted_and_valid(cloud: Cloud, root: Root) -> None:
         ("kubernetes_version", "1.28.0", "knows 1.29.6"),
         ("server_class", "small", "gp.vs1.small-dfw"),
         ("cloudspace_name", "Relay", "Lower-case"),
-        ("rackspace_token", "a b", "one word"),
+        ("rackspace_spot_token", "a b", "one word"),
     ],
 )
 def test_a_value_that_cannot_be(cloud: Cloud, root: Root, name: str, value: str, says: str) -> None:
