@@ -52,6 +52,7 @@ class SshHost:
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._spare: paramiko.Channel | None = None
+        self._preparing = False
         self._shut_at = -SETTLE
         self._tunnels = Tunnels(self._open)
 
@@ -103,39 +104,44 @@ class SshHost:
             return self._link
 
     def _channel(self, link: Link) -> paramiko.Channel:
-        """A session to run one command in: the one opened ahead, or a new one."""
-        with self._lock:
-            spare, self._spare = self._spare, None
-        if spare is not None and spare.get_transport() is link.transport and not spare.closed:
-            return spare
-        try:
-            while True:
-                try:
-                    return link.transport.open_session(timeout=30.0)
-                except paramiko.ChannelException:
-                    if time.monotonic() - self._shut_at > SETTLE:
-                        raise
-                    time.sleep(0.05)
-        except paramiko.ChannelException as error:
-            raise Transient(
-                f"{self.name} ({link.place}) gives no further session",
-                cause=str(error),
-                mend="let the other commands end, or raise MaxSessions in its sshd_config",
-            ) from error
-        except LOST as error:
-            raise link.fault("opening a session", error) from error
+        """Return a session to run one command in: the one opened ahead, or a new one."""
+        while True:
+            with self._lock:
+                spare, self._spare = self._spare, None
+            if spare is not None and spare.get_transport() is link.transport and not spare.closed:
+                return spare
+            try:
+                return link.transport.open_session(timeout=30.0)
+            except LOST as error:
+                # of two that are refused at one moment, paramiko gives only one the answer
+                refused = isinstance(error, paramiko.ChannelException) or (link.alive and "Unable to open" in str(error))
+                if not refused:
+                    raise link.fault("opening a session", error) from error
+                if not self._preparing and self._spare is None and time.monotonic() - self._shut_at > SETTLE:
+                    raise Transient(
+                        f"{self.name} ({link.place}) gives no further session",
+                        cause=str(error),
+                        mend="let the other commands end, or raise MaxSessions in its sshd_config",
+                    ) from error
+                time.sleep(0.05)
 
     def _prepare(self, link: Link) -> None:
-        """Open a session ahead, aside: it saves the next command a round trip."""
+        """Open a session ahead, aside: it saves the next command a round trip. One, however many commands begin: sshd gives ten in all."""
+        with self._lock:
+            if self._preparing or self._spare is not None:
+                return
+            self._preparing = True
 
         def work() -> None:
+            channel = None
             with contextlib.suppress(*LOST):
                 channel = link.transport.open_session(timeout=30.0)
-                with self._lock:
-                    if self._spare is None and self._link is link:
-                        self._spare = channel
-                        return
+            with self._lock:
+                self._preparing = False
+                if self._link is link:
+                    self._spare = channel
+                    return
+            if channel is not None:
                 shut(channel)
 
-        if self._spare is None:
-            threading.Thread(target=work, name=f"session-{self.name}", daemon=True).start()
+        threading.Thread(target=work, name=f"session-{self.name}", daemon=True).start()

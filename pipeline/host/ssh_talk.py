@@ -20,8 +20,8 @@ from pipeline.host.ssh_link import LOST, Link, shut
 READ = 1 << 18  # bytes taken from a channel at once
 WRITE = 1 << 15  # bytes given to it: OpenSSH takes no larger packet
 INLINE = 1 << 16  # bytes of stdin that fit the peer's window, so that no thread is needed to write them
-GRACE = 7.0  # seconds for a command to end when told to: it gets five before it is killed
-STRAGGLE = 2.0  # seconds that output may come after the wrapper's own exit status
+GRACE = 20.0  # seconds for a command to end when told to: it gets five before it is killed, and more where the machine is busy
+STRAGGLE = 5.0  # seconds that output may come after the wrapper's own exit status
 GLANCE = 1.0  # seconds; paramiko wakes the reader, but two of its locks can miss each other
 Taken = TypeVar("Taken")
 

@@ -340,6 +340,44 @@ def test_s14_no_further_session_is_transient(tmp_path: Path) -> None:
         host.close()
 
 
+def test_s14_sessions_refused_at_one_moment_are_each_told_as_that(tmp_path: Path) -> None:
+    """paramiko gives the answer to one of those that wait for it, and to the others none."""
+    with Sshd(tmp_path, "MaxSessions 1").running() as sshd:
+        host = sshd.host()
+        begun, busy = threading.Event(), tmp_path / "busy"
+        busy.touch()
+        held = Cmd(("sh", "-c", f"echo; while [ -e {busy} ]; do sleep 0.1; done"))
+        holder = threading.Thread(target=host.run, args=(held, lambda _line: begun.set()))
+        holder.start()
+        assert begun.wait(10)
+        told = [str(error) for _ in range(8) for error in at_once([functools.partial(host.run, Cmd(("true",)))] * 8)]
+        busy.unlink()
+        holder.join()
+        host.close()
+    assert len(told) == 64
+    assert [each for each in told if "no further session" not in each] == []
+
+
+def _run_until(host: SshHost, together: threading.Barrier) -> None:
+    """Run a command that ends when as many as `together` counts are under way."""
+
+    def wait(_line: str) -> None:
+        together.wait()
+
+    host.run(Cmd(("echo", "here")), wait)
+
+
+def test_as_many_commands_at_once_as_there_are_sessions(tmp_path: Path) -> None:
+    """Of those that are opened ahead there is one, however many commands begin, and who needs it has it."""
+    with Sshd(tmp_path, "MaxSessions 4").running() as sshd:
+        host = sshd.host()
+        for _ in range(4):
+            together = threading.Barrier(4, timeout=60)
+            work = functools.partial(_run_until, host, together)
+            assert at_once([work] * 4) == [None] * 4
+        host.close()
+
+
 def test_s14_too_many_logins_at_once_is_transient(tmp_path: Path) -> None:
     with Sshd(tmp_path, "MaxStartups 1").running() as sshd, socket.create_connection((sshd.address.host, sshd.address.port)) as waiting:
         waiting.recv(100)
