@@ -17,8 +17,10 @@ from pipeline.yamlfile import keys_like
 
 UNKNOWN = re.compile(r"No idea what '(.*)' is!", re.DOTALL)  # the texts are those of invoke 2.2 and 3.0, parser/parser.py
 NO_NUMBER = re.compile(r"invalid literal for int\(\) with base 10: (.*)", re.DOTALL)
+NO_VALUE = re.compile(r"Flag <Argument: ([\w-]+).*> needed value and was not given one!", re.DOTALL)
+CUT = "No closing quotation"  # shlex's words: the shell asks how a line goes on whose quote is not closed yet
 FORMATS = ("flat", "nested", "json")
-STEPS = ("parse_tasks", "parse_cleanup", "update_config")
+STEPS = ("parse_core", "parse_collection", "parse_tasks", "parse_cleanup", "update_config")
 REFUSED = {  # of Invoke's own flags, that say something of commands which tasks of ours do not run by it: what to write in their place
     "command-timeout": "timeout 600 inv {task}: it is stopped in order; how long a rollout may take is the deploy stage's `deadline`",
     "config": "name what is meant behind the task: inv {task} --blueprint NAME --env NAME",
@@ -72,15 +74,17 @@ def home(program: Any) -> Path:
     return Path(getattr(program.collection, "loaded_from", None) or ".").absolute()
 
 
-def told(program: Any, step: Callable[[], None]) -> Callable[[], None]:
+def told(program: Any, step: Callable[..., None]) -> Callable[..., None]:
     """`step` of the program, with its complaints turned into an Exit of code 2."""
 
     @functools.wraps(step)
-    def parse() -> None:
+    def parse(*given: Any) -> None:
         try:
             refuse(program, step.__name__)
-            step()
+            step(*given)
         except (ParseError, ValueError) as error:
+            if str(error) == CUT and program.args.complete.value:
+                raise Exit(code=0) from error
             if isinstance(error, ValueError) and not NO_NUMBER.fullmatch(str(error)):
                 raise
             raise Exit(explain(meant(error, program)), code=ConfigError.exit_code) from error
@@ -91,6 +95,8 @@ def told(program: Any, step: Callable[[], None]) -> Callable[[], None]:
 def refuse(program: Any, step: str) -> None:
     """Raise Exit of code 2 for a flag of Invoke's that would do nothing, or a way to list that there is not, before it is acted on."""
     error = None
+    if step == "parse_collection" and (root := program.args["search-root"].value) and not Path(root).is_dir():
+        error = ConfigError(f"--search-root {root!r} is no folder", mend="name the one that has the tasks.py, or one below it")
     if step == "parse_cleanup" and (way := program.args["list-format"].value) not in FORMATS:
         error = ConfigError(f"--list-format {way!r} is not known{keys_like(way, list(FORMATS))}", mend=f"one of: {', '.join(FORMATS)}")
     if step == "parse_cleanup" and isinstance(under := program.args.list.value, str) and under not in program.collection.collections:
@@ -110,7 +116,9 @@ def meant(error: ParseError | ValueError, program: Any) -> ConfigError:
     """The complaint, with the task or option that is the nearest to what was written."""
     text = str(error)
     if number := NO_NUMBER.fullmatch(text):
-        return ConfigError(f"{number[1]} is not a whole number", mend="inv --help TASK says what its options take")
+        return ConfigError(f"{number[1]} is not a whole number", mend="inv --help, or inv --help TASK, says what the options take")
+    if flag := NO_VALUE.fullmatch(text):
+        return ConfigError(f"--{flag[1]} needs a value", mend="inv --help, or inv --help TASK, says what the options take")
     unknown = UNKNOWN.fullmatch(text)
     if unknown is None:
         return ConfigError(text.rstrip("!"), mend="inv --help TASK says what its options take")
@@ -119,5 +127,5 @@ def meant(error: ParseError | ValueError, program: Any) -> ConfigError:
     if word.startswith("-") and getattr(context, "name", None):
         known = [flag for flag in context.flags if flag.startswith("--")]
         return ConfigError(f"inv {context.name} has no option {word}{keys_like(word, known)}", mend=f"inv --help {context.name} lists them")
-    tasks = [*program.collection.task_names] if program.collection else []
+    tasks = [*program.collection.task_names] if getattr(program, "collection", None) else []
     return ConfigError(f"there is no task {word!r}{keys_like(word, tasks)}", mend="inv --list shows them all")

@@ -26,7 +26,7 @@ LAYERS = (
     ("plan",),
     ("chain", "line", "menu", "report", "lab", "doctor", "ci", "changed", "prune"),
     ("operate", "infra", "ending", "charts", "tagging", "suite"),
-    ("cli",),
+    ("cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 LONGEST = 500  # lines of a module

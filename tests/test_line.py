@@ -42,9 +42,9 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def inv(copy: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+def inv(copy: Path, *words: str, program: str = "invoke", **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "invoke", *words], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        [sys.executable, "-m", program, *words], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT), **env},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -56,7 +56,7 @@ def inv(copy: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]
         (("lab.pu",), "there is no task 'lab.pu'; did you mean 'lab.up'?"),
         (("build", "pusch"), "there is no task 'pusch'; did you mean 'push'?"),
         (("plan", "--evn", "lab"), "inv plan has no option --evn; did you mean '--env'?"),
-        (("plan", "--env"), "needed value"),
+        (("plan", "--env"), "--env needs a value"),
         (("--echo", "plan"), "--echo is a flag of Invoke's"),
         (("-e", "release"), "inv release --env NAME"),
         (("release", "--pty"), "--pty is a flag of Invoke's"),
@@ -88,6 +88,33 @@ def test_i01_i02_what_cannot_be_read_says_what_was_meant(copy: Path, words: tupl
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not (copy / ".pipeline").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-T", "abc"), "'abc' is not a whole number"),
+        (("-T", "abc", "plan"), "'abc' is not a whole number"),
+        (("--list-depth", "x", "--list"), "'x' is not a whole number"),
+        (("--command-timeout",), "--command-timeout needs a value"),
+        (("--config",), "--config needs a value"),
+        (("--print-completion-script", "abc"), 'Completion for shell "abc" not supported'),
+        (("--search-root", "tasks.py", "--list"), "--search-root 'tasks.py' is no folder"),
+        (("relase",), "there is no task 'relase'; did you mean 'release'?"),
+    ],
+)
+def test_what_is_wrong_before_a_tasks_file_is_read_is_told_by_our_own_program(copy: Path, words: tuple[str, ...], said: str) -> None:
+    done = inv(copy, *words, program="pipeline")
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert said in done.stderr.splitlines()[0]
+    assert "[CONFIG, exit 2]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("program", ["invoke", "pipeline"])
+def test_a_line_that_is_completed_in_the_middle_of_a_quote_has_no_answer(copy: Path, program: str) -> None:
+    done = inv(copy, "--complete", "--", "inv 'pla", program=program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_no_warning_of_python_becomes_a_traceback(copy: Path) -> None:
@@ -142,13 +169,19 @@ def test_a_result_that_cannot_be_written_is_told(copy: Path) -> None:
     assert "Exception ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("words", [["schema"], ["--list"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["invoke", "schema"], ["invoke", "--list"], ["invoke", "--help", "plan"], ["pipeline", "--list"], ["pipeline", "--help"],
+        ["pipeline", "--version"], ["pipeline", "--print-completion-script", "bash"],
+    ],
+)  # fmt: skip
 def test_a_reader_that_has_gone_is_no_error_to_talk_about(copy: Path, words: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "invoke", *words], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            [sys.executable, "-m", *words], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
         )  # fmt: skip
     finally:
