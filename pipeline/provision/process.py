@@ -10,8 +10,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from pipeline import jsontext
 from pipeline.errors import Cancelled, ConfigError, Expired, PipelineError
 from pipeline.events import What
 from pipeline.host.lines import Lines
@@ -83,17 +84,37 @@ def marked(run: str) -> list[int]:
     return sorted(found, key=lambda pid: not leads(pid))
 
 
-def others(run: str, program: str) -> list[int]:
-    """Processes on this machine that may be somebody's Terraform or OpenTofu, those of that run left out."""
-    names = {"terraform", "tofu", Path(program).name[:15]}  # the kernel keeps 15 letters
+def others(run: str, root: Root) -> list[int]:
+    """Processes on this machine that may be somebody's Terraform or OpenTofu at work on the same state, those of that run left out."""
+    names = {"terraform", "tofu", Path(root.program).name[:15]}  # the kernel keeps 15 letters
     ours = set(marked(run))
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             (folder / "exe").readlink()  # one that is dead, and only not yet buried, has none
-            if (folder / "comm").read_text().strip() in names and int(folder.name) not in ours:
+            if (folder / "comm").read_text().strip() in names and int(folder.name) not in ours and _shares(folder, root):
                 found.append(int(folder.name))
     return found
+
+
+def _shares(process: Path, root: Root) -> bool:
+    """Whether a process works in this folder or on this state; one that cannot be asked may."""
+    try:
+        where = (process / "cwd").resolve()
+        settings = (process / "environ").read_bytes().split(b"\0")
+        named = next((each.partition(b"=")[2].decode() for each in settings if each.startswith(b"TF_DATA_DIR=")), ".terraform")
+        return where == root.folder.resolve() or _backend(where / named) == _backend(root.data)
+    except (PermissionError, UnicodeDecodeError):
+        return True
+
+
+def _backend(data: Path) -> Any:
+    """What the tool's working data say of where the state lies; None if they say nothing."""
+    try:
+        kept = jsontext.loads((data / "terraform.tfstate").read_text())["backend"]
+        return kept["type"], kept["config"]
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+        return None
 
 
 def leads(pid: int) -> bool:

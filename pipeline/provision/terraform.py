@@ -168,7 +168,7 @@ def _planned(root: Root, env: Mapping[str, str], out: Path, destroy: bool, polic
 def _lift(root: Root, env: Mapping[str, str], lock: Lock, before: begun.Begun | None) -> bool:
     """Take away the lock of a run of ours that is dead for sure; nobody else's, ever."""
     for note in filter(None, (begun.read(root, "apply"), before)):
-        if note.holds(lock) and note.machine == begun.machine() and not note.alive and not others(note.run, root.program):
+        if note.holds(lock) and note.machine == begun.machine() and not note.alive and not others(note.run, root):
             root.site.tell(
                 What.WARN, STAGE, f"the state's lock {lock.id} is that of our own {note.doing} of {note.since}, which died: lifted"
             )

@@ -535,15 +535,24 @@ def test_t01_the_lock_of_our_own_dead_run_is_lifted_and_nobody_elses(cloud: Clou
         remote.lock = json.dumps(held).encode()
         rival = tmp_path / "tofu"
         rival.symlink_to("/bin/sleep")
-        with subprocess.Popen([rival, "60"]) as somebody:
-            with pytest.raises(Locked):
-                terraform.plan(root, policy=ONCE)
-            somebody.kill()
+        kept = (root.data / "terraform.tfstate").read_text()
+        clone, elsewhere = tmp_path / "clone" / ".terraform", tmp_path / "elsewhere" / ".terraform"
+        for data, text in ((clone, kept), (elsewhere, kept.replace("127.0.0.1", "127.0.0.2"))):
+            data.mkdir(parents=True)
+            (data / "terraform.tfstate").write_text(text)
+        assert kept != text
+        for folder in (root.folder, clone.parent):  # where it may be at work on this state
+            with subprocess.Popen([rival, "60"], cwd=folder) as somebody:
+                with pytest.raises(Locked):
+                    terraform.plan(root, policy=ONCE)
+                somebody.kill()
         if Path(root.program).name == "terraform":  # its http backend does not tell who holds the lock: it is never lifted
             with pytest.raises(Locked):
                 terraform.plan(root, policy=ONCE)
             return
-        assert terraform.plan(root)[1].changes == ((SPACE, "create"), (POOL, "create"))
+        with subprocess.Popen([rival, "60"], cwd=elsewhere.parent) as somebody:
+            assert terraform.plan(root)[1].changes == ((SPACE, "create"), (POOL, "create"))
+            somebody.kill()
         assert f"lock {held['ID']} is that of our own apply of" in cloud.said()
         assert remote.lock == b""
         assert apply.apply(root).resources == 2
