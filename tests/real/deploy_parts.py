@@ -64,6 +64,14 @@ def variant(archive: Path, target: Path, **config: Any) -> str:
     return f"sha256:{digest}"
 
 
+def written(metadata: dict[str, Any]) -> Any:
+    """Another value once somebody has written to an object. Its status does not count: a controller writes that when it likes."""
+    if "generation" not in metadata:
+        return metadata["resourceVersion"]
+    writers = [each for each in metadata["managedFields"] if each.get("subresource") != "status"]
+    return [metadata["generation"], metadata.get("labels"), metadata.get("annotations"), writers]
+
+
 PUSHED: dict[str, list[Images]] = {}  # by what is special about them: a session pushes each once, and the tests share them
 
 

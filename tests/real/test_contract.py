@@ -17,6 +17,7 @@ from pipeline.testing.contract import check_driver
 from pipeline.tools.kube import connect, path
 from pipeline.tools.registry import client_of
 from tests.real.app import App, application
+from tests.real.deploy_parts import written
 
 pytestmark = pytest.mark.real
 NAMESPACE, CLUSTER = "coulomb", "railiance01"
@@ -39,7 +40,7 @@ def in_the_cluster(app: App, site: Site) -> Any:
     kube = connect(site, CLUSTER)
     kinds = [path("v1", "secrets", NAMESPACE), path("apps/v1", "deployments", NAMESPACE), path("v1", "services", NAMESPACE)]
     found = [item["metadata"] for kind in kinds for item in kube.list(kind, metadata=True)["items"]]
-    return json.dumps(sorted((item["name"], item["resourceVersion"]) for item in found if app.name in item["name"]))
+    return sorted((item["name"], json.dumps(written(item))) for item in found if app.name in item["name"])
 
 
 WORLDS: dict[str, Callable[[App, Site], Any]] = {

@@ -28,7 +28,7 @@ from pipeline.lab import programs
 from pipeline.stage import Site
 from pipeline.testing.contract import check_driver
 from pipeline.tools.kube import path
-from tests.real.deploy_parts import APP, CLUSTER, ROOT, World, archive, world
+from tests.real.deploy_parts import APP, CLUSTER, ROOT, World, archive, world, written
 
 pytestmark = pytest.mark.real
 __all__ = ["archive"]
@@ -69,12 +69,12 @@ class Way:
     def folder(self) -> Path:
         return self.site.root / "manifests"
 
-    def versions(self) -> dict[str, str]:
+    def versions(self) -> dict[str, Any]:
         """Of everything in the namespace that a deploy could write, less what beats on its own."""
         found = {}
         for version, plural in (("v1", "configmaps"), ("v1", "secrets"), ("v1", "services"), ("apps/v1", "deployments")):
             for item in self.world.kube.list(path(version, plural, self.world.namespace), metadata=True)["items"]:
-                found[f"{plural}/{item['metadata']['name']}"] = item["metadata"]["resourceVersion"]
+                found[f"{plural}/{item['metadata']['name']}"] = written(item["metadata"])
         return found
 
     def get(self, plural: str, name: str, version: str = "v1") -> dict[str, Any] | None:
