@@ -16,9 +16,9 @@ from pipeline.stage import Site
 
 ROOT = Path(__file__).parents[2]
 LONGEST = (  # files, by how long they take: what is begun last is waited for
-    "test_kill", "test_flux_driver", "test_manifests", "test_deploy", "test_helm_oci", "test_buildx", "test_image_automation",
-    "test_flux_init", "test_flux_follow", "test_checks", "test_workflow", "test_acceptance", "test_operator", "test_system_fade",
-    "test_system_tokenplace", "test_system_relay", "test_replication_checks", "test_gitops_repository", "test_helm3",
+    "test_kill_release", "test_kill", "test_flux_driver", "test_manifests", "test_deploy", "test_helm_oci", "test_buildx",
+    "test_image_automation", "test_flux_init", "test_flux_follow", "test_checks", "test_workflow", "test_acceptance", "test_operator",
+    "test_system_fade", "test_system_tokenplace", "test_system_relay", "test_replication_checks", "test_gitops_repository", "test_helm3",
 )  # fmt: skip
 
 
