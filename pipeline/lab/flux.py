@@ -41,9 +41,7 @@ def services(lab: Lab, machine: Machine) -> list[Service]:
         ),
         "image-reflector-controller": (f"--storage-path={home}/tags", f"--storage-value-log-file-size={1 << 24}"),
     }  # fmt: skip
-    env = {
-        "KUBECONFIG": f"{lab.state}/pki/admin.kubeconfig", "RUNTIME_NAMESPACE": NAMESPACE, "GOMEMLIMIT": "192MiB", "GOGC": "50",
-    }  # fmt: skip
+    env = {"KUBECONFIG": f"{lab.state}/pki/admin.kubeconfig", "RUNTIME_NAMESPACE": NAMESPACE, "GOMEMLIMIT": "192MiB"}
     return [
         Service(
             machine, name,
