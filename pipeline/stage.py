@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -311,7 +311,9 @@ class Driver:
     part of what it gives.
 
     For the operator: `back` looks, under the lock, for the way to what was live before (or to what is named, where it is named), despite
-    a freeze where it is told so; `standing` tells what else is to be known; `freeze` stops deploys with a message, and "" lets them go on.
+    a freeze where it is told so; `standing` tells what else is to be known; `edited` says what of it was edited or deleted by hand since
+    it was released; `confirm` notes that a release was verified, if nobody saw it come up; `freeze` stops deploys with a message, and ""
+    lets them go on.
     `policy` is the patience that its world needs.
 
     For `inv prune`: `stores` are the repositories of images that it fills or reads, `uses` what is needed of images, and `left` what it has
@@ -336,6 +338,8 @@ class Driver:
     present: Callable[[Any, Site], object] | None = None
     back: Callable[[Any, str, bool, Site], AbstractContextManager[Return]] | None = None
     standing: Callable[[Any, Site], Standing] | None = None
+    edited: Callable[[Any, Site], Sequence[str]] | None = None
+    confirm: Callable[[Any, Any, Site], None] | None = None
     freeze: Callable[[Any, str, Site], None] | None = None
     policy: Policy = USUAL
     watch: Callable[[Any, Site], AbstractContextManager[None]] | None = None

@@ -11,7 +11,7 @@ from pipeline.artifacts import Image, Images, Source
 from pipeline.errors import ConfigError, IntegrityError, PipelineError
 from pipeline.events import What
 from pipeline.stage import Driver, Finding, Site, Store
-from pipeline.tools import references
+from pipeline.tools import placeholders, references
 from pipeline.tools.image_labels import labels_of
 from pipeline.tools.registry import Client, client_of, needs
 from pipeline.tools.tags import LABEL
@@ -84,7 +84,7 @@ def _tag(spec: Tagged, source: Source) -> str:
 
 
 def _filled(text: str, commit: str, short: str) -> str:
-    return text.replace("{commit}", commit).replace("{short}", short)
+    return str(placeholders.render(text, {"commit": commit, "short": short, "label": short}, "tag"))
 
 
 def _facts(client: Client, spec: Tagged, digest: str, site: Site) -> tuple[str, str]:

@@ -41,7 +41,7 @@ def back(spec: Engined, to: str, despite_freeze: bool, site: Site) -> Iterator[R
         images = _proved(work, goal)
         repeated = newest.status == "deployed" and origin in (goal.number, _origin(work, goal.number))
         there = repeated and newest.rollout == history.GOOD and newest.noted
-        now = live_release(spec, newest, history.workloads(work.kube, spec.namespace, spec.release))
+        now = live_release(spec, newest, work.running(newest))
         if there:
             yield Return(now, now, str(goal.number), _live(goal, newest), None)
         else:
@@ -100,10 +100,11 @@ def _go(work: Work, newest: Revision, goal: Revision, left: Revision, repeated: 
     author.claim(work, number)
     failure, view = work.follow(number, spec.deadline, "rollback: ")
     if failure is None:
-        work.note_good(number, goal.parts, view)
+        work.note_good(number, goal.parts or stored.parts(work.stored(number)))
         if left.number > goal.number and left.rollout in (history.GOOD, history.STARTED):
             work.mark(left.number, history.TAKEN)
-        return live_release(spec, work.revisions()[0], history.workloads(work.kube, spec.namespace, spec.release))
+        newest = work.revisions()[0]
+        return live_release(spec, newest, work.running(newest))
     error = explained(work, view, failure.why)
     if newest.rollout == history.GOOD and not repeated:
         raise rollback.taken_back(work, number, error)

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.artifacts import Images
 from pipeline.deploy import flux_file, flux_follow, flux_history, flux_wanted, flux_world, work
 from pipeline.deploy.flux_follow import Failure, Settled
 from pipeline.deploy.flux_history import Step
@@ -34,9 +33,9 @@ class FluxWork(Held):
     repository: Repository
     where: Sequence[Path]
 
-    def look(self, images: Images | None = None) -> World:
+    def look(self) -> World:
         def again() -> World:
-            return flux_world.look(self.kube, self.spec, self.where, images)
+            return flux_world.look(self.kube, self.spec, self.where)
 
         return flux_world.steady(again(), again, self.site.clock)
 

@@ -51,9 +51,6 @@ class ByHelm:
     def settled(self, _work: Work, _number: int) -> None:
         """helm has deleted what the chart no longer makes."""
 
-    def stamps(self, _work: Work, _number: int) -> Mapping[str, str]:
-        return {}  # a chart's objects are not listed one by one: its Deployments are what is followed
-
     @property
     def listing(self) -> str:
         return f"helm history {self.target.release} -n {self.target.namespace}"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.deploy import history, manifest_state, manifest_store, process, stored
+from pipeline.deploy import history, manifest_store, process, stored
 from pipeline.deploy.data import holds_data
 from pipeline.deploy.manifest_spec import Manifests
 from pipeline.deploy.spec import Spec
@@ -97,10 +97,6 @@ class ByManifests:
         good = history.good(revisions, number)
         old = sorted((one.number for one in revisions), reverse=True)[manifest_store.KEPT :]
         manifest_store.forget(work, [one for one in old if good is None or one != good.number])
-
-    def stamps(self, work: Work, number: int) -> Mapping[str, str]:
-        places = manifest_store.places(work.stored(number))
-        return manifest_state.stamps(manifest_state.seen(work.kube, self.spec.release, places), places, self.spec.managers)
 
     def _delete(self, work: Work, left: Mapping[str, str], *, made_only: bool) -> None:
         """Delete the objects of `left` that are still this release's own and hold no data. With `made_only`, as on a way back, one that was

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pipeline.clock import Clock
 from pipeline.deploy.diagnosis import Cause, Evidence, signs, when
 from pipeline.errors import PipelineError
 from pipeline.tools.kube import Kube, path
-from pipeline.tools.kube_objects import condition, containers, doing, name, restarts, selector
+from pipeline.tools.kube_objects import condition, containers, doing, labels, name, namespace, restarts
 
 Object = Mapping[str, Any]
 TAIL = 60  # lines of each container's log
@@ -22,22 +22,26 @@ ROTATED = ("failed to try resolving symlinks", "unable to retrieve container log
 PODS = 5  # pods whose logs are read
 
 
-def capture(kube: Kube, namespace: str, release: str, pods: Sequence[Object], deployments: Sequence[Object]) -> Evidence:
+def capture(kube: Kube, space: str, pods: Sequence[Object], workloads: Sequence[Object]) -> Evidence:
     """Everything that may tell why these pods do not come up. What cannot be read is left out: a diagnosis never fails."""
+    spaces = sorted({namespace(each) or space for each in (*pods, *workloads)} or {space})
     with ThreadPoolExecutor(max_workers=4) as pool:
-        events = pool.submit(_items, kube, path("v1", "events", namespace), "")
-        nodes = pool.submit(_items, kube, path("v1", "nodes"), "")
-        claims = pool.submit(_items, kube, path("v1", "persistentvolumeclaims", namespace), selector(release))
-        services = pool.submit(_items, kube, path("v1", "services", namespace), selector(release))
+        nodes = pool.submit(_items, kube, (path("v1", "nodes"),))
+        events, claims, services = (
+            pool.submit(_items, kube, [path("v1", kind, each) for each in spaces])
+            for kind in ("events", "persistentvolumeclaims", "services")
+        )
         wanted = [(pod, container) for pod in pods[:PODS] for container in containers(pod) if not container.ready]
-        logs = {f"{name(pod)}/{each.name}": pool.submit(read_log, kube, namespace, name(pod), each.name) for pod, each in wanted}
+        logs = {
+            f"{name(pod)}/{each.name}": pool.submit(read_log, kube, namespace(pod) or space, name(pod), each.name) for pod, each in wanted
+        }
         found = nodes.result()
         return Evidence(
             pods=pods,
             events=events.result(),
-            deployments=deployments,
-            claims=claims.result(),
-            services=services.result(),
+            deployments=workloads,
+            claims=[each for each in claims.result() if any(_mounts(pod, each) for pod in pods)],
+            services=[each for each in services.result() if any(_leads_to(each, workload) for workload in workloads)],
             logs={key: log.result() for key, log in logs.items()},
             nodes=len(found),
             nodes_ready=sum(condition(node, "Ready").get("status") == "True" for node in found) if found else -1,
@@ -72,19 +76,34 @@ def story(cause: Cause, evidence: Evidence) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _items(kube: Kube, target: str, labels: str) -> list[Object]:
+def _items(kube: Kube, targets: Iterable[str]) -> list[Object]:
     try:
-        return list(kube.list(target, labels)["items"])
+        return [each for target in targets for each in kube.list(target)["items"]]
     except PipelineError:
         return []
 
 
-def read_log(kube: Kube, namespace: str, pod: str, container: str, lines: int = TAIL) -> str:
+def _mounts(pod: Object, claim: Object) -> bool:
+    """Whether a pod mounts a claim."""
+    volumes = pod.get("spec", {}).get("volumes") or []
+    return namespace(pod) == namespace(claim) and name(claim) in [
+        (volume.get("persistentVolumeClaim") or {}).get("claimName") for volume in volumes
+    ]
+
+
+def _leads_to(service: Object, workload: Object) -> bool:
+    """Whether a Service selects the pods of a workload."""
+    wanted = service.get("spec", {}).get("selector") or {}
+    made = labels(workload.get("spec", {}).get("template") or {})
+    return bool(wanted) and namespace(service) == namespace(workload) and wanted.items() <= made.items()
+
+
+def read_log(kube: Kube, space: str, pod: str, container: str, lines: int = TAIL) -> str:
     """Return the end of the log of the container that ended last: the one before, or the one that is there, if the node still has it."""
     for _ in range(TRIES):
         for previous in (True, False):
             try:
-                text = kube.logs(namespace, pod, container, previous=previous, tail=lines)
+                text = kube.logs(space, pod, container, previous=previous, tail=lines)
             except PipelineError:
                 continue
             if text and not text.startswith(ROTATED):

@@ -9,13 +9,13 @@ from pipeline.artifacts import Image, Images, Release, Source
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Spec
 from pipeline.deploy.values import Wanted, changes
-from pipeline.tools.kube_objects import edits, name, pending, selector, template_images
+from pipeline.tools.kube_objects import pending, template_images
 
 Object = Mapping[str, Any]
 UNNOTED = "helm hands the labels of an older revision on, so what they say of it need not be true"
 
 
-def differences(newest: Revision | None, deployments: Sequence[Object], want: Wanted, images: Images, release: str) -> list[str]:
+def differences(newest: Revision | None, workloads: Sequence[Object], want: Wanted, images: Images) -> list[str]:
     """Why the release has to be made; empty where it is there, whole and untouched."""
     if newest is None:
         return ["nothing is deployed yet"]
@@ -24,13 +24,13 @@ def differences(newest: Revision | None, deployments: Sequence[Object], want: Wa
     if newest.status != "deployed":
         return [f"revision {newest.number} is {newest.status}"]
     if newest.inputs != want.inputs:
-        return changes(newest.parts, want.parts) if newest.parts else _unlabelled(newest, deployments, images)
+        return (changes(newest.parts, want.parts) if newest.parts else []) or _unlabelled(newest, workloads, images)
     if newest.foreign:
         return [f"revision {newest.number} was not made by this pipeline: {UNNOTED}"]
-    if not deployments:
-        return [f"revision {newest.number} has no Deployment with the label {selector(release)}"]
-    found = [*other_images(deployments, images), *drift(newest, deployments)]
-    found += [f"the rollout of revision {newest.number} is not done: {text}" for deployment in deployments if (text := pending(deployment))]
+    if not workloads:
+        return [f"nothing of what revision {newest.number} runs is there"]
+    found = other_images(workloads, images)
+    found += [f"the rollout of revision {newest.number} is not done: {text}" for each in workloads if (text := pending(each))]
     return found
 
 
@@ -38,7 +38,7 @@ def other_images(deployments: Iterable[Object], images: Images) -> list[str]:
     """Images that the Deployments do not run, though the release says so."""
     live = {image for deployment in deployments for _, image in template_images(deployment)}
     return [
-        f"a Deployment was edited: {_beside(live, image)} is live, {image.reference} is wanted"
+        f"a workload was edited: {_beside(live, image)} is live, {image.reference} is wanted"
         for image in images.images
         if image.reference not in live
     ]
@@ -48,18 +48,6 @@ def missing_images(deployments: Iterable[Object], images: Images) -> list[str]:
     """Images that are to run and do not, each beside the one that does."""
     live = {image for deployment in deployments for _, image in template_images(deployment)}
     return [f"image {_beside(live, image)} is live, {image.reference} is wanted" for image in images.images if image.reference not in live]
-
-
-def drift(newest: Revision, deployments: Iterable[Object]) -> list[str]:
-    """Deployments whose spec was changed since their rollout was complete, and by whom. What an autoscaler changes does not count."""
-    found = []
-    for deployment in deployments:
-        then = newest.generations.get(name(deployment))
-        if then is None or then == deployment["metadata"].get("generation"):
-            continue
-        if by := edits(deployment):
-            found.append(f"Deployment {name(deployment)} was edited: " + "; ".join(by[:3]))
-    return found
 
 
 def release_of(spec: Spec, images: Images, revision: int, inputs: str) -> Release:

@@ -17,6 +17,7 @@ from pipeline.deploy.flux_spec import Flux
 from pipeline.errors import ConfigError
 from pipeline.retry import Policy
 from pipeline.stage import Return, Site, Standing, Use
+from pipeline.tools import placeholders
 from pipeline.tools.kube import connect
 
 __all__ = ["DRIVER", "back", "check", "exclusive", "find", "freeze", "live", "make", "standing", "undo", "uses", "warm"]
@@ -97,7 +98,7 @@ def check(spec: Flux, site: Site) -> None:
     """Contacts nobody. Raises ConfigError or AuthError for what the deploy itself would stumble over."""
     shared.known(spec, site)
     flux_file.repository(spec, site).check()
-    values.check_words(spec.values, "values", values.OF_THE_SECRET)
+    placeholders.check(spec.values, "values", values.OF_THE_SECRET)
     flux_wanted.paths(spec)
     values.secret_data(spec.secret, site)
     if shutil.which(site.tool("git")) is None:
@@ -117,6 +118,7 @@ DRIVER = dataclasses.replace(
     undo=undo,
     back=back,
     standing=standing,
+    confirm=None,  # its Secrets are helm-controller's, which holds what stands on them against what it wrote
     freeze=freeze,
     present=present,
     uses=uses,

@@ -179,6 +179,8 @@ def _chart_behind(seen: Seen, state: State, now: float) -> str:
     refused = state.ready.status == "False" and seen.lasts(f"attempt {chart.revision}", now, GRACE["absent"])
     if state.attempted != chart.revision and not refused:  # values that cannot be had are refused before the chart is tried
         return f"helm-controller takes up the chart of {short_of(source.revision)}"
+    if state.settled and state.history and state.history[0].chart != chart.revision:  # ready with the chart before; this one is only tried
+        return f"helm-controller releases the chart of {short_of(source.revision)}"
     return ""
 
 

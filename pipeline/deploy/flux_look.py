@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 
 from pipeline.artifacts import Images
-from pipeline.deploy import flux_file, flux_wanted, flux_world, shared
+from pipeline.deploy import drift, flux_file, flux_wanted, flux_world, shared
 from pipeline.deploy.compare import release_of
 from pipeline.deploy.flux_spec import Flux
 from pipeline.deploy.flux_wanted import Lines
@@ -27,17 +27,18 @@ def find(spec: Flux, images: Images, site: Site) -> Finding:
     want = flux_wanted.wanted(spec, images, site)
     lines, where = flux_wanted.lines(want.values), flux_wanted.paths(spec)
     with asked(flux_file.repository(spec, site)) as answer:
-        world = flux_world.look(kube, spec, where, images)
+        world = flux_world.look(kube, spec, where)
         head = answer()
     found = flux_file.text(head, spec)
     flux_file.check(spec, found, where)
     if flux_file.lines(spec, found, where) != lines:
         return Finding(None, flux_world.unapplied(world, lines, images))
     if world.lines == lines:
-        world = flux_world.steady(world, lambda: flux_world.look(kube, spec, where, images), site.clock)
+        world = flux_world.steady(world, lambda: flux_world.look(kube, spec, where), site.clock)
     why = (
         list(flux_world.differences(world, lines, images))
         or _behind(spec, head, world, lines)
+        or drift.unnoted(kube, spec, world.objects_kept, world.workloads)
         or shared.idle(spec, kube, world.number, world.workloads)
     )
     why += _secret(kube, spec, want.data)

@@ -36,7 +36,7 @@ def make(spec: Flux, images: Images, site: Site) -> Release:
         head = work.repository.look()
         found = flux_file.text(head, spec)
         flux_file.check(spec, found, work.where)
-        world = work.look(images)
+        world = work.look()
         _refuse_suspended(world)
         now = flux_file.lines(spec, found, work.where)
         if now != lines:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pipeline.artifacts import Images
+from pipeline.deploy import history, stored
 from pipeline.deploy.flux_follow import Failure
-from pipeline.deploy.rollout import View, judge
+from pipeline.deploy.rollout import View, judge, look
 from pipeline.deploy.work import Held
-from pipeline.tools.kube import path
-from pipeline.tools.kube_objects import SETS, name, selector, template_images
+from pipeline.tools.kube_objects import template_images
 
 PAUSE = 1.0  # seconds between two looks
 
@@ -34,20 +34,10 @@ class Watched:
         return None if found is None else Failure("rollout", found.why, touched=True)
 
     def look(self) -> View:
-        """The workloads and pods as they are now; signs that may pass are counted from when they were first seen."""
-        kube, spec = self.work.kube, self.work.spec
-        labels = selector(spec.release)
-
-        def listed(version: str, plural: str, *, metadata: bool = False) -> list[dict[str, object]]:
-            return list(kube.list(path(version, plural, spec.namespace), labels, metadata=metadata)["items"])
-
-        self.view = View(
-            deployments={name(each): each for each in listed("apps/v1", "deployments")},
-            pods={name(each): each for each in listed("v1", "pods")},
-            sets=listed("apps/v1", "replicasets", metadata=True),
-            since=self.view.since,
-            sets_of={
-                f"{plural}/{name(each)}": {**each, "kind": kind} for plural, kind in SETS.items() for each in listed("apps/v1", plural)
-            },
-        )
+        """The workloads and pods as they are now, of the newest revision that Helm keeps; signs that may pass are counted from when they
+        were first seen."""
+        work = self.work
+        revisions = history.read(work.kube, work.spec.namespace, work.spec.release, work.spec.keeper)
+        wanted = stored.workloads(work.kube, work.spec, revisions[0].number) if revisions else []
+        self.view = look(work.kube, wanted, self.view.since)
         return self.view

@@ -25,6 +25,7 @@ class Flux:
     """
 
     keeper: ClassVar[Keeper] = HELM  # helm-controller stores releases as Helm does
+    managers: ClassVar[tuple[str, ...]] = ("helm-controller", "pipeline")
 
     cluster: str
     remote: str

@@ -11,7 +11,7 @@ from pipeline.deploy.flux_spec import Flux
 from pipeline.deploy.values import Wanted
 from pipeline.errors import ConfigError
 from pipeline.stage import Site
-from pipeline.tools import unreleased
+from pipeline.tools import placeholders, unreleased
 from pipeline.tools.yamledit import Path, Scalar
 
 Lines = Mapping[Path, Scalar]  # by the path below spec.values; what is not there has no entry
@@ -23,11 +23,11 @@ def wanted(spec: Flux, images: Images, site: Site) -> Wanted:
     A Secret's content is no part of its `inputs`: git does not hold it. Where pods have to be made anew for it, {secret} in a line says so.
     """
     data = values.secret_data(spec.secret, site)
-    words = values.placeholders(images, site.app) | values.secret_words(spec, values.fingerprint(spec, data))
-    rendered = values.render(spec.values, words)
-    leaves = {name: content_hash(value)[:8] for name, value in values.flat(rendered)}
+    words = placeholders.words(images.source, images.images, site.app) | values.secret_words(spec, values.fingerprint(spec, data))
+    rendered = placeholders.render(spec.values, words)
+    leaves = {name: content_hash(value)[:8] for name, value in placeholders.flat(rendered)}
     references = sorted(image.reference for image in images.images)
-    code = values.code_of([references, values.render(spec.values, values.unnamed(words))])
+    code = values.code_of([references, placeholders.render(spec.values, values.unnamed(words))])
     return Wanted(rendered, data, {"images": references, "values": leaves}, code)
 
 

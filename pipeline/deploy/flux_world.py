@@ -10,13 +10,13 @@ from typing import Any
 
 from pipeline.artifacts import Images
 from pipeline.clock import Clock
-from pipeline.deploy import flux_wanted, history
+from pipeline.deploy import flux_wanted
 from pipeline.deploy.compare import missing_images, other_images
 from pipeline.deploy.flux_seen import Target
 from pipeline.deploy.flux_spec import Flux
 from pipeline.deploy.flux_wanted import Lines
 from pipeline.errors import ConfigError
-from pipeline.tools import flux, unreleased
+from pipeline.tools import flux, helm_stored, manifest, unreleased
 from pipeline.tools.flux import Ref, State
 from pipeline.tools.flux_words import words
 from pipeline.tools.kube import Kube, path
@@ -34,7 +34,7 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 class World:
     """Flux's three objects (`release` None where it is not in the cluster yet), `lines` of the HelmRelease as it stands there, and the
     workloads that run. `patience` is how long, in seconds, helm-controller waits for a release before it gives it up, `new` that the
-    HelmRelease is suspended since it was never released, and by nobody."""
+    HelmRelease is suspended since it was never released, and by nobody. `objects_kept` are those of the revision's manifest."""
 
     source: State
     kustomization: State
@@ -43,6 +43,7 @@ class World:
     workloads: Sequence[Mapping[str, Any]]
     patience: float = 0.0
     new: bool = False
+    objects_kept: Sequence[Mapping[str, Any]] = ()
 
     @property
     def number(self) -> int:
@@ -78,8 +79,11 @@ def target(spec: Flux) -> Target:
     return Target(spec.system, spec.source, spec.kustomization, spec.namespace, spec.release)
 
 
-def look(kube: Kube, spec: Flux, where: Sequence[Path], images: Images | None = None) -> World:
-    """Three requests, and those for the workloads where Helm has released anything. Raises ConfigError where Flux is not there."""
+def look(kube: Kube, spec: Flux, where: Sequence[Path]) -> World:
+    """Three requests; if Helm has released anything, one for what it keeps of it, and one for each kind of workload.
+
+    Raises ConfigError where Flux is not there.
+    """
     states: list[State | None] = []
     lines: Lines = {}
     patience, new = 0.0, False
@@ -95,10 +99,9 @@ def look(kube: Kube, spec: Flux, where: Sequence[Path], images: Images | None = 
     world = World(source, kustomization, release, lines, (), patience, new)
     if not world.number:
         return world
-    known = history.workloads(kube, spec.namespace, spec.release) if images is None else history.running(
-        kube, spec.namespace, spec.release, images
-    )  # fmt: skip
-    return dataclasses.replace(world, workloads=known)
+    kept = helm_stored.objects(kube, spec.namespace, spec.release, world.number)
+    known = manifest.read(kube, [each.path for each in manifest.workloads(kept, spec.namespace)])
+    return dataclasses.replace(world, workloads=list(known.values()), objects_kept=kept)
 
 
 def steady(first: World, again: Callable[[], World], clock: Clock) -> World:
@@ -139,7 +142,7 @@ def differences(world: World, wanted: Lines, images: Images) -> Iterator[str]:
     if world.status != "deployed":
         yield f"Helm's revision {world.number} is {world.status}"
     if not world.workloads:
-        yield f"revision {world.number} has no workload with the label of the release"
+        yield f"revision {world.number} has no workload that is there"
     yield from other_images(world.workloads, images)
     yield from (f"the rollout of revision {world.number} is not done: {text}" for each in world.workloads if (text := pending(each)))
 

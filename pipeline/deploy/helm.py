@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import chart, history, shared, values
+from pipeline.deploy import chart, drift, history, shared, stored, values
 from pipeline.deploy.compare import differences
 from pipeline.deploy.shared import driver, found, greet, live, undo
 from pipeline.deploy.spec import Helm
@@ -19,15 +19,18 @@ __all__ = ["DRIVER", "check", "find", "live", "make", "undo", "warm"]
 
 
 def find(spec: Helm, images: Images, site: Site) -> Finding:
-    """Whether the release is live as it is wanted: two requests on one connection, and beside them one for a chart in a registry."""
+    """Whether the release is live as it is wanted, and no object of it was touched: one request for its revisions and one for each kind of
+    object, all on one connection, and beside them one for a chart in a registry."""
     kube = connect(site, spec.cluster)
     with chart.asked(spec, site) as identity:
         revisions = history.read(kube, spec.namespace, spec.release)
         newest = revisions[0] if revisions else None
-        now = history.running(kube, spec.namespace, spec.release, images) if newest else []
+        now = stored.running(kube, spec, newest) if newest and newest.status == "deployed" else []
         made_of = identity()
     want = values.wanted(spec, images, made_of, site)
-    why = differences(newest, now, want, images, spec.release)
+    why = differences(newest, now, want, images)
+    if newest and newest.status == "deployed" and newest.inputs == want.inputs:
+        why = [*drift.look(kube, spec, newest, now), *why]
     finding = found(spec, images, kube, newest, now, why, want.inputs)
     return dataclasses.replace(finding, why=f"{finding.why}, of chart {made_of}") if finding.artifact and "@" in made_of else finding
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import jsontext
-from pipeline.artifacts import Images
 from pipeline.deploy.spec import HELM, Keeper
 from pipeline.tools.kube import Kube, path
-from pipeline.tools.kube_objects import SETS, labels, name, notes, selector, template_images
+from pipeline.tools.kube_objects import labels, notes
 
 NOTE = "pipeline/release"  # an annotation of the newest revision's Secret; Helm drops it when the next one supersedes it
 GOOD, STARTED, BAD, TAKEN = "complete", "started", "failed", "taken-back"  # values of the label `rollout`; the last by a person
@@ -19,8 +18,8 @@ GOOD, STARTED, BAD, TAKEN = "complete", "started", "failed", "taken-back"  # val
 
 @dataclass(frozen=True)
 class Revision:
-    """One revision: its keeper's `status` of it, our `labels`, and the note: `parts` it was made from, each Deployment's generation then,
-    and the state of each other object (`stamps`, by path) where those are followed too.
+    """One revision: its keeper's `status` of it, our `labels`, and the note: `parts` it was made from, and the state of each of its objects
+    when it was seen good (`stamps`, by path).
 
     `since` is when it was made (ISO 8601), `noted` whether there is a note: `helm upgrade` and `helm rollback` hand labels on, not notes.
     """
@@ -29,7 +28,6 @@ class Revision:
     status: str
     labels: Mapping[str, str]
     parts: Mapping[str, Any]
-    generations: Mapping[str, int]
     since: str = ""
     noted: bool = True
     stamps: Mapping[str, str] = field(default_factory=dict)
@@ -71,48 +69,15 @@ def good(revisions: Sequence[Revision], before: int | None = None) -> Revision |
     return next(iter(proven or foreign), None)
 
 
-def write_down(
-    kube: Kube, target: str, parts: Mapping[str, Any], deployments: Iterable[Mapping[str, Any]], stamps: Mapping[str, str]
-) -> None:
-    """Note on a revision's Secret, at `target`, that its rollout was complete, what it was made from, each Deployment's generation then,
-    and the state of other objects."""
-    generations = {name(deployment): deployment["metadata"].get("generation") for deployment in deployments}
-    said: dict[str, Any] = {"parts": parts, "generations": generations}
-    if stamps:
-        said["stamps"] = stamps
-    note = json.dumps(said, sort_keys=True)
+def write_down(kube: Kube, target: str, parts: Mapping[str, Any], stamps: Mapping[str, str]) -> None:
+    """Note on a revision's Secret, at `target`, that its rollout was complete, what it was made from, and the state of its objects then."""
+    note = json.dumps({"parts": parts, "stamps": stamps}, sort_keys=True)
     kube.merge(target, {"metadata": {"labels": {"rollout": GOOD}, "annotations": {NOTE: note}}})
 
 
 def mark(kube: Kube, target: str, rollout: str) -> None:
     """Note on a revision's Secret, at `target`, what became of its rollout."""
     kube.merge(target, {"metadata": {"labels": {"rollout": rollout}}})
-
-
-def deployments(kube: Kube, namespace: str, release: str) -> list[dict[str, Any]]:
-    """The release's Deployments as they are now."""
-    return list(kube.list(path("apps/v1", "deployments", namespace), selector(release))["items"])
-
-
-def running(kube: Kube, namespace: str, release: str, images: Images) -> list[dict[str, Any]]:
-    """The release's Deployments; and its StatefulSets and DaemonSets where there are none, or these do not run all of `images`."""
-    found = deployments(kube, namespace, release)
-    live = {image for each in found for _, image in template_images(each)}
-    return found if found and {image.reference for image in images.images} <= live else [*found, *sets(kube, namespace, release)]
-
-
-def workloads(kube: Kube, namespace: str, release: str) -> list[dict[str, Any]]:
-    """All that runs pods of the release's."""
-    return [*deployments(kube, namespace, release), *sets(kube, namespace, release)]
-
-
-def sets(kube: Kube, namespace: str, release: str) -> list[dict[str, Any]]:
-    """The release's StatefulSets and DaemonSets as they are now, each with its kind, which a list leaves out."""
-    return [
-        {**item, "kind": kind}
-        for plural, kind in SETS.items()
-        for item in kube.list(path("apps/v1", plural, namespace), selector(release))["items"]
-    ]
 
 
 def where(namespace: str, release: str, number: int, keeper: Keeper = HELM) -> str:
@@ -133,7 +98,6 @@ def _revision(item: Mapping[str, Any]) -> Revision:
         status=marks.get("status", "unknown"),
         labels={key: value for key, value in marks.items() if key not in ("name", "owner", "status", "version", "modifiedAt")},
         parts=note.get("parts") or {},
-        generations=note.get("generations") or {},
         since=str(item["metadata"].get("creationTimestamp") or ""),
         noted=bool(note),
         stamps=note.get("stamps") or {},

@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError
 from pipeline.host import Cmd
 from pipeline.host.local import LocalHost
 from pipeline.stage import Site
-from pipeline.tools import kubecfg
+from pipeline.tools import kubecfg, placeholders
 from pipeline.yamlfile import parse
 
 SHOW = 60.0  # seconds the evaluation may take
@@ -30,16 +30,16 @@ def wanted(spec: Manifests, images: Images, files: Files, site: Site) -> Wanted:
     """
     data = values.secret_data(spec.secret, site)
     mark = values.fingerprint(spec, data)
-    words: dict[str, Any] = {**values.placeholders(images, site.app), **values.secret_words(spec, mark)}
-    given: dict[str, Any] = {"values": values.render(spec.values, words)}
-    same: dict[str, Any] = {"values": values.render(spec.values, values.unnamed(words))}
+    words: dict[str, Any] = {**placeholders.words(images.source, images.images, site.app), **values.secret_words(spec, mark)}
+    given: dict[str, Any] = {"values": placeholders.render(spec.values, words)}
+    same: dict[str, Any] = {"values": placeholders.render(spec.values, values.unnamed(words))}
     if isinstance(spec, Kubecfg):
-        given["external"] = values.render(spec.external, words, "external")
-        same["external"] = values.render(spec.external, values.unnamed(words), "external")
-        leaves = {name: content_hash(value)[:8] for name, value in values.flat(given)}
+        given["external"] = placeholders.render(spec.external, words, "external")
+        same["external"] = placeholders.render(spec.external, values.unnamed(words), "external")
+        leaves = {name: content_hash(value)[:8] for name, value in placeholders.flat(given)}
     else:
         known = words | manifest_words.of_values(given["values"])
-        used = {found[1] for name in files.entries for found in manifest_words.WORD.finditer(files.text(name))}
+        used = {found[1] for name in files.entries for found in placeholders.IN_MANIFEST.finditer(files.text(name))}
         leaves = {word: content_hash(known[word])[:8] for word in sorted(used & known.keys())}
         given["words"] = known
         plain = values.unnamed(words) | manifest_words.of_values(same["values"])

@@ -5,7 +5,7 @@ The layout is that of Helm's own Secrets (helm.sh/helm/v4/pkg/storage/driver/sec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.deploy.work import Work
@@ -66,14 +66,6 @@ def inventory(work: Work) -> dict[int, list[str]]:
     spec = work.spec
     listed = work.kube.list(path("v1", "secrets", spec.namespace), f"owner={spec.keeper.owner},name={spec.release}")["items"]
     return {int(labels(item).get("version") or 0): places(helm_stored.unpacked(item)) for item in listed}
-
-
-def unpacked(manifest: str) -> Iterator[dict[str, Any]]:
-    """The objects of a manifest that was stored."""
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    yield from (each for each in yaml.load_all(manifest, Loader=loader) if isinstance(each, dict))  # both are safe loaders
 
 
 def _status(work: Work, number: int, status: str) -> None:

@@ -6,11 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pipeline.deploy import values
 from pipeline.errors import ConfigError
+from pipeline.tools import placeholders
+from pipeline.tools.placeholders import IN_MANIFEST
 
-# A word in braces. ${HOME} is a shell's, {{ .x }} a template's, {"a": 1} is JSON: all of them stay
-WORD = re.compile(r"(?<![$\w{])\{([a-z][A-Za-z0-9_-]*(?:[./][A-Za-z0-9_-]+)*)\}(?!\})")
 Place = Callable[[tuple[str, ...]], object]
 
 
@@ -25,7 +24,7 @@ def filled(value: Any, words: Mapping[str, Any], place: Place, path: tuple[str, 
         return [filled(item, words, place, (*path, str(index))) for index, item in enumerate(value)]
     if not isinstance(value, str):
         return value
-    if (whole := WORD.fullmatch(value)) and whole[1] in words:
+    if (whole := IN_MANIFEST.fullmatch(value)) and whole[1] in words:
         return words[whole[1]]
 
     def replaced(found: re.Match[str]) -> str:
@@ -36,12 +35,12 @@ def filled(value: Any, words: Mapping[str, Any], place: Place, path: tuple[str, 
             raise ConfigError(f"{place(path)}: {{{found[1]}}} is no text", mend="let it stand alone in its string, or write it out")
         return {True: "true", False: "false", None: ""}[said] if said is None or isinstance(said, bool) else str(said)
 
-    return WORD.sub(replaced, value)
+    return IN_MANIFEST.sub(replaced, value)
 
 
 def unknown(place: str, word: str, known: Iterable[str]) -> ConfigError:
     """The error of a {word} that is not `known`; what manifests say of braces differs from what a blueprint says."""
-    error = values.unknown(place, word, known)
+    error = placeholders.unknown(place, word, known)
     mend = error.mend.partition("; a brace")[0]
     return ConfigError(error.what, mend=f"{mend}; where the braces are meant as they stand, write ${{{word}}} or {{ {word} }}")
 

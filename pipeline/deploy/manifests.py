@@ -6,14 +6,14 @@ import dataclasses
 import shutil
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import history, manifest_files, manifest_render, manifest_state, values
+from pipeline.deploy import drift, history, manifest_files, manifest_render, stored, values
 from pipeline.deploy.compare import differences
 from pipeline.deploy.manifest_spec import Kubecfg, Manifests
 from pipeline.deploy.shared import found, greet, known
 from pipeline.errors import ConfigError
 from pipeline.stage import Finding, Site
-from pipeline.tools.kube import connect, path
-from pipeline.tools.kube_objects import SETS
+from pipeline.tools import placeholders
+from pipeline.tools.kube import connect
 
 
 def find(spec: Manifests, images: Images, site: Site) -> Finding:
@@ -22,13 +22,11 @@ def find(spec: Manifests, images: Images, site: Site) -> Finding:
     want = manifest_render.wanted(spec, images, manifest_files.read(site.root, spec), site)
     revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
     newest = revisions[0] if revisions else None
-    now = history.running(kube, spec.namespace, spec.release, images) if newest else []
+    now = stored.running(kube, spec, newest) if newest and newest.status == "deployed" else []
     # every object is compared below, and with it the images of those that are no Deployments
-    why = differences(newest, now, want, dataclasses.replace(images, images=()), spec.release)
+    why = differences(newest, now, want, dataclasses.replace(images, images=()))
     if newest and newest.status == "deployed" and newest.inputs == want.inputs:
-        known = {path("apps/v1", "deployments", spec.namespace): [each for each in now if each.get("kind") not in SETS.values()]}
-        seen = manifest_state.seen(kube, spec.release, newest.stamps, known)
-        why = [*manifest_state.drift(seen, newest.stamps, spec.managers), *why]
+        why = [*drift.look(kube, spec, newest, now), *why]
     return found(spec, images, kube, newest, now, why, want.inputs)
 
 
@@ -57,9 +55,9 @@ def check(spec: Manifests, site: Site) -> None:
     """Contacts nobody. Raises ConfigError or AuthError for what the deploy itself would stumble over."""
     known(spec, site)
     manifest_files.read(site.root, spec)
-    values.check_words(spec.values, "values", values.OF_THE_SECRET)
+    placeholders.check(spec.values, "values", values.OF_THE_SECRET)
     if isinstance(spec, Kubecfg):
-        values.check_words(spec.external, "external", values.OF_THE_SECRET)
+        placeholders.check(spec.external, "external", values.OF_THE_SECRET)
     values.secret_data(spec.secret, site)
     program = site.tool(spec.program)
     if shutil.which(program) is None:

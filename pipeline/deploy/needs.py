@@ -8,6 +8,7 @@ from pipeline.deploy import chart, layers, shared, typos, values
 from pipeline.deploy.spec import SCHEME, Helm
 from pipeline.errors import ConfigError
 from pipeline.stage import Site
+from pipeline.tools import placeholders
 
 
 def check(spec: Helm, site: Site) -> None:
@@ -36,5 +37,5 @@ def _chart(spec: Helm, site: Site) -> None:
 
 
 def _checked(text: str, place: str) -> str:
-    values.check_words(text, place, values.OF_THE_SECRET)
+    placeholders.check(text, place, values.OF_THE_SECRET)
     return text

@@ -158,10 +158,10 @@ def _restore(work: Work, failed: int, good: Revision) -> None:
         work.go_back(good.number)
         newest = work.revisions()[0]
     author.claim(work, newest.number)
-    failure, view = work.follow(newest.number, LIMIT, "rollback: ")
+    failure, _ = work.follow(newest.number, LIMIT, "rollback: ")
     if failure is not None:
         raise NotRolledBack(f"the old pods do not come up: {failure.why}")
-    work.note_good(newest.number, good.parts, view)
+    work.note_good(newest.number, good.parts or stored.parts(work.stored(newest.number)))
 
 
 def _unknown(failed: int, why: PipelineError) -> NotRolledBack:

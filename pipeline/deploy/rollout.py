@@ -12,25 +12,26 @@ from pipeline.deploy.diagnosis import CONFIG, PULL
 from pipeline.deploy.stuck import stuck
 from pipeline.deploy.watching import Watched, drained, watching
 from pipeline.errors import PipelineError
+from pipeline.tools import manifest
 from pipeline.tools.crictl import classify
 from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_objects import (
     HASH,
-    SETS,
     condition,
     containers,
     crashes,
     doing,
     labels,
     name,
+    namespace,
     newest_hash,
     newest_of,
     pending,
     ready,
-    selector,
     taken_up,
     terminating,
 )
+from pipeline.tools.manifest import KIND, Workload
 
 Object = dict[str, Any]
 GRACE = {"schedule": 20.0, "config": 6.0, "pull": 20.0, "quota": 8.0}  # seconds a sign may last that can pass by itself
@@ -49,14 +50,16 @@ class Failure:
 
 @dataclass
 class View:
-    """What is known of a release's workloads now. `since` says when a passing sign was first seen."""
+    """What is known of a release's workloads now, by path: `wanted` are those of its manifest. `since` says when a passing sign was first
+    seen, `listed` which collections have been seen whole."""
 
     deployments: dict[str, Object] = field(default_factory=dict)
     pods: dict[str, Object] = field(default_factory=dict)
     sets: Sequence[Object] = ()
     since: dict[str, float] = field(default_factory=dict)
-    sets_of: dict[str, Object] = field(default_factory=dict)  # StatefulSets and DaemonSets, by plural/name
-    listed: set[str] = field(default_factory=set)  # the kinds that have been seen whole
+    sets_of: dict[str, Object] = field(default_factory=dict)  # StatefulSets and DaemonSets
+    listed: set[str] = field(default_factory=set)
+    wanted: Sequence[Workload] = ()
 
     @property
     def workloads(self) -> list[Object]:
@@ -73,8 +76,13 @@ class View:
         found = [pod for _, pod in sorted(self.pods.items()) if not terminating(pod)]
         return [pod for pod in found if labels(pod).get(HASH) in hashes or any(newest_of(each, pod) for each in those)]
 
+    @property
+    def absent(self) -> list[Workload]:
+        """Workloads of the manifest that are not there."""
+        return [each for each in self.wanted if each.path not in self.deployments and each.path not in self.sets_of]
+
     def waiting_for(self) -> list[str]:
-        return [text for each in self.workloads if (text := pending(each))]
+        return [f"{each} is not there" for each in self.absent] + [text for each in self.workloads if (text := pending(each))]
 
     def line(self) -> str:
         """The state in one line: "2 of 3 pods ready, web-abc: ContainerCreating"."""
@@ -85,55 +93,74 @@ class View:
 
 
 def follow(
-    kube: Kube, namespace: str, release: str, clock: Clock, *, deadline: float, allowed: int, tell: Callable[[str], None],
-    log: Callable[[str], None] = lambda _line: None, check: Callable[[], None] = lambda: None, kinds: Sequence[str] = ("deployments",),
+    kube: Kube, wanted: Sequence[Workload], clock: Clock, *, deadline: float, allowed: int, tell: Callable[[str], None],
+    log: Callable[[str], None] = lambda _line: None, check: Callable[[], None] = lambda: None,
 ) -> tuple[Failure | None, View]:  # fmt: skip
-    """Wait until every workload of the release, of these `kinds`, runs its newest pods only, all available; or say why it will not.
+    """Wait until every one of the workloads `wanted` runs its newest pods only, all available; or say why it will not.
 
     `deadline` is in seconds, `allowed` how often a container may end before that counts as a crash loop. `tell` hears each change of the
     state in one line, `log` the last lines of each container that crashed, as soon as it has. `check` is called twice a second and may
     raise to end the wait. Raises Transient if the API goes away.
     """
-    started, shown, view = clock.monotonic(), "", View()
+    started, shown, view = clock.monotonic(), "", View(wanted=wanted)
     freed: set[str] = set()
     told: dict[str, int] = {}
-    watched = [Watched(path("apps/v1", kind, namespace), selector(release)) for kind in kinds]
-    with watching(kube, [*watched, Watched(path("v1", "pods", namespace), selector(release))]) as changes:
+    watched = _watched(wanted)
+    with watching(kube, watched) as changes:
         while True:
             for kind, value in drained(changes):
                 _take(view, kind, value)
             if view.deployments and not (view.hashes and _complete(view)):
-                view.sets = kube.list(path("apps/v1", "replicasets", namespace), selector(release), metadata=True)["items"]
+                view.sets = replica_sets(kube, wanted)
             waiting = view.waiting_for()
-            if view.workloads and view.listed.issuperset(kinds) and not waiting:
+            if view.listed.issuperset(each.kind for each in watched) and not waiting:
                 return None, view
             if view.workloads and (line := view.line()) != shown:
                 tell(shown := line)
             for pod in stuck(view.sets_of.values(), view.pods.values()):
                 if name(pod) not in freed:
                     tell(f"{name(pod)} is of an older version and never came up: deleted, so that it is made anew")
-                    kube.delete(path("v1", "pods", namespace, name(pod)))
+                    kube.delete(path("v1", "pods", namespace(pod), name(pod)))
                     freed.add(name(pod))
-            _tell_crashes(kube, namespace, view, told, log)
+            _tell_crashes(kube, view, told, log)
             spent = clock.monotonic() - started
             if failure := judge(view, allowed, clock.monotonic()):
                 return failure, view
-            if not view.workloads and spent > GRACE["config"]:
-                return Failure(f"no Deployment carries the label {selector(release)}: the chart has to set it"), view
+            if view.absent and spent > GRACE["config"]:
+                return Failure(f"{view.absent[0]} of the manifest is not there: somebody deleted it"), view
             if spent > deadline:
                 return Failure(f"not done after {deadline:.0f} s: {'; '.join(waiting)}", tuple(view.new_pods)), view
             check()
 
 
-def _tell_crashes(kube: Kube, namespace: str, view: View, told: dict[str, int], log: Callable[[str], None]) -> None:
+def _tell_crashes(kube: Kube, view: View, told: dict[str, int], log: Callable[[str], None]) -> None:
     """Pass on what each crashed container said last; `told` keeps how many crashes of it were passed on."""
     for pod in view.new_pods:
         for container in containers(pod):
             key, count = f"{name(pod)}/{container.name}", container.restarts + container.has_crashed
             if count > told.get(key, 0):
                 told[key] = count
-                for line in read_log(kube, namespace, name(pod), container.name, LAST_LINES).splitlines():
+                for line in read_log(kube, namespace(pod), name(pod), container.name, LAST_LINES).splitlines():
                     log(f"{name(pod)}: {line}")
+
+
+def look(kube: Kube, wanted: Sequence[Workload], since: dict[str, float]) -> View:
+    """The workloads and their pods as they are now: one request for each kind. `since` are the passing signs of the look before."""
+    found = manifest.read(kube, [each.path for each in wanted])
+    deployments = {place: each for place, each in found.items() if each["kind"] == "Deployment"}
+    pods = {f"{namespace(pod)}/{name(pod)}": pod for pod in manifest.pods(kube, wanted)}
+    sets_of = {place: each for place, each in found.items() if place not in deployments}
+    return View(deployments, pods, replica_sets(kube, wanted), since, sets_of, wanted=wanted)
+
+
+def replica_sets(kube: Kube, wanted: Sequence[Workload]) -> list[Object]:
+    """The metadata of the ReplicaSets among which those of the Deployments are."""
+    spaces = manifest.by_namespace(each for each in wanted if each.kind == "Deployment")
+    return [
+        each
+        for space, those in spaces.items()
+        for each in kube.list(path("apps/v1", "replicasets", space), manifest.shared_labels(those), metadata=True)["items"]
+    ]
 
 
 def judge(view: View, allowed: int, now: float) -> Failure | None:
@@ -169,31 +196,39 @@ def _complete(view: View) -> bool:
     return all(taken_up(deployment) and newest_hash(deployment, view.sets) for deployment in view.deployments.values())
 
 
+def _watched(wanted: Sequence[Workload]) -> list[Watched]:
+    """What has to be watched: a collection for each kind of workload, and the pods of each namespace."""
+    found = []
+    for collection in dict.fromkeys(each.collection for each in wanted):
+        names = [each.name for each in wanted if each.collection == collection]
+        found.append(Watched(collection, fields=f"metadata.name={names[0]}" if len(names) == 1 else "", called=collection))
+    for space, those in manifest.by_namespace(wanted).items():
+        pods = path("v1", "pods", space)
+        found.append(Watched(pods, manifest.shared_labels(those), called=pods))
+    return found
+
+
 def _take(view: View, kind: str, value: Any) -> None:
+    """Note one change of a collection; what is not the release's is left out."""
     if isinstance(value, PipelineError):
         raise value
-    plural, _, what = kind.partition(" ")
-    if plural in SETS:
-        _take_set(view, plural, what, value)
-        return
-    group = view.deployments if plural == "deployments" else view.pods
-    if kind.endswith("LIST"):
-        view.listed.add(plural)
-        group.clear()
-        group.update({name(item): item for item in value})
-    elif kind.endswith("DELETED"):
-        group.pop(name(value), None)
-    elif not kind.endswith("BOOKMARK"):
-        group[name(value)] = value
+    collection, _, what = kind.partition(" ")
+    plural = collection.rpartition("/")[2]
+    group = view.pods if plural == "pods" else view.deployments if plural == "deployments" else view.sets_of
+    places = {each.path for each in view.wanted}
 
+    def ours(item: Object) -> bool:
+        return any(each.has(item) for each in view.wanted) if plural == "pods" else f"{collection}/{name(item)}" in places
 
-def _take_set(view: View, plural: str, what: str, value: Any) -> None:
-    """The same for a StatefulSet or a DaemonSet, which are known by kind and name."""
+    def whole(item: Object) -> Object:
+        return item if plural == "pods" else {**item, "kind": KIND[plural]}
+
     if what == "LIST":
-        view.listed.add(plural)
-        view.sets_of = {key: each for key, each in view.sets_of.items() if not key.startswith(f"{plural}/")}
-        view.sets_of.update({f"{plural}/{name(item)}": {**item, "kind": SETS[plural]} for item in value})
+        view.listed.add(collection)
+        for key in [key for key in group if key.startswith(f"{collection}/")]:
+            del group[key]
+        group.update({f"{collection}/{name(item)}": whole(item) for item in value if ours(item)})
     elif what == "DELETED":
-        view.sets_of.pop(f"{plural}/{name(value)}", None)
-    elif what != "BOOKMARK":
-        view.sets_of[f"{plural}/{name(value)}"] = {**value, "kind": SETS[plural]}
+        group.pop(f"{collection}/{name(value)}", None)
+    elif what != "BOOKMARK" and ours(value):
+        group[f"{collection}/{name(value)}"] = whole(value)

@@ -38,7 +38,7 @@ def settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
         what = f"stopped while the pods of revision {number} start, which goes on: inv deploy waits for them, inv rollback takes them back"
         raise rollback.cancelled(error, what) from error
     if failure is None:
-        work.note_good(number, want.parts, view)
+        work.note_good(number, want.parts)
         return release_of(work.spec, images, number, want.inputs)
     raise rollback.taken_back(work, number, explained(work, view, failure.why))
 
@@ -53,7 +53,7 @@ def explained(work: Held, view: View, why: str) -> NotRolledBack:
 def judged(work: Held, view: View) -> tuple[Cause, str]:
     """The deepest cause that the pods show, and the file that holds all they show."""
     spec, site = work.spec, work.site
-    evidence = capture.capture(work.kube, spec.namespace, spec.release, view.new_pods, view.workloads)
+    evidence = capture.capture(work.kube, spec.namespace, view.new_pods, view.workloads)
     found = cause(evidence)
     return found, capture.write(site.root, spec.release, found, evidence, site.clock, site.secrets.mask)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import history
+from pipeline.deploy import history, stored
 from pipeline.deploy.compare import live_release, release_of
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Engined, Spec
@@ -28,7 +28,7 @@ def live(spec: Spec, site: Site) -> Release | None:
     kube = connect(site, spec.cluster)
     revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
     newest = next((one for one in revisions if one.status == "deployed"), None)
-    return None if newest is None else live_release(spec, newest, history.workloads(kube, spec.namespace, spec.release))
+    return None if newest is None else live_release(spec, newest, stored.running(kube, spec, newest))
 
 
 @contextlib.contextmanager
@@ -62,6 +62,28 @@ def standing(spec: Spec, site: Site) -> Standing:
     from pipeline.deploy import standing as facts
 
     return facts.standing(spec, site)
+
+
+def edited(spec: Spec, site: Site) -> list[str]:
+    """What of the release that is live was edited or deleted by hand."""
+    from pipeline.deploy import drift
+
+    kube = connect(site, spec.cluster)
+    revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
+    newest = next((one for one in revisions if one.status == "deployed"), None)
+    return [] if newest is None else drift.look(kube, spec, newest, list(stored.running(kube, spec, newest)))
+
+
+def confirm(spec: Spec, release: Release, site: Site) -> None:
+    """Note that a release came up, if nobody has: it was verified. Nothing is noted of one that is not live any more."""
+    from pipeline.deploy import drift
+
+    kube = connect(site, spec.cluster)
+    revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
+    newest = revisions[0] if revisions else None
+    if newest and (newest.number, newest.status, newest.rollout) == (release.revision, "deployed", history.STARTED):
+        kept = stored.read(kube, spec.namespace, spec.release, newest.number, spec.keeper)
+        drift.note(kube, spec, newest.number, stored.parts(kept))
 
 
 def freeze(spec: Spec, message: str, site: Site) -> None:
@@ -151,6 +173,8 @@ def driver(
         warm=warm,
         back=back,
         standing=standing,
+        edited=edited,
+        confirm=confirm,
         freeze=freeze,
         check=check,
         present=present,

@@ -44,10 +44,12 @@ class SecretSpec:
 
 class Spec(Protocol):
     """What every deploy driver's options say: what locks, follows and diagnoses needs no more. `lock` is the namespace and the name of
-    the release's lock."""
+    the release's lock, `managers` are the field managers by which its own tools write."""
 
     keeper: ClassVar[Keeper]
 
+    @property
+    def managers(self) -> tuple[str, ...]: ...
     @property
     def cluster(self) -> str: ...
     @property
@@ -94,6 +96,7 @@ class Helm:
 
     engine: ClassVar[str] = "pipeline.deploy.by_helm"
     keeper: ClassVar[Keeper] = HELM
+    managers: ClassVar[tuple[str, ...]] = ("helm", "Helm", "pipeline")
 
     cluster: str
     namespace: str

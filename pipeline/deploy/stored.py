@@ -1,4 +1,4 @@
-"""A revision as its keeper stored it: the images its manifest names, and the revision that it went back to."""
+"""A revision as its keeper stored it: its objects, the images they name, what it was made from, and the revision that it went back to."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.deploy.history import where
-from pipeline.deploy.spec import HELM, Keeper
+from pipeline.artifacts import content_hash
+from pipeline.deploy.history import Revision, where
+from pipeline.deploy.spec import HELM, Keeper, Spec
+from pipeline.errors import IntegrityError, Transient
+from pipeline.tools import helm_stored, manifest, placeholders
 from pipeline.tools.helm_stored import unpacked
 from pipeline.tools.kube import Kube
-from pipeline.tools.kube_objects import SETS
+from pipeline.tools.manifest import Workload
 
 IMAGE = re.compile(r"""^\s*-?\s*image:\s*["']?([^\s"']+@sha256:[0-9a-f]{64})""", re.MULTILINE)
 ROLLBACK = re.compile(r"Rollback to (\d+)")
@@ -22,16 +25,43 @@ def read(kube: Kube, namespace: str, release: str, number: int, keeper: Keeper =
     return {} if secret is None else unpacked(secret)
 
 
+def objects(kube: Kube, spec: Spec, number: int) -> list[dict[str, Any]]:
+    """The objects of revision `number`. Raises Transient if the revision is gone, IntegrityError if it cannot be read: what a release
+    is made of is then unknown."""
+    secret = kube.get(where(spec.namespace, spec.release, number, spec.keeper))
+    if secret is None:
+        raise Transient(f"revision {number} of {spec.release} is gone since it was listed")
+    release = unpacked(secret)
+    if not release:
+        what = f"what {spec.keeper.owner} keeps of revision {number} of {spec.release} cannot be read"
+        raise IntegrityError(what, mend="release it again under another name, or repair its Secret: which objects it has is not known")
+    return list(helm_stored.parsed(str(release.get("manifest") or "")))
+
+
+def workloads(kube: Kube, spec: Spec, number: int) -> list[Workload]:
+    """What runs the pods of revision `number`. Raises as `objects` does."""
+    return manifest.workloads(objects(kube, spec, number), spec.namespace)
+
+
+def running(kube: Kube, spec: Spec, revision: Revision) -> list[dict[str, Any]]:
+    """The workloads of a revision as they are now: one request for each kind of them, and one if nothing was noted of its objects."""
+    noted = [place for place in revision.stamps if manifest.is_workload(place)]
+    if not revision.stamps:
+        noted = [each.path for each in workloads(kube, spec, revision.number)]
+    return list(manifest.read(kube, noted).values())
+
+
 def images(release: Mapping[str, Any]) -> list[str]:
     """The images that the manifest names by digest."""
     return sorted(set(IMAGE.findall(str(release.get("manifest") or ""))))
 
 
-def kinds(release: Mapping[str, Any]) -> tuple[str, ...]:
-    """Which kinds of workload the manifest makes, as the API's plurals; Deployments where it cannot be told."""
-    text = str(release.get("manifest") or "")
-    known = {"deployments": "Deployment", **SETS}
-    return tuple(plural for plural, kind in known.items() if re.search(rf"^kind:\s*{kind}\s*$", text, re.MULTILINE)) or ("deployments",)
+def parts(release: Mapping[str, Any]) -> dict[str, Any]:
+    """What a revision was made from, as far as its keeper knows: its images, and hashes of its values; {} if it knows of none."""
+    given = release.get("config")
+    if not isinstance(given, dict):
+        return {}
+    return {"images": images(release), "values": {name: content_hash(value)[:8] for name, value in placeholders.flat(given)}}
 
 
 def repeats(release: Mapping[str, Any]) -> int:

@@ -34,7 +34,7 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
     with at_work(spec, site) as work:
         revisions = rollback.repair(work)
         newest = revisions[0] if revisions else None
-        now = work.running(images) if newest else []
+        now = work.running(newest) if newest and newest.status == "deployed" else []
         if newest and settle.adopted(newest, want, images, now):
             site.tell(What.LOG, STAGE, f"revision {newest.number} holds this already; its rollout is waited for")
             return settle.settle(work, images, want, newest.number)
@@ -42,7 +42,7 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
         rollback.check_way_back(work, history.good(revisions))
         pull.prove(spec, images, want.values, work.kube, site)
         if newest is not None and newest.inputs == want.inputs:
-            for text in differences(newest, now, want, images, spec.release):
+            for text in differences(newest, now, want, images):
                 site.tell(What.WARN, STAGE, f"{text}; the blueprint wins")
         failpoint("deploy.proven")
         secrets = settle.keep_secret(work, want, newest)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +14,10 @@ from pipeline.deploy.spec import Helm, SecretSpec, Spec
 from pipeline.errors import ConfigError
 from pipeline.secrets import SOURCES
 from pipeline.stage import Site
-from pipeline.yamlfile import keys_like
+from pipeline.tools import placeholders
 
-WORD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 SCHEMES = tuple(source.partition(":")[0] for source in SOURCES)
 ROUNDS = 10_000  # makes a guess at a short secret from its fingerprint costly, at 3 ms a look
-DEPTH = 50
-OF_THE_SOURCE = ("app", "commit", "short")
-OF_AN_IMAGE = ("repository", "digest", "tag", "reference")  # bare where there is one image, else behind the image's name and a dot
 OF_THE_SECRET = ("secret", "secret.name")
 LENGTH = 40  # of `inputs`: a label's value may have 63 characters
 
@@ -54,11 +49,11 @@ def wanted(spec: Helm, images: Images, chart: str, site: Site) -> Wanted:
     """
     data = secret_data(spec.secret, site)
     mark = fingerprint(spec, data)
-    words = placeholders(images, site.app) | secret_words(spec, mark)
+    words = placeholders.words(images.source, images.images, site.app) | secret_words(spec, mark)
     layered = layers.read(site.root, spec.values_files, spec.values)
-    values = layered.merged(lambda text, place: render(text, words, place))
-    same = dict(flat(layered.merged(lambda text, place: render(text, unnamed(words), place))))
-    leaves = {name: content_hash(value)[:8] for name, value in flat(values)}
+    values = layered.merged(lambda text, place: placeholders.render(text, words, place))
+    same = dict(placeholders.flat(layered.merged(lambda text, place: placeholders.render(text, unnamed(words), place))))
+    leaves = {name: content_hash(value)[:8] for name, value in placeholders.flat(values)}
     parts = {
         "chart": chart,
         "images": sorted(image.reference for image in images.images),
@@ -70,80 +65,12 @@ def wanted(spec: Helm, images: Images, chart: str, site: Site) -> Wanted:
 
 def unnamed(words: Mapping[str, Any]) -> dict[str, Any]:
     """The words, those empty that name a commit, a tag or a Secret."""
-    return {name: "" if name in ("commit", "short", "secret") or name.rpartition(".")[2] == "tag" else word for name, word in words.items()}
+    return {name: "" if name in ("commit", "short", "label", "secret") or name.rpartition(".")[2] == "tag" else word for name, word in words.items()}
 
 
 def code_of(made_of: Any) -> str:
     """The name of a code, fit for a label."""
     return content_hash(made_of)[:LENGTH]
-
-
-def placeholders(images: Images, app: str) -> dict[str, str]:
-    """What may stand in braces: {app}, {commit}, {short}, and of each image {web.repository}, {web.digest}, {web.tag}, {web.reference}
-    (by digest), `web` being the last word of its repository, or its whole path where two end alike. Of a single image the name may be
-    left out."""
-    source = images.source
-    words = {"app": app, "commit": source.commit, "short": source.label}
-    lasts = [image.repository.rpartition("/")[2] for image in images.images]
-    for image, last in zip(images.images, lasts, strict=True):
-        name = last if lasts.count(last) == 1 else image.repository.partition("/")[2]
-        facts = dict(zip(OF_AN_IMAGE, (image.repository, image.digest, image.tag, image.reference), strict=True))
-        words |= {f"{name}.{key}": value for key, value in facts.items()}
-        if len(images.images) == 1:
-            words |= facts
-    return words
-
-
-def check_words(value: Any, path: str, others: tuple[str, ...] = ()) -> None:
-    """Raise ConfigError for a placeholder in `value` that no image could fill, with its place below `path`, before any image is known.
-    `others` are known to the caller alone, as {secret} is to helm's driver."""
-    known = (*OF_THE_SOURCE, *OF_AN_IMAGE, *others)
-    for name, text in flat(value, path):
-        for found in WORD.finditer(text) if isinstance(text, str) else ():
-            word = found[1]
-            if word is None or word in known or (word.rpartition(".")[0] and word.rpartition(".")[2] in OF_AN_IMAGE):
-                continue  # {{ and }} are the braces themselves
-            raise unknown(name, word, known)
-
-
-def unknown(path: str, word: str, known: Iterable[str]) -> ConfigError:
-    """The error of a {word} that is not `known`, with the near one."""
-    near = keys_like(word, list(known))
-    name, dot, fact = word.rpartition(".")
-    if not near and dot:
-        near = keys_like(fact, list(OF_AN_IMAGE)).replace("'", f"'{name}.", 1)
-    words = ", ".join("{" + each + "}" for each in sorted(known))
-    return ConfigError(f"{path}: {{{word}}} is not known{near}", mend=f"known are {words}; a brace itself is written {{{{ or }}}}")
-
-
-def render(value: Any, words: Mapping[str, str], path: str = "values", depth: int = 0) -> Any:
-    """`value` with every {word} replaced; {{ and }} stand for the braces themselves. Raises ConfigError naming the place."""
-    if depth > DEPTH:
-        raise ConfigError(f"{path[:200]}… is nested too deeply", mend="values are at most 50 levels deep")
-    if isinstance(value, Mapping):
-        return {str(key): render(item, words, f"{path}.{key}", depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [render(item, words, f"{path}.{index}", depth + 1) for index, item in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def replaced(match: re.Match[str]) -> str:
-        if match[0] in ("{{", "}}"):
-            return match[0][0]
-        if match[1] not in words:
-            raise unknown(path, match[1], words)
-        return words[match[1]]
-
-    return WORD.sub(replaced, value)
-
-
-def flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Each leaf with its dotted name."""
-    if isinstance(values, Mapping) and values:
-        for key, value in values.items():
-            yield from flat(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, values
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -160,13 +87,13 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     names = [name for name in names if name.rpartition(".")[2] not in ("digest", "tag")] or names
     if names and not (found and all(name.startswith("image.") for name in names)):
         found.append("values changed: " + ", ".join(names[:5]) + (" …" if len(names) > 5 else ""))
-    if old.get("manifests") != new.get("manifests"):
+    if old.get("manifests", new.get("manifests")) != new.get("manifests"):
         found.append("the manifests changed")
-    if old.get("chart") != new.get("chart"):
+    if old.get("chart", new.get("chart")) != new.get("chart"):  # what is not known does not differ
         was, now = (str(parts.get("chart") or "") for parts in (old, new))
         both = "@" in was and "@" in now
         found.append(f"chart {_version(was)} is live, {_version(now)} is wanted" if both else "the chart changed")
-    if old.get("secret") != new["secret"]:
+    if old.get("secret", new["secret"]) != new["secret"]:
         found.append("the secret changed")
     return found
 

@@ -18,16 +18,17 @@ Changes = queue.Queue[tuple[str, Any]]
 
 @dataclass(frozen=True)
 class Watched:
-    """The objects of one kind below the API's path `target`, narrowed by selectors."""
+    """The objects of one kind below the API's path `target`, narrowed by selectors; `called` is what changes of it are told under, by
+    default the plural."""
 
     target: str
     labels: str = ""
     fields: str = ""
+    called: str = ""
 
     @property
     def kind(self) -> str:
-        """The plural that changes of it are told under."""
-        return self.target.rpartition("/")[2]
+        return self.called or self.target.rpartition("/")[2]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.artifacts import Images
-from pipeline.deploy import freeze, history, secret, stored
+from pipeline.deploy import drift, freeze, history, secret, stored
 from pipeline.deploy.history import Revision
 from pipeline.deploy.lease import Lease
 from pipeline.deploy.rollout import Failure, View, follow
@@ -40,9 +40,6 @@ class Engine(Protocol):
     def settled(self, work: Work, number: int) -> None:
         """Revision `number` is up: put away what it left behind."""
 
-    def stamps(self, work: Work, number: int) -> Mapping[str, str]:
-        """The state of each object of revision `number`, by path; {} where the engine knows of none, and Deployments have to do."""
-
     @property
     def listing(self) -> str:
         """The command that lists the revisions to a person."""
@@ -60,9 +57,9 @@ class Held:
     def revisions(self) -> list[Revision]:
         return history.read(self.kube, self.spec.namespace, self.spec.release, self.spec.keeper)
 
-    def running(self, images: Images) -> list[dict[str, Any]]:
-        """The workloads that run now: see `pipeline.deploy.history.running`."""
-        return history.running(self.kube, self.spec.namespace, self.spec.release, images)
+    def running(self, revision: Revision) -> list[dict[str, Any]]:
+        """The workloads of a revision as they are now."""
+        return stored.running(self.kube, self.spec, revision)
 
     def stored(self, number: int) -> Mapping[str, Any]:
         """Revision `number` as its keeper stored it."""
@@ -73,15 +70,13 @@ class Held:
         spec, site = self.spec, self.site
         return follow(
             self.kube,
-            spec.namespace,
-            spec.release,
+            stored.workloads(self.kube, spec, number),
             site.clock,
             deadline=deadline,
             allowed=spec.restarts,
             tell=lambda text: site.tell(What.WAIT, STAGE, before + text),
             log=lambda line: site.tell(What.LOG, STAGE, line),
             check=self.lease.check,
-            kinds=stored.kinds(self.stored(number)),
         )
 
     def put_secret_back(self, mark: str, whose: str) -> None:
@@ -117,14 +112,13 @@ class Work(Held):
         """Where the keeper keeps revision `number`."""
         return history.where(self.spec.namespace, self.spec.release, number, self.spec.keeper)
 
-    def note_good(self, number: int, parts: Any, view: View) -> None:
-        """Write on the revision's Secret that it came up, what it was made from, and in which state each object was then."""
+    def note_good(self, number: int, parts: Mapping[str, Any]) -> None:
+        """Write on the revision's Secret that it came up, what it was made from, and in which state each of its objects was then."""
         self.begun(number)
         self.engine.settled(self, number)
         if self.spec.secret is not None:
             secret.prune(self.kube, self.spec, {one.labels.get("secret", "") for one in self.revisions()})
-        stamps = self.engine.stamps(self, number)
-        history.write_down(self.kube, self.secret(number), parts, () if stamps else view.deployments.values(), stamps)
+        drift.note(self.kube, self.spec, number, parts)
 
     def mark(self, number: int, rollout: str) -> None:
         history.mark(self.kube, self.secret(number), rollout)

@@ -7,7 +7,6 @@ image.toolkit.fluxcd.io/v1.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +15,12 @@ from pipeline.errors import ConfigError
 from pipeline.gitops.spec import Automation, Newest
 from pipeline.stage import Registry
 from pipeline.tools.markers import Marker, Part
+from pipeline.tools.placeholders import OF_AN_IMAGE, WORD
 from pipeline.tools.tags import sanitised
 
-WORD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 # what Flux can write is a whole value: one fact of the newest image, or all of its reference
 WHOLE: Mapping[str, Part] = {"{tag}": "tag", "{repository}": "name", "{digest}": "digest", "{reference}": "", "{repository}:{tag}": "",
                              "{repository}@{digest}": ""}  # fmt: skip
-FACTS = ("repository", "digest", "tag", "reference")
 STAGE = "stages.deploy.values"
 PART_OF = "app.kubernetes.io/part-of"
 # of signatures, and of what refers to an image where a registry has no other place for it (OCI distribution specification 1.1)
@@ -113,8 +111,8 @@ def _image(spec: Automation, words: list[str], where: str) -> str:
     names = set()
     for word in words:
         name, _, fact = word.rpartition(".")
-        name = name or (next(iter(spec.images)) if len(spec.images) == 1 and fact in FACTS else "")
-        if fact not in FACTS or name not in spec.images:
+        name = name or (next(iter(spec.images)) if len(spec.images) == 1 and fact in OF_AN_IMAGE else "")
+        if fact not in OF_AN_IMAGE or name not in spec.images:
             told = f"of {name}, which gitops.automation does not watch," if name else "of a release"
             raise ConfigError(
                 f"{where}: nobody would write {{{word}}} any more",

@@ -18,6 +18,8 @@ from pipeline.stage import Site, Stage, Standing
 
 TAKEN = 3  # releases that were taken back and are told, the newest first
 
+CHANGED = {"state": False, "text": "NOT as it was released: inv deploy puts it right"}
+
 
 def gather(blueprint: Blueprint, site: Site, *, whole: bool = False) -> dict[str, Any]:
     """The facts: the working copy, the live release of each stage that can tell and how it stands, unfinished intents, the newest
@@ -27,21 +29,22 @@ def gather(blueprint: Blueprint, site: Site, *, whole: bool = False) -> dict[str
     """
     source = snapshot(site.root, private=site.private)
     unasked: PipelineError | None = None
-    found: list[tuple[Artifact | None, Standing]] = []
+    found: list[tuple[Artifact | None, Standing, list[str]]] = []
     try:
-        found = [(stage.driver.live(stage.spec, site), _standing(stage, site)) for stage in blueprint.plan if stage.driver.live]
+        stages = [stage for stage in blueprint.plan if stage.driver.live]
+        found = [(live(stage.spec, site), _standing(stage, site), _edited(stage, site)) for stage in stages if (live := stage.driver.live)]
     except PipelineError as error:
         unasked = error
-    live = [(release, standing) for release, standing in found if isinstance(release, Release)]
+    releases = [(release, standing, edited) for release, standing, edited in found if isinstance(release, Release)]
     return {
         "app": blueprint.app,
         "blueprint": blueprint.name,
         "environment": blueprint.environment,
         "source": {"label": source.label, "commit": source.commit, "tree": source.tree, "dirty": source.dirty},
-        "live": [_release(release, standing, site, whole) for release, standing in live],
-        "frozen": [str(standing.frozen) for _, standing in found if standing.frozen],
+        "live": [_release(release, standing, edited, site, whole) for release, standing, edited in releases],
+        "frozen": [str(standing.frozen) for _, standing, _ in found if standing.frozen],
         "unasked": None if unasked is None else {**failure_of(unasked), "explained": explain(unasked)},
-        "current": source.id in {release.source.id for release, standing in live if standing.ours},
+        "current": source.id in {release.source.id for release, standing, _ in releases if standing.ours},
         "unfinished": [row(record) for record in site.records.unfinished()],
         "records": [row(record) for record in site.records.history(8)],
     }
@@ -74,16 +77,16 @@ def show(facts: dict[str, Any]) -> str:
     return "\n".join(map(clean, lines))
 
 
-def _release(release: Release, standing: Standing, site: Site, whole: bool) -> dict[str, Any]:
+def _release(release: Release, standing: Standing, edited: list[str], site: Site, whole: bool) -> dict[str, Any]:
     facts = {
         **to_json(release),
         "label": release.source.label or "an unknown commit",
         "since": standing.since,
         "by": standing.by,
         "ours": standing.ours,
-        "remarks": [*standing.remarks, *(f"{each}: released again with --again alone" for each in standing.taken[:TAKEN])],
+        "remarks": [*edited, *standing.remarks, *(f"{each}: released again with --again alone" for each in standing.taken[:TAKEN])],
         "holder": standing.holder,
-        "verified": verified(release, site.records),
+        "verified": CHANGED if edited else verified(release, site.records),
     }
     if whole:
         from pipeline.push.provenance import statements_of
@@ -108,6 +111,10 @@ def verified(release: Release, records: Records) -> dict[str, Any]:
     if passed and same:
         return {"state": True, "text": f"verified {_when(passed.finished_at)}"}
     return {"state": None, "text": "unverified: no verification of this revision has ended here; inv verify"}
+
+
+def _edited(stage: Stage, site: Site) -> list[str]:
+    return list(stage.driver.edited(stage.spec, site)) if stage.driver.edited else []
 
 
 def _standing(stage: Stage, site: Site) -> Standing:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import Artifact
+from pipeline.artifacts import Artifact, Release, Report
 from pipeline.errors import Cancelled, Drifted, NotRolledBack, PipelineError, RolledBack, Transient, VerifyError
 from pipeline.events import What
 from pipeline.failpoint import failpoint
@@ -71,6 +71,8 @@ def act(walk: Walk, number: int, given: Artifact, why: str) -> Artifact:
         raise walk.failed(verb, error)  # noqa: B904  # the same error, filled in
     failpoint(f"{verb}.recorded")
     site.tell(What.MADE, verb, artifact.id, artifact=artifact, seconds=site.clock.monotonic() - began)
+    if isinstance(artifact, Report):
+        confirm(walk, artifact.release)
     return artifact
 
 
@@ -81,6 +83,16 @@ def count_wait(site: Site, verb: str, seconds: float) -> None:
 
 def _waited(verb: str) -> str:
     return f"waited for a lock: {verb}"
+
+
+def confirm(walk: Walk, release: Release) -> None:
+    """Let the stage that made a release note that it was verified. What goes wrong with that is told, and changes nothing."""
+    for stage in walk.plan:
+        if stage.driver.confirm and isinstance(release, stage.driver.gives):
+            try:
+                stage.driver.confirm(stage.spec, release, walk.site)
+            except PipelineError as error:
+                walk.site.tell(What.WARN, stage.verb, f"that {release.id} was verified could not be noted: {error.what}")
 
 
 def _lock(walk: Walk, stage: Stage, given: Artifact, held: contextlib.ExitStack, attempts: list[dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ from pipeline.errors import PipelineError
 from pipeline.events import What
 from pipeline.records import FAILED, FOUND, Record
 from pipeline.retry import Policy
+from pipeline.runner.act import confirm
 from pipeline.runner.back import BACK
 from pipeline.runner.walk import Walk
 from pipeline.stage import Finding, Plan, Site, Stage
@@ -50,6 +51,8 @@ def reconcile(plan: Plan, site: Site, source: Source, policy: Policy | None = No
                 state = "known" if known is not None and known.id == finding.artifact.id else "found"
                 learnt.append(Learnt(stage.verb, state, finding.artifact.id))
                 walk.found(number, finding.artifact, finding.why)
+                if isinstance(finding.artifact, Release):
+                    confirm(walk, finding.artifact)
             given = finding.artifact
         learnt += [_closed(walk, intent) for intent in begun]
     except PipelineError as error:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from pipeline.host import Address
 from pipeline.testing import kube_forward
 from pipeline.testing.kube_ca import certificates
-from pipeline.testing.kube_rules import is_collection, merged, selects, status, within
+from pipeline.testing.kube_rules import DISCOVERY, is_collection, merged, named, namespace_of, selects, status, within
 
 Object = dict[str, Any]
 Fault = tuple[int, Object, dict[str, str]] | str | None  # an answer (status, body, headers), "drop", "swallow", "cut", or None
@@ -107,6 +107,8 @@ class FakeKube:
             self._version += 1
             meta["resourceVersion"] = str(self._version)
             meta["uid"] = old["metadata"]["uid"] if old else f"uid-{self._version}"
+            if space := namespace_of(path):
+                meta.setdefault("namespace", space)
             meta.setdefault("creationTimestamp", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
             if "spec" in value:  # what has none, a ConfigMap for one, has no generation either
                 before = old["metadata"].get("generation", 1) if old else 0
@@ -218,11 +220,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _act(self, path: str, query: dict[str, str], body: Object) -> tuple[int, Object]:
         kube = self.kube
-        old = kube.objects.get(path)
+        old = kube.objects.get(path) or (DISCOVERY.get(path) if self.command == "GET" else None)
         if self.command == "GET" and (old is not None or not is_collection(path)):
             return (200, old) if old else (404, status(404, "NotFound"))
         if self.command == "GET":
-            items = kube.listed(path, query.get("labelSelector", ""))
+            items = [each for each in kube.listed(path, query.get("labelSelector", "")) if named(query.get("fieldSelector", ""), each)]
             if "PartialObjectMetadataList" in self.headers.get("Accept", ""):
                 items = [{"metadata": item["metadata"]} for item in items]
             return 200, {"kind": "List", "metadata": {"resourceVersion": str(kube.version)}, "items": items}
@@ -246,9 +248,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        gone = [{"type": "ERROR", "object": status(410, "Expired")}] if version < self.kube.kept_from else None
+        gone: list[Object] | None = [{"type": "ERROR", "object": status(410, "Expired")}] if version < self.kube.kept_from else None
         until = time.monotonic() + float(query.get("timeoutSeconds") or 30)
         for event in gone or self.kube.changes(path, query.get("labelSelector", ""), version, until):
+            if not gone and not named(query.get("fieldSelector", ""), event["object"]):
+                continue
             line = json.dumps(event).encode() + b"\n"
             self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
             self.wfile.flush()

@@ -14,9 +14,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline import jsontext
+from pipeline.errors import Transient
 from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_objects import labels
 
+KEEPERS = ("helm", "pipeline")  # values of the label `owner` of the Secrets that keep releases
 UNPACKED = 64 << 20  # bytes a stored release may unpack to
 
 
@@ -47,6 +49,15 @@ def objects(kube: Kube, namespace: str, release: str, number: int) -> list[dict[
     """The objects that a revision made, its hooks not among them; none where it is gone or cannot be read."""
     secret = kube.get(path("v1", "secrets", namespace, f"sh.helm.release.v1.{release}.v{number}"))
     return list(parsed(str(unpacked(secret or {}).get("manifest") or "")))
+
+
+def of(kube: Kube, namespace: str, release: str, number: int) -> list[dict[str, Any]]:
+    """The objects of a revision, whoever keeps it, Helm or this pipeline. Raises Transient if nobody keeps it, or it cannot be read."""
+    found = kube.list(path("v1", "secrets", namespace), f"name={release},version={number}")["items"]
+    kept = [unpacked(each) for each in found if labels(each).get("owner") in KEEPERS]
+    if not any(kept):
+        raise Transient(f"revision {number} of {release} is not kept in namespace {namespace}, or cannot be read: what it has is not known")
+    return list(parsed(str(kept[0].get("manifest") or "")))
 
 
 def parsed(manifest: str) -> Iterator[dict[str, Any]]:

@@ -42,6 +42,11 @@ def name(value: Object) -> str:
     return str(value.get("metadata", {}).get("name", ""))
 
 
+def namespace(value: Object) -> str:
+    """The namespace it names, "" where it names none."""
+    return str(value.get("metadata", {}).get("namespace") or "")
+
+
 def labels(value: Object) -> Mapping[str, str]:
     return value.get("metadata", {}).get("labels") or {}
 

@@ -9,12 +9,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.tools.placeholders import WORD
+
 DIGEST = "sha256:" + "0" * 64
 REPOSITORY = "unreleased.invalid"  # RFC 2606: no registry will ever have this name
 TAG = "unreleased"
 COMMIT = "0" * 40
 START: Mapping[tuple[str, ...], bool] = {("spec", "suspend"): False}
-WORD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 
 def filled(value: Any, app: str) -> Any:
@@ -52,6 +53,7 @@ def _word(found: re.Match[str], app: str) -> str:
         "reference": f"{repository}@{DIGEST}",
         "commit": COMMIT,
         "short": COMMIT[:7],
+        "label": COMMIT[:7],
         "app": app,
     }
     return facts.get(fact, TAG)

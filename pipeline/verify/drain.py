@@ -135,12 +135,12 @@ def held(check: Drain, world: World, view: View) -> Check:
 
 
 def _deployment(check: Drain, view: View) -> Mapping[str, Any]:
-    found = {kube_objects.name(each): each for each in view.list("apps/v1", "deployments", view.selector)}
+    found = {name: each for name, each in view.of("apps/v1", "deployments", "Deployment").items() if each is not None}
     chosen = check.deployment or (next(iter(found)) if len(found) == 1 else "")
     if chosen not in found:
         there = ", ".join(sorted(found)) or "none"
         what = f"there is no Deployment {chosen}" if chosen else "which Deployment?"
-        raise ConfigError(f"{check.name}: {what}", mend=f"name it with `deployment`; those with label {view.selector}: {there}")
+        raise ConfigError(f"{check.name}: {what}", mend=f"name it with `deployment`; the release has: {there}")
     return found[chosen]
 
 

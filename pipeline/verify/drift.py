@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pipeline.artifacts import Check
 from pipeline.errors import VerifyError
@@ -16,9 +15,9 @@ from pipeline.events import What
 from pipeline.schema import keyed
 from pipeline.tools import flux
 from pipeline.tools.flux import Ref
-from pipeline.tools.kube_fields import NOTHING, Difference
+from pipeline.tools.kube_drift import Drifted, told
 from pipeline.verify import inventory, kept
-from pipeline.verify.kept import Drifted, Keeper
+from pipeline.verify.kept import Keeper
 from pipeline.verify.question import Question, World
 from pipeline.verify.through import NAME
 from pipeline.verify.view import View
@@ -28,7 +27,6 @@ RELEASE = "release"
 FLUX = re.compile(rf"(HelmRelease|Kustomization)/({NAME})")
 SYSTEM = "flux-system"  # where Kustomizations usually are
 SHOWN = 6  # fields that are named one by one
-LONGEST = 60  # characters of a value that are shown
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def _look(check: Drift, world: World, view: View, seconds: float, story: Story) 
 
 def _mended(check: Drift, world: World, view: View, of: tuple[Ref, Keeper], drifted: Sequence[Drifted], story: Story) -> None:
     """Ask Flux to look now, once. Raises VerifyError where it would do nothing, or has done nothing in time."""
-    (ref, keeper), clock, said = of, world.site.clock, told(drifted)
+    (ref, keeper), clock, said = of, world.site.clock, told(drifted, SHOWN)
     if why := _idle(ref, keeper, drifted):
         raise VerifyError(f"{check.name}: {ref} has drifted, and Flux does not put it back: {why[0]}", cause=said, mend=why[1])
     if not story.drifted:
@@ -159,7 +157,7 @@ def _judge(check: Drift, seen: Seen, story: Story, world: World) -> Check:
     keeper = seen.keeper
     if seen.drifted:
         waiting = f"; Flux was asked {world.site.clock.monotonic() - story.asked:.1f} s ago" if story.drifted else ""
-        return Check(check.name, False, told(seen.drifted) + waiting)
+        return Check(check.name, False, told(seen.drifted, SHOWN) + waiting)
     if story.drifted:
         took = world.site.clock.monotonic() - story.asked
         return Check(check.name, True, f"{story.drifted}: put back by Flux {took:.1f} s after it was asked, as {keeper} says")
@@ -179,31 +177,3 @@ def _remedy(check: Drift, world: World) -> str:
 def _namespace(check: Drift, world: World) -> str:
     """Where Flux's object is."""
     return check.namespace or (SYSTEM if check.drift.startswith("Kustomization/") else world.release.namespace)
-
-
-def told(drifted: Sequence[Drifted]) -> str:
-    """Which field of which object is what, what it should be, and who wrote it."""
-    said = [f"{each.what} {each.why}" for each in drifted if each.why]
-    for each in drifted:
-        said += [f"{each.what}: {_field(one, each)}" for one in each.fields]
-    return "; ".join(said[:SHOWN]) + (f" and {len(said) - SHOWN} more" if len(said) > SHOWN else "")
-
-
-def _field(one: Difference, of: Drifted) -> str:
-    by = (of.by or {}).get(one.path, "")
-    who = f" (by {by})" if by else " (by somebody, who left no trace)" if one.live is NOTHING else ""
-    if of.secret:
-        return f"{one.path} is another{who}"
-    if of.how == "taken":
-        return f"{one.path} was set to {_shown(one.live)}{who}"
-    if of.how == "added":
-        return f"{one.path} was added, which the chart says nothing of{who}"
-    return f"{one.path} is {_shown(one.live)}, {_shown(one.wanted)} is wanted{who}"
-
-
-def _shown(value: Any) -> str:
-    """A value that anybody may have written, on one line."""
-    if value is NOTHING:
-        return "not there"
-    text = json.dumps(value, ensure_ascii=True, default=repr)
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

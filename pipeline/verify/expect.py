@@ -107,7 +107,7 @@ class Page:
         return not 300 <= self.status < 400
 
 
-def filled(wanted: Page, known: Mapping[str, tuple[str, ...]]) -> Page:
+def filled(wanted: Page, known: Mapping[str, str]) -> Page:
     """`wanted` with its placeholders replaced. Raises ConfigError where one has no single value."""
     return replace(
         wanted,

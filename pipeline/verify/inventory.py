@@ -12,9 +12,10 @@ from typing import Any
 from pipeline.errors import Transient
 from pipeline.tools.flux import Ref
 from pipeline.tools.kube import Kube, path
+from pipeline.tools.kube_drift import Drifted
 from pipeline.tools.kube_fields import taken, writer
 from pipeline.tools.kube_kinds import kinds
-from pipeline.verify.kept import Drifted, Keeper, all_of
+from pipeline.verify.kept import Keeper, all_of
 from pipeline.verify.parallel import a_few_at_once
 from pipeline.verify.view import View
 

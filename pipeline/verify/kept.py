@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pipeline.errors import Ambiguous, AuthError, ConfigError, Transient
+from pipeline.errors import Transient
 from pipeline.tools import helm_stored, kube_objects
 from pipeline.tools.flux import Ref
 from pipeline.tools.kube import Kube, path
-from pipeline.tools.kube_fields import Difference, added, differences, writer
+from pipeline.tools.kube_drift import Drifted, compare
+from pipeline.tools.kube_fields import Difference
 from pipeline.tools.kube_kinds import kinds
 from pipeline.verify.parallel import a_few_at_once
 from pipeline.verify.view import View
 
 Object = Mapping[str, Any]
-MANAGER = "pipeline-verify"  # of a trial that writes nothing
-TWICE = "duplicate entries for key"  # the API's word, with status 500, for an element of a list that a chart names twice
 LEFT_ALONE = "helm.toolkit.fluxcd.io/driftDetection"  # an annotation: disabled takes an object out of Flux's detection
 
 
@@ -43,20 +42,6 @@ class Keeper:
         """The fields that Flux is told to leave as they are."""
         found = ((self.value or {}).get("spec") or {}).get("driftDetection") or {}
         return found.get("ignore") or []
-
-
-@dataclass(frozen=True)
-class Drifted:
-    """One object that is not as it should be: which `fields`, or `why` at once. `by` says of each path who wrote it last. Of a `secret`
-    no value is ever shown. `how` they are so: `changed`, `added` (which no apply of Helm's takes away), or `taken` (from their keeper, and
-    what is wanted is not known)."""
-
-    what: str
-    fields: tuple[Difference, ...] = ()
-    by: Mapping[str, str] | None = None
-    why: str = ""
-    secret: bool = False
-    how: str = "changed"
 
 
 def of_flux(ref: Ref, view: View) -> Keeper:
@@ -98,34 +83,14 @@ def _drifted(kube: Kube, keeper: Keeper, wanted: Sequence[Object], seconds: floa
     versions = list(dict.fromkeys(str(each.get("apiVersion")) for each in wanted))
     known = dict(zip(versions, all_of(a_few_at_once([partial(kinds, kube, each) for each in versions], seconds)), strict=True))
     asks = [partial(_one, kube, keeper, each, _place(each, known, keeper.namespace)) for each in wanted]
-    found = [each for several in all_of(a_few_at_once(asks, seconds)) for each in several]
-    return [each for each in found if each.why or each.fields]
+    return [each for several in all_of(a_few_at_once(asks, seconds)) for each in several]
 
 
 def _one(kube: Kube, keeper: Keeper, wanted: Object, where: str) -> list[Drifted]:
-    what, secret = f"{wanted.get('kind')} {kube_objects.name(wanted)}", wanted.get("kind") == "Secret"
     if not where:
+        what = f"{wanted.get('kind')} {kube_objects.name(wanted)}"
         return [Drifted(what, why=f"is of a kind that the cluster does not know any more ({wanted.get('apiVersion')})")]
-    live = kube.get(where)
-    if live is None:
-        return [Drifted(what, why="is not there")]
-    if kube_objects.notes(live).get(LEFT_ALONE) == "disabled":
-        return []
-    try:
-        after = kube.apply(where, dict(wanted), manager=MANAGER, trial=True, strict=False)
-    except (Ambiguous, ConfigError) as error:
-        if isinstance(error, Ambiguous) and TWICE not in error.cause:
-            raise
-        said = "" if secret else f": {error.cause or error.what}"
-        return [Drifted(what, why=f"cannot be made as the chart says{said}")]  # a field that cannot change, for one
-    ours = [each for each in differences(live, after) if not _left(each, live, keeper)]
-    if any(each.pointer == "/spec/replicas" for each in ours) and _scaled(kube, live):
-        ours = [each for each in ours if each.pointer != "/spec/replicas"]
-    theirs = [each for each in added(live, wanted) if not _left(each, live, keeper)]
-    return [
-        Drifted(what, tuple(fields), {each.path: writer(live, each.steps) for each in fields}, secret=secret, how=how)
-        for how, fields in (("changed", ours), ("added", theirs))
-    ]
+    return compare(kube, wanted, where, lambda field, live: _left(field, live, keeper), LEFT_ALONE)
 
 
 def _left(difference: Difference, live: Object, keeper: Keeper) -> bool:
@@ -162,17 +127,6 @@ def _fits(pattern: str, value: str) -> bool:
 def _selected(selector: str, values: Mapping[str, str]) -> bool:
     pairs = [part.partition("=") for part in selector.replace("==", "=").split(",") if part]
     return all(values.get(key.strip()) == value.strip() if equal else key.strip() in values for key, equal, value in pairs)
-
-
-def _scaled(kube: Kube, live: Object) -> bool:
-    """Whether an autoscaler sets its replicas."""
-    meta = live.get("metadata") or {}
-    try:
-        scalers = kube.list(path("autoscaling/v2", "horizontalpodautoscalers", str(meta.get("namespace", ""))))["items"]
-    except AuthError:
-        return False
-    targets = [(each.get("spec") or {}).get("scaleTargetRef") or {} for each in scalers]
-    return any((each.get("kind"), each.get("name")) == (live.get("kind"), meta.get("name")) for each in targets)
 
 
 def _place(value: Object, known: Mapping[str, Mapping[str, tuple[str, bool]]], namespace: str) -> str:

@@ -75,7 +75,7 @@ def question(check: Log, world: World) -> Question:
         ("log", check.container, check.since),
         lambda view, _seconds: _read(check, view),
         lambda said: _judge(check, pattern, said),
-        mend=f"read it yourself: kubectl logs --namespace {world.release.namespace} --selector {world.selector} --tail=-1",
+        mend=f"read it yourself: kubectl logs --namespace {world.release.namespace} POD --tail=-1",
     )
 
 
@@ -90,17 +90,19 @@ def _read(check: Log, view: View) -> list[Said]:
             if container.init or check.container not in ("", container.name):
                 continue
             for previous in (True, False) if container.restarts else (False,):
-                text = _text(view, name, container.name, previous, check.since)
+                text = _text(view, pod, container.name, previous, check.since)
                 lines = tuple(text.splitlines())
                 found.append(Said(name, container.name, lines, len(lines) >= LINES or len(text) >= BYTES - 4))
     return found
 
 
-def _text(view: View, pod: str, container: str, previous: bool, since: int) -> str:
-    def ask() -> str:
-        return view.client().logs(view.namespace, pod, container, previous=previous, tail=LINES, since=since, limit=BYTES)
+def _text(view: View, pod: kube_objects.Object, container: str, previous: bool, since: int) -> str:
+    space, name = kube_objects.namespace(pod) or view.namespace, kube_objects.name(pod)
 
-    return str(view.once(("log", pod, container, previous, since), ask))
+    def ask() -> str:
+        return view.client().logs(space, name, container, previous=previous, tail=LINES, since=since, limit=BYTES)
+
+    return str(view.once(("log", space, name, container, previous, since), ask))
 
 
 def _judge(check: Log, pattern: re.Pattern[str], said: Sequence[Said]) -> Check:

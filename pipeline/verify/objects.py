@@ -45,8 +45,8 @@ SHOWN = 6  # unhealthy objects that are named one by one
 class Objects:
     """Kubernetes objects that have to be healthy.
 
-    `objects` is `release` (all that carry its label, of every kind that is known), or a list of Kind (all of it that carry the label; one
-    at least) and Kind/name. Kinds: Pod, Service, Deployment, StatefulSet, DaemonSet, Ingress, IngressRoute, PersistentVolumeClaim, Job.
+    `objects` is `release` (all of its manifest, of every kind that is known), or a list of Kind (all of it in the manifest; one at least)
+    and Kind/name. Kinds: Pod, Service, Deployment, StatefulSet, DaemonSet, Ingress, IngressRoute, PersistentVolumeClaim, Job.
     Raises ValueError where it is none of that.
     """
 
@@ -97,7 +97,7 @@ def _look(check: Objects, view: View, seconds: float) -> list[Seen]:
     """Every object with its health. Lists of all kinds are asked for at the same time."""
     wanted = tuple(dict.fromkeys(each for one in check.wanted for each in (KINDS if one == ALL else (one,))))
     asks: list[Callable[[], Any]] = [lambda one=one: _found(one, one in check.wanted, view) for one in wanted]  # type: ignore[misc]
-    if "Service" in wanted:
+    if "Service" in wanted and view.selector:
         asks.append(lambda: view.list("discovery.k8s.io/v1", "endpointslices", view.selector))
     answers: list[Any] = at_once(asks, seconds)
     for answer in answers:
@@ -111,13 +111,14 @@ def _found(one: str, named: bool, view: View) -> list[tuple[str, Object | str]]:
     kind, slash, name = one.partition("/")
     if slash:
         return [(kind, view.get(*KINDS[kind], name) or name)]
-    values = view.list(*KINDS[kind], view.selector)
-    return [(kind, value) for value in values] or ([(kind, "")] if named else [])
+    values = view.of(*KINDS[kind], kind)
+    return [(kind, value or called) for called, value in values.items()] or ([(kind, "")] if named else [])
 
 
 def _seen(kind: str, value: Object | str, view: View) -> Seen:
     if isinstance(value, str):
-        return Seen(kind, value, "is not there" if value else f"is not there: none carries {view.selector}")
+        why = f"none carries {view.selector}" if view.selector else "the release has none"
+        return Seen(kind, value, "is not there" if value else f"is not there: {why}")
     name = kube_objects.name(value)
     if kind == "Service":
         return Seen(kind, name, health.service(value, _slices(name, value, view)))
@@ -129,7 +130,7 @@ def _seen(kind: str, value: Object | str, view: View) -> Seen:
 def _slices(name: str, service: Object, view: View) -> Sequence[Object]:
     """The endpoints of a Service: its controller gives them the Service's own labels, so that one list has those of a whole release."""
     key, _, label = view.selector.partition("=")
-    if kube_objects.labels(service).get(key) == label:
+    if key and kube_objects.labels(service).get(key) == label:
         mirrored = view.list("discovery.k8s.io/v1", "endpointslices", view.selector)
         if any(kube_objects.labels(each).get(health.SERVICE_NAME) == name for each in mirrored):
             return mirrored
@@ -139,7 +140,7 @@ def _slices(name: str, service: Object, view: View) -> Sequence[Object]:
 def _judge(check: Objects, seen: Sequence[Seen]) -> Check:
     wrong = [f"{each.kind} {each.name} {each.wrong}".replace("  ", " ") for each in seen if each.wrong]
     if not seen:
-        return Check(check.name, False, "no object carries the label of the release")
+        return Check(check.name, False, "the release has no object")
     if wrong:
         return Check(check.name, False, "; ".join(wrong[:SHOWN]) + (f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""))
     names = {kind: [each.name for each in seen if each.kind == kind] for kind in dict.fromkeys(each.kind for each in seen)}

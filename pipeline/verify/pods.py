@@ -12,23 +12,16 @@ NAME = "pods"
 SHOWN = 5  # pods that are named one by one
 
 
-def selector(release: Release) -> str:
-    """The label selector that names the pods of a helm release, by the label that helm's own chart conventions give them.
-
-    Source: https://helm.sh/docs/chart_best_practices/labels/
-    """
-    return f"app.kubernetes.io/instance={release.name}"
-
-
 def judge(release: Release, pods: Sequence[Pod], beside: Sequence[str] = (), label: str = "") -> Check:
     """Whether every pod of `release` is ready and runs exactly what was pushed.
 
     Pods that end (deleted, succeeded, failed) are not asked. `beside` names image repositories that may run in these pods although the
-    release did not push them. A release without a single pod does not pass; `label` is what they were listed by.
+    release did not push them. A release without a single pod does not pass; `label` is what they were listed by, "" if by the workloads.
     """
     running = [pod for pod in pods if not _ends(pod)]
     if not running:
-        return Check(NAME, False, f"no pod carries {label or selector(release)} in namespace {release.namespace}")
+        what = f"no pod carries {label}" if label else "no workload of the release has a pod"
+        return Check(NAME, False, f"{what} in namespace {release.namespace}")
     wrong = [f"{_name(pod)} {problem}" for pod in running for problem in _problems(release, pod, beside)]
     if wrong:
         rest = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +36,14 @@ class Question:
 @dataclass(frozen=True)
 class World:
     """What the checks of a release have to do with: `host` is its public name, `front` gives the address of its front door or raises
-    ConfigError, `words` are its placeholders, `selector` the label of its pods, `ways` opens what a check goes through."""
+    ConfigError, `words` are its placeholders, `selector` the label of its pods if the blueprint says one, `ways` opens what a
+    check goes through, `stored` gives the objects of its manifest."""
 
     site: Site
     release: Release
     host: str
     front: Callable[[], str]
-    words: Mapping[str, tuple[str, ...]]
+    words: Mapping[str, str]
     selector: str
     ways: Ways
+    stored: Callable[[], Sequence[Mapping[str, Any]]] = tuple

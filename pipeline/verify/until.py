@@ -6,14 +6,15 @@ import contextlib
 import dataclasses
 import importlib
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Check, Release, Report, content_hash
 from pipeline.events import What
 from pipeline.stage import Site
-from pipeline.tools import kube
+from pipeline.tools import helm_stored, kube
+from pipeline.tools.kube_edits import Edited
 from pipeline.verify import during, pods
 from pipeline.verify.look import SHORTEST, Look, given_up, look
 from pipeline.verify.question import Question, World
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.verify.checks import Checks
 
 FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.05, 1.0, 1.5  # seconds between two looks, growing: what is late by 0.4 s is seen a moment later
+NOT_ASKED = Edited(())  # what was edited is another check's, or the release is known by its label only
 ONCE = "seen before, it is done once a release"
 ASKED = {
     "Page": "page",
@@ -49,7 +51,7 @@ def made(spec: Checks, release: Release, site: Site, front: Any) -> Report:
     with contextlib.ExitStack() as opened:
         ways = Ways()
         opened.callback(ways.close)
-        world = World(site, release, spec.host, front, words(release, site.app), spec.selector or pods.selector(release), ways)
+        world = World(site, release, spec.host, front, words(release, site.app), spec.selector, ways, _stored(spec, release, site))
         questions = [_pods(spec, world)] if spec.pods else []
         questions += [_module(ASKED, each).question(each, world) for each in spec.checks if type(each).__name__ in ASKED]
         public = f"{urllib.parse.urlsplit(world.front()).scheme}://{spec.host}" if spec.by_front_door else ""
@@ -127,11 +129,33 @@ def _until_passed(spec: Checks, world: World, questions: Sequence[Question], pub
 
 
 def _view(spec: Checks, world: World) -> View:
-    return View(partial(kube.connect, world.site, spec.cluster), world.release.namespace, world.selector)
+    return View(partial(kube.connect, world.site, spec.cluster), world.release.namespace, world.selector, world.stored)
+
+
+def _stored(spec: Checks, release: Release, site: Site) -> Callable[[], Sequence[Mapping[str, Any]]]:
+    """Gives the objects of the release's manifest: asked once, since a revision never changes."""
+    known: list[Sequence[Mapping[str, Any]]] = []
+
+    def stored() -> Sequence[Mapping[str, Any]]:
+        if not known:
+            client = kube.connect(site, spec.cluster)
+            known.append(helm_stored.of(client, release.namespace, release.name, release.revision))
+        return known[0]
+
+    return stored
 
 
 def _pods(spec: Checks, world: World) -> Question:
-    def judge(listed: Sequence[pods.Pod]) -> Check:
-        return pods.judge(world.release, listed, spec.beside, world.selector)
+    apart = any(type(each).__name__ == "Drift" for each in spec.checks) or bool(spec.selector)
 
-    return Question(pods.NAME, pods.NAME, lambda view, _seconds: view.pods(), judge)
+    def ask(view: View, _seconds: float) -> tuple[Sequence[pods.Pod], Edited]:
+        return view.pods(), NOT_ASKED if apart else view.edited()
+
+    def judge(seen: tuple[Sequence[pods.Pod], Edited]) -> Check:
+        listed, edited = seen
+        found = pods.judge(world.release, listed, spec.beside, world.selector)
+        wrong = "; ".join([*([] if found.passed else [found.evidence]), *edited.said])
+        unknown = f"; whether {', '.join(edited.unknown)} were edited is unknown: this user may not list them" if edited.unknown else ""
+        return Check(pods.NAME, not wrong, (wrong or found.evidence) + unknown)
+
+    return Question(pods.NAME, pods.NAME, ask, judge)

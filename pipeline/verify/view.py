@@ -7,27 +7,73 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import Transient
-from pipeline.tools import kube
+from pipeline.tools import kube, kube_objects, manifest
+from pipeline.tools.kube_edits import Edited, edited
 from pipeline.verify.web import Unreachable
 
 Object = Mapping[str, Any]
+# by what the tools of a release write its objects
+MANAGERS = ("helm", "Helm", "helm-controller", "kustomize-controller", "kubecfg", "pipeline", "pipeline-verify")
 
 
 class View:
-    """The objects of a release's `namespace`, as they are at the first question; `selector` names those of the release.
+    """The objects of a release's `namespace`, as they are at the first question. Those of the release are what its manifest names, which
+    `stored` gives; or, if there is a `selector`, what carries that label.
 
     Every method raises Unreachable where the cluster does not answer, AuthError and ConfigError as its client does.
     """
 
-    def __init__(self, client: Callable[[], kube.Kube], namespace: str, selector: str) -> None:
-        self.client, self.namespace, self.selector = client, namespace, selector
+    def __init__(
+        self, client: Callable[[], kube.Kube], namespace: str, selector: str = "", stored: Callable[[], Sequence[Object]] = tuple
+    ) -> None:
+        self.client, self.namespace, self.selector, self.stored = client, namespace, selector, stored
         self._lock = threading.Lock()
         self._locks: dict[Hashable, threading.Lock] = {}
         self._seen: dict[Hashable, Any] = {}
 
     def pods(self) -> Sequence[Object]:
-        """The pods of the release."""
-        return self.list("v1", "pods", self.selector)
+        """The pods of the release: those of its workloads, by their own selectors."""
+        if self.selector:
+            return self.list("v1", "pods", self.selector)
+        found: Sequence[Object] = self.once(("pods",), lambda: manifest.pods(self.client(), self.workloads()))
+        return found
+
+    def workloads(self) -> Sequence[manifest.Workload]:
+        """What runs the release's pods."""
+        return manifest.workloads(self.objects(), self.namespace)
+
+    def objects(self) -> Sequence[Object]:
+        """The objects of the release's manifest."""
+        found: Sequence[Object] = self.once(("stored",), self.stored)
+        return found
+
+    def of(self, version: str, plural: str, kind: str) -> dict[str, Object | None]:
+        """The release's objects of a kind by their names, None for one that is not there."""
+        if self.selector:
+            return {kube_objects.name(each): each for each in self.list(version, plural, self.selector)}
+        if kind == "Pod":
+            return {kube_objects.name(each): each for each in self.pods()}
+        named = [each for each in self.objects() if each.get("kind") == kind]
+        places = [kube.path(version, plural, kube_objects.namespace(each) or self.namespace, kube_objects.name(each)) for each in named]
+        if kind == "PersistentVolumeClaim":  # a StatefulSet's claims stand in no manifest
+            places += [kube.path(version, plural, self.namespace, each) for each in self._mounted()]
+        found = self.once(("of", kind), lambda: manifest.read(self.client(), dict.fromkeys(places)))
+        return {place.rpartition("/")[2]: found.get(place) for place in places}
+
+    def edited(self) -> Edited:
+        """What of the release's objects was deleted or edited by hand."""
+
+        def ask() -> Edited:
+            wanted = manifest.places(self.client(), self.objects(), self.namespace)
+            return edited(self.client(), dict.fromkeys(wanted, ""), lambda: wanted, MANAGERS)
+
+        found: Edited = self.once(("edited",), ask)
+        return found
+
+    def _mounted(self) -> list[str]:
+        """The claims that the release's pods mount."""
+        volumes = [each for pod in self.pods() for each in pod.get("spec", {}).get("volumes") or []]
+        return [str(each["persistentVolumeClaim"].get("claimName")) for each in volumes if each.get("persistentVolumeClaim")]
 
     def list(self, version: str, kind: str, labels: str = "") -> Sequence[Object]:
         """The objects of a kind, narrowed by `labels`."""

@@ -187,8 +187,10 @@ def flux(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Case]:
 @contextlib.contextmanager
 def verify(folder: Path, _patch: pytest.MonkeyPatch) -> Iterator[Case]:
     class Kube:
-        def list(self, _target: str, _labels: str = "") -> dict[str, Any]:
-            return {"items": [releases.pod()]}
+        def list(self, target: str, _labels: str = "", fields: str = "", *, metadata: bool = False) -> dict[str, Any]:
+            if target.endswith("/secrets"):
+                return {"items": [releases.secret()]}
+            return {"items": [{"metadata": {"name": fields.rpartition("=")[2]}} if metadata else releases.pod()]}
 
     def healthy(peer: socket.socket, _head: str) -> None:
         peer.sendall(answer(json.dumps({"commit": releases.COMMIT}).encode()))

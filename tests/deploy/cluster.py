@@ -15,7 +15,7 @@ from pipeline.tools.kube import path
 from pipeline.tools.kube_objects import template_images
 
 NAMESPACE, RELEASE = "shop", "web"
-LABELS = {"app.kubernetes.io/instance": RELEASE}
+LABELS = {"app": RELEASE}  # as many charts in the wild have it, and no label of Helm's conventions
 WEB = path("apps/v1", "deployments", NAMESPACE, RELEASE)
 HELM = '''#!{python}
 """A helm for tests: speaks to the fake API, keeps releases as Helm does, notes its argv. {fails} may say how the next calls fail."""
@@ -41,8 +41,16 @@ if fail.get("left") == "nothing":
 secrets = path("v1", "secrets", namespace)
 kept = sorted(kube.list(secrets, "owner=helm,name=" + name)["items"], key=lambda item: int(item["metadata"]["labels"]["version"]))
 number = int(kept[-1]["metadata"]["labels"]["version"]) + 1 if kept else 1
-where = lambda each: path(each["apiVersion"], each["kind"].lower() + "s", namespace, each["metadata"]["name"])
+def where(value):
+    plural = value["kind"].lower() + ("es" if value["kind"] == "Ingress" else "s")
+    return path(value["apiVersion"], plural, value["metadata"].get("namespace") or namespace, value["metadata"]["name"])
 objects = lambda stored: list(yaml.safe_load_all(stored.get("manifest") or ""))
+def made(image, values):
+    chart = [yaml.safe_load(text.replace("IMAGE", image)) for text in json.load(open({manifests!r}))]
+    for each in chart:
+        for container in each.get("spec", {{}}).get("template", {{}}).get("spec", {{}}).get("containers", []):
+            container.update(values.get("app", {{}}))
+    return yaml.safe_dump_all([*values.get("objects", []), *chart])
 if argv[0] == "rollback":
     old = next(item for item in kept if item["metadata"]["labels"]["version"] == last)
     labels = {{k: v for k, v in old["metadata"]["labels"].items() if k not in ("version", "status", "name", "owner")}}
@@ -55,11 +63,7 @@ else:
     labels = {{k: v for k, v in before.items() if k not in ("version", "status", "name", "owner")}}
     labels |= dict(pair.split("=", 1) for pair in option["--labels"].split(","))
     image = values["image"]["repository"] + "@" + values["image"]["digest"]
-    container = {{"name": "app", "image": image, **values.get("app", {{}})}}
-    template = {{"metadata": {{"labels": {labels!r}}}, "spec": {{"containers": [container]}}}}
-    web = {{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {{"name": name, "labels": {labels!r}}},
-           "spec": {{"replicas": 1, "template": template}}}}
-    release = {{"info": {{"description": "Upgrade complete"}}, "manifest": yaml.safe_dump_all([*values.get("objects", []), web])}}
+    release = {{"info": {{"description": "Upgrade complete"}}, "config": values, "manifest": made(image, values)}}
 release["info"]["status"] = left = fail.get("left", "deployed")
 labels |= {{"owner": "helm", "name": name, "version": str(number), "status": left}}
 meta = {{"name": f"sh.helm.release.v1.{{name}}.v{{number}}", "labels": labels}}
@@ -87,6 +91,27 @@ print("DESCRIPTION: done\\n\\nNOTES:\\nanswers at http://web.example")
 '''
 
 
+def workload(name: str = RELEASE, kind: str = "Deployment", labels: dict[str, str] | None = None, namespace: str = "") -> str:
+    """A workload of a chart, as YAML."""
+    marks = json.dumps(labels or LABELS)
+    space = f"\n  namespace: {namespace}" if namespace else ""
+    return f"""apiVersion: apps/v1
+kind: {kind}
+metadata:
+  name: {name}
+  labels: {marks}{space}
+spec:
+  replicas: 1
+  selector: {{"matchLabels": {marks}}}
+  template:
+    metadata: {{"labels": {marks}}}
+    spec:
+      containers:
+      - name: app
+        image: IMAGE
+"""
+
+
 class Cluster:
     """Deployments become pods at once: good, or as `behaviour` says for an image's digest ("crash", "pull")."""
 
@@ -97,7 +122,11 @@ class Cluster:
         self.log, self.fails = folder / "helm.log", folder / "helm.fails"
         self.helm = folder / "helm"
         root = str(Path(__file__).parents[2])
-        self.helm.write_text(HELM.format(python=sys.executable, root=root, log=str(self.log), labels=LABELS, fails=str(self.fails)))
+        self.manifests = folder / "chart.json"
+        self.chart(workload())
+        self.helm.write_text(
+            HELM.format(python=sys.executable, root=root, log=str(self.log), fails=str(self.fails), manifests=str(self.manifests))
+        )
         self.helm.chmod(self.helm.stat().st_mode | stat.S_IXUSR)
         self.fake.put(path("v1", "namespaces", name=NAMESPACE), {"metadata": {"name": NAMESPACE}, "status": {"phase": "Active"}})
 
@@ -107,16 +136,22 @@ class Cluster:
         known = json.loads(self.fails.read_text()) if self.fails.exists() else {}
         self.fails.write_text(json.dumps({**known, verb: list(hows)}))
 
+    def chart(self, *documents: str) -> None:
+        """What the chart makes, as YAML with IMAGE in it; by default one Deployment."""
+        self.manifests.write_text(json.dumps(documents))
+
     def calls(self, verb: str) -> list[list[str]]:
         """The argv of every helm call of that verb."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [argv for argv in map(json.loads, lines) if argv[0] == verb]
 
     def _changed(self, kind: str, where: str, value: dict[str, Any]) -> None:
-        if where == WEB and kind != "DELETED" and value.get("status", {}).get("observedGeneration") != value["metadata"]["generation"]:
-            threading.Timer(0.02, self._roll_out, (copy.deepcopy(value),)).start()
+        seen = value.get("status", {}).get("observedGeneration")
+        if "/deployments/" in where and kind != "DELETED" and seen != value["metadata"]["generation"]:
+            threading.Timer(0.02, self._roll_out, (where, copy.deepcopy(value))).start()
 
-    def _roll_out(self, deployment: dict[str, Any]) -> None:
+    def _roll_out(self, where: str, deployment: dict[str, Any]) -> None:
+        space, called = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
         ((_, image),) = template_images(deployment)
         revision = str(deployment["metadata"]["generation"])
         kind = self.behaviour.get(image.rpartition("@")[2], "good")
@@ -130,24 +165,27 @@ class Cluster:
             },
             "pull": {"state": {"waiting": {"reason": "ErrImagePull", "message": f"{image}: not found"}}},
         }
-        labels = {**LABELS, "pod-template-hash": revision}
+        made = deployment["spec"]["template"]["metadata"]["labels"]
+        labels = {**made, "pod-template-hash": revision}
         note = {"deployment.kubernetes.io/revision": revision}
         owner = [{"uid": deployment["metadata"]["uid"]}]
-        sets, pods = path("apps/v1", "replicasets", NAMESPACE), path("v1", "pods", NAMESPACE)
+        sets, pods = path("apps/v1", "replicasets", space), path("v1", "pods", space)
         self.fake.put(
-            f"{sets}/web-{revision}",
-            {"metadata": {"name": f"web-{revision}", "labels": labels, "annotations": note, "ownerReferences": owner}},
+            f"{sets}/{called}-{revision}",
+            {"metadata": {"name": f"{called}-{revision}", "labels": labels, "annotations": note, "ownerReferences": owner}},
         )
-        self.fake.logs[f"web-{revision}-a/app/previous"] = "cannot bind the port\n"
+        self.fake.logs[f"{called}-{revision}-a/app/previous"] = "cannot bind the port\n"
         if good:
-            for old in self.fake.listed(pods, "app.kubernetes.io/instance=web"):
+            for old in self.fake.listed(pods, ",".join(f"{key}={value}" for key, value in made.items())):
                 self.fake.drop(f"{pods}/{old['metadata']['name']}")
-        self.fake.put(f"{pods}/web-{revision}-a", {
-            "metadata": {"name": f"web-{revision}-a", "labels": labels}, "spec": deployment["spec"]["template"]["spec"],
+        of = [{"kind": "ReplicaSet", "name": f"{called}-{revision}", "controller": True}]
+        self.fake.put(f"{pods}/{called}-{revision}-a", {
+            "metadata": {"name": f"{called}-{revision}-a", "labels": labels, "ownerReferences": of},
+            "spec": deployment["spec"]["template"]["spec"],
             "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": str(good)}],
                        "containerStatuses": [{**container, **states[kind]}]},
         })  # fmt: skip
         deployment["metadata"].setdefault("annotations", {}).update(note)
         counts = {"updatedReplicas": 1, "replicas": 1, "availableReplicas": 1} if good else {"updatedReplicas": 1, "replicas": 2}
         deployment["status"] = {"observedGeneration": deployment["metadata"]["generation"], **counts}
-        self.fake.put(WEB, deployment)
+        self.fake.put(where, deployment)

@@ -14,7 +14,7 @@ import yaml
 from pipeline.deploy.flux_spec import Flux
 from pipeline.tools.flux import REQUESTED, RESET, Ref
 from pipeline.tools.kube import path
-from tests.deploy.cluster import LABELS, NAMESPACE, RELEASE, WEB, Cluster
+from tests.deploy.cluster import NAMESPACE, RELEASE, WEB, Cluster, workload
 from tests.tools.gitserver import Server
 
 FILE = f"clusters/production/{RELEASE}/release.yaml"
@@ -158,16 +158,14 @@ class FakeFlux:
             if each["metadata"]["labels"]["status"] == "deployed" and status == "deployed":
                 each["metadata"]["labels"]["status"] = "superseded"
                 self.fake.put(f"{secrets}/{each['metadata']['name']}", each)
-        manifest = f"kind: Deployment\n      image: {image}\n"
+        manifest = workload().replace("IMAGE", image)
         stored = {"config": config, "image": image, "manifest": manifest, "info": {"description": "Upgrade complete"}}
         packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(stored).encode()))).decode()
         labels = {"owner": "helm", "name": RELEASE, "version": str(number), "status": status}
         name = f"sh.helm.release.v1.{RELEASE}.v{number}"
         self.fake.put(f"{secrets}/{name}", {"metadata": {"name": name, "labels": labels}, "data": {"release": packed}})
-        template = {"metadata": {"labels": LABELS}, "spec": {"containers": [{"name": "app", "image": image}]}}
         old = self.fake.objects.get(WEB, {})
-        self.fake.put(WEB, {"metadata": {"name": RELEASE, "labels": LABELS}, "spec": {"replicas": 1, "template": template},
-                            "status": old.get("status", {})})  # fmt: skip
+        self.fake.put(WEB, {**yaml.safe_load(manifest), "status": old.get("status", {})})
 
     def _stored(self, number: int) -> dict[str, Any]:
         found = self.fake.objects[path("v1", "secrets", NAMESPACE, f"sh.helm.release.v1.{RELEASE}.v{number}")]

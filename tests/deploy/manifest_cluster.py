@@ -47,7 +47,8 @@ KINDS = {
 
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, "data": {"A": "1"}}
 POD = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "app", "image": "IMAGE"}]}}
-DEPLOYMENT = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": RELEASE}, "spec": {"replicas": 1, "template": POD}}
+SPEC = {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": POD}
+DEPLOYMENT = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": RELEASE}, "spec": SPEC}
 
 
 def write(root: Path, *objects: dict[str, Any]) -> None:

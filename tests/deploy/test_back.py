@@ -218,7 +218,7 @@ def test_nothing_to_go_back_to(site: Site) -> None:
 
 def revision(number: int, at: str, status: str = "superseded", rollout: str = GOOD) -> Revision:
     marks = {"commit": at, "inputs": f"inputs of {at}", "rollout": rollout}
-    return Revision(number, status, marks, {}, {})
+    return Revision(number, status, marks, {})
 
 
 def history() -> Iterator[Revision]:

@@ -74,13 +74,13 @@ def test_the_commit_says_what_was_released_by_whom_and_over_what(world: Site, se
     assert f"Pipeline-Inputs: {first.inputs}" in server.git("log", "-1", "--format=%B", one)
 
 
-def test_d07_nothing_to_do_is_one_connection_and_five_requests(world: Site, server: Server, flux: FakeFlux, cluster: Cluster) -> None:
+def test_d07_nothing_to_do_is_one_connection_and_six_requests(world: Site, server: Server, flux: FakeFlux, cluster: Cluster) -> None:
     made = make(spec(), images(), world)
     server.forget()
     asked = len(cluster.fake.asked)
     assert find(spec(), images(), world).artifact == made
     assert server.connections == ["git-upload-pack"]
-    assert len(cluster.fake.asked) - asked == 4
+    assert len(cluster.fake.asked) - asked == 5  # three of Flux, what Helm keeps, the Deployment
     release = live(spec(), world)
     assert release is not None
     assert (release.id, release.source.commit, release.images[0].digest) == (made.id, "a" * 40, "sha256:" + "a" * 64)
@@ -349,7 +349,7 @@ def test_a_deployment_edited_or_scaled_to_nothing_is_not_live(world: Site, serve
     found = dict(cluster.fake.objects[WEB])
     template = {"metadata": {}, "spec": {"containers": [{"name": "app", "image": "other:1"}]}}
     cluster.fake.objects[WEB] = {**found, "spec": {**found["spec"], "template": template}}
-    assert "a Deployment was edited: other:1 is live" in find(spec(), images(), world).why
+    assert "a workload was edited: other:1 is live" in find(spec(), images(), world).why
 
 
 def test_check_asks_nobody_and_knows_names_words_and_shapes(world: Site, server: Server, flux: FakeFlux, cluster: Cluster) -> None:

@@ -269,6 +269,11 @@ def test_with_strategy_revision_the_chart_of_the_commit_is_waited_for() -> None:
     done = seen(git(), kustomization(), release(strategy="Revision", attempted=f"0.1.0+{COMMIT[:12]}"))
     done.chart = found.chart
     assert isinstance(judge(done, 0.0), Settled)
+    tried = release(strategy="Revision", attempted=f"0.1.0+{COMMIT[:12]}")
+    tried["status"]["history"][0]["chartVersion"] = f"0.1.0+{OLD[:12]}"
+    early = seen(git(), kustomization(), tried)
+    early.chart = found.chart
+    assert "releases the chart of" in waits(early), "ready still says so of the chart before"
 
 
 def test_a_controller_that_is_silent_is_named() -> None:

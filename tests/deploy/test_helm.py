@@ -43,7 +43,7 @@ from pipeline.stage import Registry, Site
 from pipeline.testing import FakeHost
 from pipeline.tools.helm_stored import packed
 from pipeline.tools.kube import connect, path
-from tests.deploy.cluster import NAMESPACE, RELEASE, WEB, Cluster
+from tests.deploy.cluster import NAMESPACE, RELEASE, WEB, Cluster, workload
 from tests.deploy.conftest import CRICTL, KEY
 
 
@@ -317,7 +317,7 @@ def test_d14_another_image_by_hand_is_said_and_put_right(site: Site, cluster: Cl
               "spec": {"containers": [{"name": "app", "image": "reg.test:5000/team/web:latest"}]}}}}  # fmt: skip
     cluster.fake.put(WEB, edited)
     why = find(spec(), images(), site).why
-    assert why.startswith("a Deployment was edited: reg.test:5000/team/web:latest is live, reg.test:5000/team/web@sha256:aaa")
+    assert why.startswith("a workload was edited: reg.test:5000/team/web:latest is live, reg.test:5000/team/web@sha256:aaa")
     make(spec(), images(), site)
     assert find(spec(), images(), site).artifact is not None
     assert any(event.what is What.WARN and "the blueprint wins" in event.text for event in events)
@@ -670,3 +670,44 @@ def test_the_look_loads_nothing_that_only_acts() -> None:
     text = f"import sys, pipeline.deploy.helm; print(sorted(set(sys.modules) & set({acting})))"
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("marks", [{"app.kubernetes.io/name": "podinfo"}, {"app": "x"}, {"tier": "back"}])
+def test_a_chart_without_the_label_of_helms_conventions_comes_up_and_is_found(
+    site: Site, cluster: Cluster, marks: dict[str, str]
+) -> None:
+    """As podinfo's public chart. One that crashes is explained by its own pods, and taken back."""
+    cluster.chart(workload(labels=marks), workload("worker", labels={**marks, "part": "worker"}))
+    made = make(spec(), images(), site)
+    assert find(spec(), images(), site).artifact == made
+    assert live(spec(), site) is not None
+    cluster.behaviour["sha256:" + "b" * 64] = "crash"
+    with pytest.raises(RolledBack, match="revision 1 serves again") as caught:
+        make(spec(), images("b"), site)
+    assert "ends with exit code 3" in caught.value.cause
+
+
+def test_a_workload_in_another_namespace_is_followed_there(site: Site, cluster: Cluster) -> None:
+    cluster.chart(workload(), workload("far", labels={"app": "far"}, namespace="elsewhere"))
+    made = make(spec(), images(), site)
+    assert find(spec(), images(), site).artifact == made
+    cluster.fake.drop(path("apps/v1", "deployments", "elsewhere", "far"))
+    assert find(spec(), images(), site).why == "deployments/far is gone"
+
+
+def test_what_somebody_elses_pods_do_is_nobodys_fault_here(site: Site, cluster: Cluster) -> None:
+    """Pods that carry the same labels, and belong to another ReplicaSet, are not the release's."""
+    alien = {"metadata": {"name": "alien", "labels": {"app": "web"}, "ownerReferences": [{"kind": "ReplicaSet", "name": "other-1"}]},
+             "status": {"phase": "Running", "containerStatuses": [{"name": "x", "restartCount": 9, "state": {"waiting": {}}}]}}  # fmt: skip
+    cluster.fake.put(path("v1", "pods", NAMESPACE, "alien"), alien)
+    assert make(spec(), images(), site).revision == 1
+
+
+def test_a_revision_that_cannot_be_read_is_unknown_and_nothing_is_done(site: Site, cluster: Cluster) -> None:
+    make(spec(), images(), site)
+    secret = cluster.fake.objects[path("v1", "secrets", NAMESPACE, "sh.helm.release.v1.web.v1")]
+    secret["metadata"]["annotations"] = {}
+    secret["data"] = {"release": "not a release"}
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        make(spec(), images("b"), site)
+    assert len(cluster.calls("upgrade")) == 1

@@ -14,7 +14,7 @@ from tests.deploy.test_manifests import spec
 
 
 def revision(number: int, rollout: str, status: str = "superseded") -> Revision:
-    return Revision(number, status, {"rollout": rollout} if rollout else {}, {}, {})
+    return Revision(number, status, {"rollout": rollout} if rollout else {}, {})
 
 
 FOREIGN = ""

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.deploy import layers
 from pipeline.deploy.spec import Helm
-from pipeline.deploy.values import render
 from pipeline.errors import ConfigError
+from pipeline.tools.placeholders import render
 
 
 def plain(text: str, _place: str) -> Any:

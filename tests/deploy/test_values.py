@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from pipeline.artifacts import Image, Images, Source
 from pipeline.deploy import chart
 from pipeline.deploy.spec import Helm, SecretSpec
-from pipeline.deploy.values import Wanted, changes, check_words, flat, placeholders, render, secret_data, wanted
+from pipeline.deploy.values import Wanted, changes, secret_data, wanted
 from pipeline.errors import AuthError, ConfigError
 from pipeline.records import Records
 from pipeline.secrets import Secrets
 from pipeline.stage import Site
+from pipeline.tools.placeholders import check, flat, render, words
 
 SOURCE = Source("7e" * 20, "c0" * 20, False, "/w")
 IMAGES = Images(SOURCE, (Image("reg:5000/team/web", "sha256:" + "a1" * 32, "c0c0c0c"),))
@@ -43,9 +44,9 @@ def want(site: Site, images: Images = IMAGES, **options: Any) -> Wanted:
 
 
 def test_words_are_filled_in_wherever_they_stand() -> None:
-    words = placeholders(IMAGES, "web")
+    known = words(IMAGES.source, IMAGES.images, "web")
     values = {"image": {"digest": "{digest}", "name": "{repository}"}, "list": ["{tag}", 3, True, None], "text": "at {commit}: {{x}}"}
-    assert render(values, words) == {
+    assert render(values, known) == {
         "image": {"digest": "sha256:" + "a1" * 32, "name": "reg:5000/team/web"},
         "list": ["c0c0c0c", 3, True, None],
         "text": f"at {SOURCE.commit}: {{x}}",
@@ -54,23 +55,25 @@ def test_words_are_filled_in_wherever_they_stand() -> None:
 
 def test_an_unknown_word_is_refused_with_its_place() -> None:
     with pytest.raises(ConfigError, match=r"values\.a\.0: \{digset\} is not known") as caught:
-        render({"a": ["{digset}"]}, placeholders(IMAGES, "web"))
+        render({"a": ["{digset}"]}, words(IMAGES.source, IMAGES.images, "web"))
     assert "{digest}" in caught.value.mend
 
 
 def test_of_several_images_each_is_named() -> None:
     both = dataclasses.replace(IMAGES, images=(*IMAGES.images, Image("reg:5000/team/db", "sha256:" + "b2" * 32, "t")))
-    assert render("{db.digest}", placeholders(both, "web")) == "sha256:" + "b2" * 32
+    assert render("{db.digest}", words(both.source, both.images, "web")) == "sha256:" + "b2" * 32
     with pytest.raises(ConfigError):
-        render("{digest}", placeholders(both, "web"))
+        render("{digest}", words(both.source, both.images, "web"))
 
 
 def test_of_two_that_end_alike_the_whole_path_is_the_name() -> None:
     other = Image("reg:5000/other/web", "sha256:" + "b2" * 32, "t")
-    words = placeholders(dataclasses.replace(IMAGES, images=(*IMAGES.images, other)), "web")
-    assert words["other/web.digest"] == other.digest
-    assert words["team/web.reference"] == IMAGES.images[0].reference
-    assert "web.digest" not in words
+    known = words(IMAGES.source, (*IMAGES.images, other), "web")
+    assert known["other/web.digest"] == other.digest
+    assert known["team/web.reference"] == IMAGES.images[0].reference
+    with pytest.raises(ConfigError, match=r"\{web.digest\} is not one value: the release has 2") as caught:
+        render("{web.digest}", known)
+    assert caught.value.mend == "write {other/web.digest} or {team/web.digest}"
 
 
 @pytest.mark.parametrize(
@@ -85,15 +88,15 @@ def test_of_two_that_end_alike_the_whole_path_is_the_name() -> None:
 )
 def test_an_unknown_word_is_told_with_the_near_one(word: str, near: str) -> None:
     with pytest.raises(ConfigError, match=r"values\.x: \{") as caught:
-        render({"x": "{" + word + "}"}, placeholders(IMAGES, "web"))
+        render({"x": "{" + word + "}"}, words(IMAGES.source, IMAGES.images, "web"))
     assert caught.value.what.endswith(f"; did you mean {near}?" if near else "is not known")
 
 
 def test_words_are_checked_before_there_is_an_image() -> None:
-    check_words({"a": ["{web.digest} {token.place.reference} {{x}} {short}", 3], "b": "{secret}"}, "values", ("secret",))
+    check({"a": ["{web.digest} {token.place.reference} {{x}} {short}", 3], "b": "{secret}"}, "values", ("secret",))
     for text, near in (("{relay.digst}", "'relay.digest'"), ("{tga}", "'tag'"), ("{secret}", ""), ("{.digest}", "'digest'")):
         with pytest.raises(ConfigError, match=r"manifests\.a\.b: \{") as caught:
-            check_words({"a": {"b": text}}, "manifests")
+            check({"a": {"b": text}}, "manifests")
         assert near in caught.value.what
 
 

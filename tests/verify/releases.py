@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import gzip
+import json
 from typing import Any
 
 from pipeline.artifacts import Image, Release, Source
@@ -25,10 +28,26 @@ RELEASE = Release(
 )
 
 
+LABELS = {"app": "probe"}  # and no label of Helm's conventions: what is the release's is what its manifest says
+MANIFEST = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: probe}
+spec:
+  selector: {matchLabels: {app: probe}}
+"""
+
+
+def secret(manifest: str = MANIFEST) -> dict[str, Any]:
+    """The Secret in which Helm keeps the release."""
+    packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps({"manifest": manifest}).encode()))).decode()
+    marks = {"owner": "helm", "name": RELEASE.name, "version": str(RELEASE.revision), "status": "deployed"}
+    return {"metadata": {"name": f"sh.helm.release.v1.{RELEASE.name}.v{RELEASE.revision}", "labels": marks}, "data": {"release": packed}}
+
+
 def pod(name: str = "probe-1", image_id: str = f"{REPOSITORY}@{DIGEST}", *, ready: bool = True, image: str = "") -> dict[str, Any]:
     return copy.deepcopy(
         {
-            "metadata": {"name": name},
+            "metadata": {"name": name, "labels": LABELS},
             "status": {
                 "phase": "Running",
                 "conditions": [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": str(ready)}],

@@ -19,7 +19,7 @@ from pipeline.stage import Cluster, Site
 from pipeline.testing import FakeClock
 from pipeline.verify.checks import DRIVER, Checks, find, make
 from pipeline.verify.expect import Page
-from tests.verify.releases import COMMIT, OLD, OTHER, RELEASE, REPOSITORY, pod
+from tests.verify.releases import COMMIT, OLD, OTHER, RELEASE, REPOSITORY, pod, secret
 from tests.verify.servers import Server, answer, saying, serving
 
 HOST = "probe.example"
@@ -35,8 +35,12 @@ class FakeKube:
         self.answers = list(answers)
         self.asked: list[tuple[str, str]] = []
 
-    def list(self, target: str, labels: str = "") -> dict[str, Any]:
+    def list(self, target: str, labels: str = "", fields: str = "", *, metadata: bool = False) -> dict[str, Any]:
         self.asked.append((target, labels))
+        if target.endswith("/secrets"):
+            return {"items": [secret()]}
+        if metadata:
+            return {"items": [{"metadata": {"name": fields.rpartition("=")[2]}}]}
         found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(found, Exception):
             raise found
@@ -102,7 +106,8 @@ def test_one_list_of_pods_and_ten_answers_a_page_is_all_it_costs(tmp_path: Path)
         report = make(spec(checks=twice), RELEASE, found)
     assert len(report.checks) == 5
     assert sorted(server.paths) == ["/"] * 10 + ["/healthz"] * 10
-    assert kube.asked == [("/api/v1/namespaces/coulomb/pods", "app.kubernetes.io/instance=probe")]
+    asked = [("secrets", "name=probe,version=3"), ("pods", "app=probe"), ("deployments", "")]
+    assert [(target.rpartition("/")[2], labels) for target, labels in kube.asked] == asked
 
 
 @contextlib.contextmanager
@@ -154,9 +159,10 @@ def test_pages_and_pods_are_asked_at_the_same_time(tmp_path: Path) -> None:
     together = threading.Barrier(3, timeout=4)
 
     class Waiting(FakeKube):
-        def list(self, target: str, labels: str = "") -> dict[str, Any]:
-            together.wait()
-            return super().list(target, labels)
+        def list(self, target: str, labels: str = "", fields: str = "", *, metadata: bool = False) -> dict[str, Any]:
+            if target.endswith("/pods"):
+                together.wait()
+            return super().list(target, labels, fields, metadata=metadata)
 
     def handler(peer: socket.socket, head: str) -> None:
         together.wait()
@@ -281,7 +287,7 @@ def test_credentials_that_are_refused_end_it_at_once(tmp_path: Path) -> None:
         found, _ = site(tmp_path, server.url, kube)
         with pytest.raises(AuthError):
             make(spec(), RELEASE, found)
-    assert len(kube.asked) == 1
+    assert [target.rpartition("/")[2] for target, _ in kube.asked] == ["secrets", "pods"]
 
 
 def test_a_busy_api_server_is_left_alone_as_long_as_it_asks(tmp_path: Path) -> None:

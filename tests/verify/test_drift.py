@@ -306,7 +306,7 @@ def test_a_release_that_is_not_there_yet_is_waited_for(at: Shop) -> None:
 
 def test_a_kind_that_is_gone_is_named(at: Shop) -> None:
     keep(at)
-    at.fake.drop("/apis/apps/v1")
+    at.fake.objects["/apis/apps/v1"] = {"metadata": {}, "resources": []}
     assert "Deployment web is of a kind that the cluster does not know any more (apps/v1)" in asked(question(Drift(FLUX), at.world), at)[1]
 
 

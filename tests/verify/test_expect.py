@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.artifacts import Image
 from pipeline.errors import ConfigError
+from pipeline.tools import placeholders
+from pipeline.tools.placeholders import render
 from pipeline.verify.expect import Page, filled, judge
 from pipeline.verify.web import Answer
 from pipeline.verify.words import words
@@ -32,6 +34,21 @@ def test_every_placeholder_is_replaced_everywhere() -> None:
 def test_braces_that_are_no_placeholder_stay() -> None:
     page = Page("/", text='{"status": "ok"} {} {1}')
     assert filled(page, words(RELEASE, "probe")).text == page.text
+
+
+def test_a_word_is_the_same_to_a_chart_and_to_a_check() -> None:
+    """With uncommitted changes, and with two repositories that end alike."""
+    source = dataclasses.replace(RELEASE.source, dirty=True)
+    two = (Image("r.example/x/web", DIGEST, "v1"), Image("r.example/y/web", OTHER, "v1"))
+    made = dataclasses.replace(RELEASE, source=source, images=two)
+    given = {"version": "{short}", "x": "{x/web.digest}", "y": "{y/web.digest}"}
+    assert filled(Page("/", json=given), words(made, "probe")).json == render(given, placeholders.words(source, two, "probe"))
+    assert source.label in str(render(given, words(made, "probe")))
+    known = words(made, "probe")
+    for fill in (lambda: filled(Page("/", text="{web.digest}"), known), lambda: render("{web.digest}", known)):
+        with pytest.raises(ConfigError, match="is not one value: the release has 2") as caught:
+            fill()
+        assert caught.value.mend == "write {x/web.digest} or {y/web.digest}"
 
 
 @pytest.mark.parametrize(

@@ -85,5 +85,5 @@ def test_i01_what_no_check_can_mean_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_a_word_without_a_value_is_a_mistake(at: Shop) -> None:
-    with pytest.raises(ConfigError, match="is not one value"):
+    with pytest.raises(ConfigError, match="is not known"):
         question(Log("{other.digest}"), at.world)

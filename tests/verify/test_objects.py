@@ -64,7 +64,7 @@ def test_endpoints_without_the_releases_label_are_looked_for_by_their_service(he
 
 
 def test_nothing_at_all_is_no_health(at: Shop) -> None:
-    assert asked(Objects("release"), at) == (False, "no object carries the label of the release")
+    assert asked(Objects("release"), at) == (False, "the release has no object")
 
 
 def test_a_cluster_that_does_not_answer_says_nothing(at: Shop) -> None:

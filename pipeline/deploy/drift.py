@@ -1,0 +1,48 @@
+"""Notes the state of each object of a release when it was good, and says later what of it is not so any more."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.deploy import history, stored
+from pipeline.deploy.history import Revision
+from pipeline.deploy.spec import Spec
+from pipeline.errors import AuthError
+from pipeline.tools import manifest
+from pipeline.tools.kube import Kube
+from pipeline.tools.kube_edits import edited, stamps
+
+Object = Mapping[str, Any]
+
+
+def note(kube: Kube, spec: Spec, number: int, parts: Mapping[str, Any]) -> None:
+    """Write on the Secret of revision `number` that it came up, what it was made from, and in which state each of its objects is now. What
+    this user may not list is left out."""
+    seen: dict[str, Object] = {}
+    for places in manifest.by_collection(_wanted(kube, spec, number)).values():
+        with contextlib.suppress(AuthError):
+            seen.update(manifest.read(kube, places, metadata=True))
+    where = history.where(spec.namespace, spec.release, number, spec.keeper)
+    history.write_down(kube, where, parts, stamps(seen, spec.managers))
+
+
+def look(kube: Kube, spec: Spec, revision: Revision, workloads: Sequence[Object]) -> list[str]:
+    """What was deleted or edited of a revision that is live, and by whom: one request for each kind of object, less the `workloads` that
+    are known, and some more for each that was written to."""
+    if not revision.stamps:
+        return unnoted(kube, spec, stored.objects(kube, spec, revision.number), workloads)
+    known = {manifest.place_of(each): each for each in workloads}
+    return list(edited(kube, revision.stamps, lambda: _wanted(kube, spec, revision.number), spec.managers, known).said)
+
+
+def unnoted(kube: Kube, spec: Spec, objects: Sequence[Object], workloads: Sequence[Object]) -> list[str]:
+    """The same of the `objects` of a manifest, of which nobody noted in which state they were good."""
+    wanted = manifest.places(kube, objects, spec.namespace)
+    known = {manifest.place_of(each): each for each in workloads}
+    return list(edited(kube, dict.fromkeys(wanted, ""), lambda: wanted, spec.managers, known).said)
+
+
+def _wanted(kube: Kube, spec: Spec, number: int) -> dict[str, Object]:
+    return manifest.places(kube, stored.objects(kube, spec, number), spec.namespace)

@@ -1,0 +1,85 @@
+"""Which objects of a release were deleted or edited behind its keeper's back, and how.
+
+The metadata says which were written to; only those are held against the manifest, field by field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import AuthError
+from pipeline.tools import kube_drift, manifest
+from pipeline.tools.kube import Kube
+from pipeline.tools.kube_objects import edits
+
+Object = Mapping[str, Any]
+SHOWN = 3  # fields of one object that are named
+
+
+@dataclass(frozen=True)
+class Edited:
+    """What was `said` of each object that is not as it was released, in words; `unknown` are the kinds that this user may not list."""
+
+    said: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+
+
+def edited(
+    kube: Kube, places: Mapping[str, str], wanted: Callable[[], Mapping[str, Object]], managers: Sequence[str],
+    known: Mapping[str, Object] | None = None,
+) -> Edited:  # fmt: skip
+    """Look at the objects at `places`, each with its stamp from when it was good ("" if that is not known): one request for each kind of
+    object that is not `known`. `wanted` gives the manifest's objects by path, and is asked only if something was written to."""
+    seen, unknown, found = dict(known or {}), [], []
+    for collection, those in manifest.by_collection(place for place in places if place not in seen).items():
+        try:
+            seen.update(manifest.read(kube, those, metadata=True))
+        except AuthError:
+            unknown.append(collection.rpartition("/")[2])
+    there = [place for place in sorted(places) if place.split("/")[-2] not in unknown]
+    found += [f"{_called(place)} is gone" for place in there if place not in seen]
+    touched = [place for place in there if place in seen and is_touched(seen[place], places[place], managers)]
+    objects = wanted() if touched else {}
+    for place in touched:
+        if place in objects and (said := _said(kube, objects[place], place, seen[place], managers)):
+            found.append(f"{_called(place)} was edited: " + "; ".join(said[:SHOWN]))
+    return Edited(tuple(found), tuple(unknown))
+
+
+def stamps(objects: Mapping[str, Object], managers: Sequence[str]) -> dict[str, str]:
+    """The state of each object as one word: its version, and when its own managers and others last wrote to it."""
+    return {place: " ".join(_stamp(value, managers)) for place, value in objects.items()}
+
+
+def is_touched(value: Object, stamp: str, managers: Sequence[str]) -> bool:
+    """Whether somebody may have changed an object since its state was `stamp` ("" if that is not known). What controllers write to a
+    status is no edit, nor what scales it."""
+    version, own, others = stamp.split(" ") if stamp else ("", "", "")
+    now = _stamp(value, managers)
+    if now[0] == version:
+        return False
+    return bool(edits(value, managers, others.strip("-")) or (stamp and now[1] != own))
+
+
+def _said(kube: Kube, wanted: Object, place: str, seen: Object, managers: Sequence[str]) -> list[str]:
+    """What of one object is not as its manifest says; who wrote to it, if this user may not compare it."""
+    try:
+        return [text for each in kube_drift.compare(kube, wanted, place) for text in each.said]
+    except AuthError:
+        return edits(seen, managers)
+
+
+def _called(place: str) -> str:
+    return "/".join(place.split("/")[-2:])
+
+
+def _stamp(value: Object, managers: Sequence[str]) -> tuple[str, str, str]:
+    """(version, when its own managers wrote, when others did): the generation counts where there is one, since it leaves the status out."""
+    metadata = value.get("metadata", {})
+    version = str(metadata.get("generation") or metadata.get("resourceVersion") or "-")
+    entries = [entry for entry in metadata.get("managedFields") or [] if not entry.get("subresource")]
+    own = [str(entry.get("time")) for entry in entries if entry.get("manager") in managers and entry.get("time")]
+    others = [str(entry.get("time")) for entry in entries if entry.get("manager") not in managers and entry.get("time")]
+    return version, max(own, default="-"), max(others, default="-")

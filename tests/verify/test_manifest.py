@@ -1,0 +1,107 @@
+"""What belongs to a release is what its manifest says: no label of any convention is needed, and an edit by hand is told."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from pipeline.errors import Expired, VerifyError
+from pipeline.tools.kube import connect, path
+from pipeline.verify.checks import Checks, make
+from pipeline.verify.objects import Objects
+from pipeline.verify.view import View
+from tests.verify.releases import RELEASE, pod, secret
+from tests.verify.worlds import SPACE, Shop
+
+MARKS = {"app": "podinfo"}
+MANIFEST = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: podinfo}}
+  template: {spec: {containers: [{name: app, image: web}]}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: web}
+data: {A: "1"}
+"""
+MAP, WEB = path("v1", "configmaps", SPACE, "web"), path("apps/v1", "deployments", SPACE, "web")
+
+
+@pytest.fixture
+def podinfo(at: Shop) -> Shop:
+    at.fake.put(path("v1", "secrets", SPACE, "sh.helm.release.v1.probe.v3"), secret(MANIFEST))
+    at.fake.put(MAP, {"kind": "ConfigMap", "metadata": {"name": "web"}, "data": {"A": "1"}})
+    template = {"spec": {"containers": [{"name": "app", "image": "web"}]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": MARKS}, "template": template}
+    status = {"observedGeneration": 1, "updatedReplicas": 1, "replicas": 1, "availableReplicas": 1, "readyReplicas": 1}
+    at.fake.put(WEB, {"kind": "Deployment", "metadata": {"name": "web"}, "spec": spec, "status": status})
+    of = [{"kind": "ReplicaSet", "name": "web-1"}]
+    one = pod("web-1-a")
+    at.fake.put(path("v1", "pods", SPACE, "web-1-a"), {**one, "metadata": {"name": "web-1-a", "labels": MARKS, "ownerReferences": of}})
+    other = [{"kind": "ReplicaSet", "name": "neighbour-1"}]
+    bad = pod("neighbour-1-a", ready=False)
+    at.fake.put(path("v1", "pods", SPACE, "neighbour-1-a"), {**bad, "metadata": {"name": "n", "labels": MARKS, "ownerReferences": other}})
+    return at
+
+
+def verify(at: Shop, **options: Any) -> str:
+    """The evidence of the pods."""
+    report = make(Checks(**{"cluster": RELEASE.cluster, "deadline": 1.0, **options}), RELEASE, at.site)
+    return report.checks[0].evidence
+
+
+def edit(at: Shop, place: str, field: dict[str, Any], **more: Any) -> None:
+    value = copy.deepcopy(at.fake.objects[place]) | more
+    entry = {"manager": "kubectl-set", "time": "2026-01-02T03:04:05Z", "fieldsV1": field}
+    value["metadata"]["managedFields"] = [entry]
+    at.fake.put(place, value)
+
+
+def test_its_pods_are_those_of_its_workloads_and_a_neighbours_are_not(podinfo: Shop) -> None:
+    assert verify(podinfo) == "1 ready on sha256:d1d1d1d1d1d1: web-1-a"
+
+
+def test_objects_are_those_of_the_manifest(podinfo: Shop) -> None:
+    checks = (Objects("release"), Objects(("Deployment",)))
+    report = make(Checks(RELEASE.cluster, checks=checks, deadline=1.0), RELEASE, podinfo.site)
+    assert [each.evidence for each in report.checks[1:]] == ["healthy: Pod web-1-a, Deployment web", "healthy: Deployment web"]
+    podinfo.fake.drop(WEB)
+    with pytest.raises(VerifyError) as caught:
+        make(Checks(RELEASE.cluster, checks=checks, deadline=1.0), RELEASE, podinfo.site)
+    assert "Deployment web is not there" in caught.value.cause
+
+
+def test_a_variable_or_a_config_map_that_was_edited_is_told_by_verify(podinfo: Shop) -> None:
+    containers = [{"name": "app", "image": "web", "env": [{"name": "FOO", "value": "bar"}]}]
+    spec = podinfo.fake.objects[WEB]["spec"] | {"template": {"spec": {"containers": containers}}}
+    env: dict[str, Any] = {"f:env": {".": {}, 'k:{"name":"FOO"}': {".": {}, "f:value": {}}}}
+    field = {"f:spec": {"f:template": {"f:spec": {"f:containers": {'k:{"name":"app"}': env}}}}}
+    edit(podinfo, WEB, field, spec=spec, status={**podinfo.fake.objects[WEB]["status"], "observedGeneration": 2})
+    edit(podinfo, MAP, {"f:data": {"f:A": {}}}, data={"A": "2"})
+    with pytest.raises(VerifyError) as caught:
+        verify(podinfo)
+    assert "deployments/web was edited: spec.template.spec.containers[app].env" in caught.value.cause
+    assert 'configmaps/web was edited: data.A is "2", "1" is wanted (by kubectl-set' in caught.value.cause
+    assert "inv deploy" in caught.value.mend
+
+
+def test_what_may_not_be_listed_is_unknown_and_not_edited(podinfo: Shop) -> None:
+    refused: Any = (403, {"kind": "Status", "code": 403, "reason": "Forbidden", "message": "no"}, {})
+    podinfo.fake.fault = lambda _method, target: refused if "/configmaps" in target else None
+    assert "whether configmaps were edited is unknown" in verify(podinfo)
+
+
+def test_a_revision_that_nobody_keeps_is_unverified_and_not_condemned(podinfo: Shop) -> None:
+    podinfo.fake.drop(path("v1", "secrets", SPACE, "sh.helm.release.v1.probe.v3"))
+    with pytest.raises(Expired) as caught:
+        make(Checks(RELEASE.cluster, deadline=0.5), RELEASE, podinfo.site)
+    assert "revision 3 of probe is not kept" in caught.value.cause
+
+
+def test_a_label_that_the_blueprint_names_is_asked_for(podinfo: Shop) -> None:
+    view = View(lambda: connect(podinfo.site, RELEASE.cluster), SPACE, "app=podinfo")
+    assert len(view.pods()) == 2
