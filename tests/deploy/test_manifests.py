@@ -277,7 +277,9 @@ def test_an_edit_by_hand_is_drift_and_the_manifests_win(site: Site, cluster: Clu
     by = {"manager": "kubectl-edit", "time": "2026-11-21T12:00:00Z", "fieldsV1": {"f:data": {"f:A": {}}}}
     held = cluster.fake.objects[where]
     cluster.fake.put(where, {**held, "data": {"A": "by hand"}, "metadata": {**held["metadata"], "managedFields": [by]}})
-    assert find(spec(), images(), site).why == "configmaps/web was edited: data.A by kubectl-edit at 2026-11-21T12:00:00Z"
+    assert find(spec(), images(), site).why == (
+        'configmaps/web was edited: data.A is "by hand", "1" is wanted (by kubectl-edit at 2026-11-21T12:00:00Z)'
+    )
     assert make(spec(), images(), site).revision == 2
     assert cluster.fake.objects[where]["data"] == {"A": "1"}
     assert find(spec(), images(), site).artifact is not None
