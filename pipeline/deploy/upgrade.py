@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import by_helm, chart, history, layers, process, pull, rollback, settle, typos, values
+from pipeline.deploy import by_helm, chart, drift, history, layers, process, pull, rollback, settle, typos, values
 from pipeline.deploy.chart import Chart
 from pipeline.deploy.compare import differences
 from pipeline.deploy.history import Revision
@@ -42,7 +42,8 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
         rollback.check_way_back(work, history.good(revisions))
         pull.prove(spec, images, want.values, work.kube, site)
         if newest is not None and newest.inputs == want.inputs:
-            for text in differences(newest, now, want, images):
+            edits = drift.look(work.kube, spec, newest, now) if newest.status == "deployed" else []
+            for text in (*edits, *differences(newest, now, want, images)):
                 site.tell(What.WARN, STAGE, f"{text}; the blueprint wins")
         failpoint("deploy.proven")
         secrets = settle.keep_secret(work, want, newest)

@@ -175,7 +175,7 @@ def test_d14_an_edit_by_hand_is_seen_told_and_put_back(way: Way, events: list[Ev
     make(spec, images, way.site)
     way.kubectl("patch", "configmap", "web", "--type=merge", "-p", '{"data":{"NOTE":"by hand"}}')
     why = find(spec, images, way.site).why
-    assert "configmaps/web was edited: data.NOTE by kubectl-patch" in why
+    assert 'configmaps/web was edited: data.NOTE is "by hand", "none" is wanted (by kubectl-patch' in why
     make(spec, images, way.site)
     found = way.get("configmaps", "web")
     assert found is not None

@@ -26,11 +26,13 @@ from pipeline.verify.checks import Checks, make
 from pipeline.verify.expect import Page
 from pipeline.verify.pods import digest_of
 from pipeline.verify.web import Ask, get
+from tests.verify import releases
 from tests.verify.servers import Handler, Server, answer, saying, serving
 
 pytestmark = pytest.mark.real
 CLUSTER = "railiance01"
 PAUSE = "docker.io/lab/pause:1"
+LABELS = {"app": "probe"}
 COMMIT, OLD = "b2" * 20, "a1" * 20
 HEALTHY = answer(json.dumps({"status": "ok", "commit": COMMIT}).encode())
 STALE = answer(json.dumps({"status": "ok", "commit": OLD}).encode())
@@ -54,20 +56,32 @@ def namespace(kube: Kube) -> Iterator[str]:
 
 @pytest.fixture
 def release(kube: Kube, namespace: str) -> Release:
-    """A running pod, and the release it is of: its image is what the node says it runs."""
+    """A running pod, and the release it is of: its image is what the node says it runs.
+
+    The release is stored as Helm does it. Its Deployment makes no pods: those are the test's.
+    """
+    deployment = workload(namespace)
+    kube.create(path("apps/v1", "deployments", namespace), deployment)
+    kube.create(path("v1", "secrets", namespace), releases.secret(json.dumps(deployment)))
     start_pod(kube, namespace, "probe-1")
     seen = ready(kube, namespace, "probe-1")
     digest = digest_of(seen["status"]["containerStatuses"][0]["imageID"])
     image = Image("docker.io/lab/pause", digest, "1")
     source = Source("7e" * 20, COMMIT, False, "/src")
-    return Release(source, (image,), CLUSTER, namespace, "probe", 1, "1f" * 32)
+    return Release(source, (image,), CLUSTER, namespace, "probe", releases.RELEASE.revision, "1f" * 32)
+
+
+def workload(namespace: str) -> dict[str, Any]:
+    template = {"metadata": {"labels": LABELS}, "spec": {"containers": [{"name": "app", "image": PAUSE}]}}
+    spec = {"replicas": 0, "paused": True, "selector": {"matchLabels": LABELS}, "template": template}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "probe", "namespace": namespace}, "spec": spec}
 
 
 def start_pod(kube: Kube, namespace: str, name: str) -> None:
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/instance": "probe"}},
+        "metadata": {"name": name, "labels": LABELS},
         "spec": {
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": 0,
@@ -159,7 +173,7 @@ def test_pods_are_asked_once_and_a_page_ten_times(lab: Site, kube: Kube, release
         reachable(lab, host)
         before, asked = kube.requests, len(server.requests)
         report = make(spec(host), release, lab)
-        assert (kube.requests - before, len(server.requests) - asked) == (1, 10), "pods once; a page as often as a look that counts asks"
+        assert (kube.requests - before, len(server.requests) - asked) == (3, 10), "what Helm stored, the pods, the Deployment; a page ten times"
     assert report.passed
     assert report.url == f"http://{host}"
     assert report.checks[0].evidence == f"1 ready on {release.images[0].digest[:19]}: probe-1"

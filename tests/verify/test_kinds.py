@@ -16,6 +16,7 @@ import pytest
 from pipeline import schema
 from pipeline.errors import ConfigError, Expired, VerifyError
 from pipeline.host import Address
+from pipeline.tools.kube import path
 from pipeline.verify.checks import KINDS, Checks, check, make
 from pipeline.verify.drain import Drain
 from pipeline.verify.drift import Drift
@@ -30,7 +31,7 @@ from pipeline.verify.run import Run
 from pipeline.verify.survives import Survives
 from pipeline.verify.tcp import Tcp
 from pipeline.yamlfile import parse
-from tests.verify.releases import COMMIT, RELEASE
+from tests.verify.releases import COMMIT, MANIFEST, RELEASE, secret
 from tests.verify.servers import answer, serving
 from tests.verify.worlds import LABELS, Shop, shop
 
@@ -58,10 +59,12 @@ checks:
   - {drift: Kustomization/apps, mend: true}
 """
 
+SERVICE = "---\napiVersion: v1\nkind: Service\nmetadata: {name: probe}\n"
 
 LIGHT = """
 import sys
 from pipeline import schema
+from pipeline.tools.kube import path
 from pipeline.verify.checks import KINDS, Checks
 from pipeline.yamlfile import parse
 
@@ -165,6 +168,8 @@ def serve(peer: socket.socket, head: str) -> None:
 
 def ready(at: Shop) -> None:
     """A release on the fake API that passes everything."""
+    at.fake.put(path("v1", "secrets", RELEASE.namespace, "sh.helm.release.v1.probe.v3"), secret(MANIFEST + SERVICE))
+    at.put("Deployment", "probe", spec={"replicas": 1}, status={"replicas": 1})
     at.pod()
     at.service()
     at.put("EndpointSlice", "probe-x", {**LABELS, SERVICE_NAME: "probe"}, endpoints=[{"conditions": {"ready": True}}])
@@ -198,8 +203,10 @@ def test_all_kinds_hold_in_one_look_that_asks_the_cluster_for_each_thing_once(tm
     ]
     assert report.passed
     assert all(found.evidence for found in report.checks)
-    # pods by the release's label and by the Service's selector; the list of Services and the one that is gone through
-    assert sorted(asked) == ["endpointslices", "log", "pods", "pods", "portforward", "probe", "services"]
+    # pods by the Deployment's selector and by the Service's; Services for their health, one to go through, their metadata for edits
+    assert sorted(asked) == [
+        "deployments", "endpointslices", "log", "pods", "pods", "portforward", "probe", "secrets", "services", "services",
+    ]  # fmt: skip
 
 
 def test_one_kind_that_fails_fails_the_release_with_the_evidence_of_all(tmp_path: Path) -> None:
