@@ -65,8 +65,8 @@ def wanted(spec: Helm, images: Images, chart: str, site: Site) -> Wanted:
 
 def unnamed(words: Mapping[str, Any]) -> dict[str, Any]:
     """The words, those empty that name a commit, a tag or a Secret."""
-    naming = ("commit", "short", "label", "secret")
-    return {name: "" if name in naming or name.rpartition(".")[2] == "tag" else word for name, word in words.items()}
+    naming = {"commit", "short", "label", "secret", "tag"}
+    return {name: "" if {name, name.rpartition(".")[2]} & naming else word for name, word in words.items()}
 
 
 def code_of(made_of: Any) -> str:

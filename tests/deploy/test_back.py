@@ -131,7 +131,7 @@ def test_what_another_tool_did_is_seen_and_gone_back_from(three: Site, cluster: 
 
 def test_x01_an_image_that_is_gone_is_refused_by_the_commit_to_release_again(three: Site, cluster: Cluster) -> None:
     known = dataclasses.replace(three, registries={"lab": Registry("reg.test:5000", "http", "own")})
-    known.share("registry lab", Empty)
+    known.share("registry lab pull,push", Empty)
     with pytest.raises(IntegrityError, match=r"revision 2 \(bbbbbbb\) cannot come back") as caught:
         gone_back(known)
     assert caught.value.exit_code == 14

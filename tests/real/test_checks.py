@@ -212,7 +212,8 @@ def test_an_unhealthy_object_is_named_with_its_reason(app: App, release: Release
     )
     try:
         with pytest.raises(VerifyError) as caught:
-            verify(app, release, site, Objects((f"Service/{bare}", f"PersistentVolumeClaim/{claim}")), Objects(("Deployment/absent",)), deadline=1.0)
+            named = Objects((f"Service/{bare}", f"PersistentVolumeClaim/{claim}", "Deployment/absent"))
+            verify(app, release, site, Objects("release"), named, deadline=1.0)
     finally:
         kube.delete(path("v1", "services", SPACE, bare))
         kube.delete(path("v1", "persistentvolumeclaims", SPACE, claim))

@@ -173,7 +173,7 @@ def test_pods_are_asked_once_and_a_page_ten_times(lab: Site, kube: Kube, release
         reachable(lab, host)
         before, asked = kube.requests, len(server.requests)
         report = make(spec(host), release, lab)
-        assert (kube.requests - before, len(server.requests) - asked) == (3, 10), "what Helm stored, the pods, the Deployment; a page ten times"
+        assert (kube.requests - before, len(server.requests) - asked) == (3, 10), "what Helm stored, pods, Deployment; ten pages"
     assert report.passed
     assert report.url == f"http://{host}"
     assert report.checks[0].evidence == f"1 ready on {release.images[0].digest[:19]}: probe-1"
