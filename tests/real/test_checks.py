@@ -210,9 +210,9 @@ def test_an_unhealthy_object_is_named_with_its_reason(app: App, release: Release
             "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "none", "resources": {"requests": {"storage": "1Mi"}}},
         },
     )
+    named = Objects((f"Service/{bare}", f"PersistentVolumeClaim/{claim}", "Deployment/absent"))
     try:
         with pytest.raises(VerifyError) as caught:
-            named = Objects((f"Service/{bare}", f"PersistentVolumeClaim/{claim}", "Deployment/absent"))
             verify(app, release, site, Objects("release"), named, deadline=1.0)
     finally:
         kube.delete(path("v1", "services", SPACE, bare))
