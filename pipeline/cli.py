@@ -25,7 +25,7 @@ from pipeline.menu import announce
 from pipeline.menu import task_for as blueprints_task
 from pipeline.operate import WAIT
 from pipeline.operate import tasks as operator_tasks
-from pipeline.prune.tasks import task_for as prune_task
+from pipeline.prune.tasks import tasks as prune_tasks
 from pipeline.say import hand_over, remember, say, say_block, say_json
 from pipeline.tagging import collection as tag_tasks
 from pipeline.tunnel.tasks import collection as tunnel_tasks
@@ -69,7 +69,8 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
         found.add_task(each())
     for operators in operator_tasks(cli, tasks.site, say_json, HELP):
         found.add_task(operators)
-    found.add_task(prune_task(cli, tasks.site, lambda: tasks.home() / config, say_json, HELP))
+    for tidying in prune_tasks(cli, tasks.site, lambda: tasks.home() / config, say_json, HELP):
+        found.add_task(tidying)
     found.add_collection(ci_tasks(cli, say_json, _story, lambda: tasks.home() / config, HELP))
     found.add_task(blueprints_task(cli, say_json, lambda: tasks.home() / config, blueprint))
     found.add_collection(chart_tasks(cli, tasks.site, say_json, HELP))

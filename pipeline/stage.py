@@ -292,6 +292,26 @@ class Left:
 
 
 @dataclass(frozen=True)
+class Stays:
+    """An object that outlives its release, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Taking a release away, looked at and not yet done: what `goes`, what `stays`. `go` does it, under the lock; None where there is
+    nothing."""
+
+    name: str
+    namespace: str
+    goes: tuple[str, ...]
+    stays: tuple[Stays, ...]
+    go: Callable[[], None] | None
+
+
+@dataclass(frozen=True)
 class Driver:
     """How one tool does one verb. `find` only looks and is cheap; `make` publishes atomically, since `find` trusts presence.
 
@@ -317,7 +337,8 @@ class Driver:
     `policy` is the patience that its world needs.
 
     For `inv prune`: `stores` are the repositories of images that it fills or reads, `uses` what is needed of images, and `left` what it has
-    left behind beside images; both are told how many releases are kept, and only look.
+    left behind beside images; both are told how many releases are kept, and only look. For `inv remove`: `removal` looks what taking the
+    release away means, with its data or without.
     """
 
     verb: str
@@ -346,6 +367,7 @@ class Driver:
     stores: Callable[[Any, Site], tuple[Store, ...]] | None = None
     uses: Callable[[Any, int, Site], tuple[Use, ...]] | None = None
     left: Callable[[Any, int, Site], tuple[Left, ...]] | None = None
+    removal: Callable[[Any, bool, Site], Removal] | None = None
 
 
 @dataclass(frozen=True)

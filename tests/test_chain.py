@@ -240,7 +240,8 @@ def test_every_task_says_what_it_does_under_dry() -> None:
         "lab.status", "tags.show", "tunnel.plan",
     }  # fmt: skip
     assert shows == {
-        "build", "deploy", "push", "release", "sync", "verify", "ci.generate", "flux.init", "flux.migrate", "prune", "tunnel.apply",
+        "build", "deploy", "prune", "push", "release", "remove", "sync", "verify", "ci.generate", "flux.init", "flux.migrate",
+        "tunnel.apply",
     }  # fmt: skip
     assert {"rollback", "freeze", "unfreeze", "reconcile", "infra.apply", "infra.destroy", "lab.up", "lab.down", "tags.put"} <= acts
     assert len(list(every(collection("config")))) == len(looks | shows | acts)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.deploy import process
+from pipeline.deploy import manifest_render, process
 from pipeline.deploy.data import holds_data
 from pipeline.deploy.spec import Spec
 from pipeline.deploy.work import LIMIT, STAGE, Work
-from pipeline.errors import NotRolledBack
+from pipeline.errors import IntegrityError, NotRolledBack
 from pipeline.events import What
 from pipeline.stage import Site
-from pipeline.tools import helm, helm_stored
-from pipeline.tools.kube import Kube, path
-from pipeline.tools.kube_kinds import kinds
-from pipeline.tools.kube_objects import labels, name
+from pipeline.tools import helm, helm_stored, manifest
+from pipeline.tools.kube import Kube
+from pipeline.tools.kube_objects import labels, name, notes
 
 FAILED = "failed"  # how helm calls a revision that it could not finish
 KEEP = "helm.sh/resource-policy"  # an annotation: with "keep" helm never deletes the object
@@ -34,6 +33,20 @@ class ByHelm:
         _spare(work, number)
         writing = process.Writing(work.lease, "helm rollback", work.revisions()[0].number + 1)
         process.call(work.site, helm.rollback(self.target, number, int(LIMIT)), LIMIT, writing)
+
+    def take_away(self, work: Work, number: int, kept: Collection[str]) -> None:
+        """helm goes by its stored manifest, not by the cluster: what is to stay is marked there."""
+        secret = work.kube.get(work.secret(number))
+        release = helm_stored.unpacked(secret or {})
+        if secret is None or not release:
+            raise IntegrityError(f"revision {number} cannot be read", mend=f"look: {self.listing}")
+        objects = _objects(work, number)
+        for place, each in manifest.places(work.kube, objects, work.spec.namespace).items():
+            if place in kept:
+                each["metadata"]["annotations"] = {**notes(each), KEEP: "keep"}
+        packed = helm_stored.packed({**release, "manifest": manifest_render.text(objects)})
+        work.kube.replace(work.secret(number), {**secret, "data": {"release": packed}})
+        process.call(work.site, helm.uninstall(self.target, int(LIMIT)), LIMIT, process.Writing(work.lease, "helm uninstall", number))
 
     def give_up(self, work: Work, number: int) -> None:
         kept = work.kube.get(work.secret(number))
@@ -59,18 +72,13 @@ class ByHelm:
 def _spare(work: Work, number: int) -> None:
     """Tell helm to keep what holds data: it deletes all that revision `number` does not have."""
     goal = {_identity(each) for each in _objects(work, number)}
-    known: dict[str, dict[str, tuple[str, bool]]] = {}
-    for each in _objects(work, work.revisions()[0].number):
-        if _identity(each) in goal or not (each.get("kind") == "Secret" or holds_data(each)):
-            continue  # a chart may have made up a Secret's content, a password of the data
-        version, kind = str(each.get("apiVersion")), str(each.get("kind"))
-        known.setdefault(version, kinds(work.kube, version))
-        plural, namespaced = known[version].get(kind, ("", False))
-        namespace = str(each.get("metadata", {}).get("namespace") or work.spec.namespace) if namespaced else ""
-        place = path(version, plural, namespace, name(each))
-        if plural and work.kube.get(place) is not None:
+    now = [each for each in _objects(work, work.revisions()[0].number) if _identity(each) not in goal]
+    spared = [each for each in now if each.get("kind") == "Secret" or holds_data(each)]  # a chart may have made up a password of the data
+    for place, each in manifest.places(work.kube, spared, work.spec.namespace).items():
+        if work.kube.get(place) is not None:
             work.kube.merge(place, {"metadata": {"annotations": {KEEP: "keep"}}})
-            work.site.tell(What.WARN, STAGE, f"{kind}/{name(each)} is not part of revision {number}, and is left: it may hold data")
+            called = f"{each.get('kind')}/{name(each)}"
+            work.site.tell(What.WARN, STAGE, f"{called} is not part of revision {number}, and is left: it may hold data")
 
 
 def _objects(work: Work, number: int) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from pipeline.deploy import history, manifest_store, process, stored
@@ -68,6 +68,15 @@ class ByManifests:
         manifest_store.begin(work, after, manifest, places, {**marks, **own}, f"Rollback to {number}")
         self.apply(work, manifest, after)
         manifest_store.finish(work, after)
+
+    def take_away(self, work: Work, number: int, kept: Collection[str]) -> None:
+        known = manifest_store.inventory(work)
+        for place in sorted({place for those in known.values() for place in those} - set(kept)):
+            live = work.kube.get(place)
+            if live is not None and labels(live).get(INSTANCE) == self.spec.release:
+                work.lease.assert_held()
+                work.kube.delete(place)
+        manifest_store.forget(work, sorted(known, key=lambda one: (one == number, one)))  # the newest last: it says what there was
 
     def give_up(self, work: Work, number: int) -> None:
         manifest_store.give_up(work, number)

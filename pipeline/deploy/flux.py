@@ -16,7 +16,7 @@ from pipeline.deploy.flux_look import find
 from pipeline.deploy.flux_spec import Flux
 from pipeline.errors import ConfigError
 from pipeline.retry import Policy
-from pipeline.stage import Return, Site, Standing, Use
+from pipeline.stage import Removal, Return, Site, Standing, Use
 from pipeline.tools import placeholders
 from pipeline.tools.kube import connect
 
@@ -87,6 +87,15 @@ def uses(spec: Flux, keep: int, site: Site) -> tuple[Use, ...]:
     return flux_used.uses(spec, keep, site)
 
 
+def removal(spec: Flux, _with_data: bool, _site: Site) -> Removal:
+    """Raise ConfigError: what Flux keeps is taken away by a person's commit."""
+    raise ConfigError(
+        f"{spec.namespace}/{spec.release} is kept by Flux from git: what is deleted in the cluster would come back",
+        mend=f"git rm -r {spec.written.rpartition('/')[0]} in the GitOps repository, and push: Flux deletes what it made (its Kustomization"
+        f" {spec.kustomization} has to say prune: true), and helm-controller uninstalls the release; volume claims of StatefulSets stay",
+    )
+
+
 def warm(spec: Flux, site: Site) -> None:
     """Log in to the node that will be asked to pull, and load what acts."""
     from pipeline.deploy import flux_make as _flux_make  # noqa: F401  # its import takes as long as a request
@@ -123,5 +132,6 @@ DRIVER = dataclasses.replace(
     present=present,
     uses=uses,
     left=None,  # helm-controller keeps as many revisions as the HelmRelease says (maxHistory)
+    removal=removal,
     policy=Policy(attempts=20, patience=150.0, base=1.0, cap=15.0),  # a git server may be away for a minute
 )

@@ -16,7 +16,7 @@ from pipeline.deploy.compare import live_release, release_of
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Engined, Spec
 from pipeline.host import Cmd
-from pipeline.stage import Driver, Finding, Left, Return, Site, Standing, Use
+from pipeline.stage import Driver, Finding, Left, Removal, Return, Site, Standing, Use
 from pipeline.tools.kube import Kube, connect
 from pipeline.tools.kubeconfig import access_of
 
@@ -107,6 +107,13 @@ def left(spec: Spec, keep: int, site: Site) -> tuple[Left, ...]:
     return used.revisions(spec, keep, site)
 
 
+def removal(spec: Engined, with_data: bool, site: Site) -> Removal:
+    """What taking the release away means: see `pipeline.deploy.remove.removal`."""
+    from pipeline.deploy import remove
+
+    return remove.removal(spec, with_data, site)
+
+
 def greet(spec: Spec, site: Site) -> None:
     """Log in to the node that will be asked to pull."""
     if spec.pull != "skip" and (node := site.cluster(spec.cluster).node):
@@ -180,4 +187,5 @@ def driver(
         present=present,
         uses=uses,
         left=left,
+        removal=removal,
     )

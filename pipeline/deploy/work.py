@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +30,9 @@ class Engine(Protocol):
 
     def go_back(self, work: Work, number: int) -> None:
         """Make what revision `number` holds live again, as a new revision. Objects that hold data are never deleted on the way."""
+
+    def take_away(self, work: Work, number: int, kept: Collection[str]) -> None:
+        """Delete the objects of the release, but those `kept` (their paths), and then its revisions; `number` is the newest of them."""
 
     def give_up(self, work: Work, number: int) -> None:
         """Write down that revision `number` failed, so that the tool goes on over it. Nothing else is changed."""

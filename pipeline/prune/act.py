@@ -51,16 +51,15 @@ def _recorded(those: list[Member], going: Sequence[Row]) -> None:
     names = [row.name for row in going]
     key = content_hash(names)
     started = site.records.intend(run, STAGE, key, "", f"{len(names)} are no longer needed")
-    state, why = FAILED, ""
+    state, why = FAILED, "it was stopped"
     try:
         _act(those, going)
-        state = MADE
+        state, why = MADE, f"{len(names)} were no longer needed"
     except PipelineError as error:
         why = error.what
         raise
     finally:
-        detail = {"why": why or f"{len(names)} were no longer needed", "gone": names}
-        site.records.outcome(run, STAGE, key, "", state, None, started, detail)
+        site.records.outcome(run, STAGE, key, "", state, None, started, {"why": why, "gone": names})
 
 
 def _act(those: list[Member], going: Sequence[Row]) -> None:

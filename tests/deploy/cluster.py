@@ -51,6 +51,13 @@ def made(image, values):
         for container in each.get("spec", {{}}).get("template", {{}}).get("spec", {{}}).get("containers", []):
             container.update(values.get("app", {{}}))
     return yaml.safe_dump_all([*values.get("objects", []), *chart])
+if argv[0] == "uninstall":  # by the stored manifest, as Helm does
+    for each in objects(unpacked(kept[-1])) if kept else sys.exit("Error: uninstall: Release not loaded: release: not found"):
+        if (each["metadata"].get("annotations") or {{}}).get("helm.sh/resource-policy") != "keep":
+            kube.delete(where(each))
+    for item in kept:
+        kube.delete(secrets + "/" + item["metadata"]["name"])
+    sys.exit(print("release uninstalled"))
 if argv[0] == "rollback":
     old = next(item for item in kept if item["metadata"]["labels"]["version"] == last)
     labels = {{k: v for k, v in old["metadata"]["labels"].items() if k not in ("version", "status", "name", "owner")}}

@@ -19,7 +19,7 @@ from pipeline.deploy import manifest_files, manifest_kinds, manifest_render, man
 from pipeline.deploy.history import read
 from pipeline.deploy.manifest_spec import Kubecfg, Kubectl, Manifests
 from pipeline.deploy.manifests import find, make
-from pipeline.deploy.shared import back, live, standing, undo
+from pipeline.deploy.shared import back, live, removal, standing, undo
 from pipeline.deploy.spec import OURS, SecretSpec
 from pipeline.drivers import driver
 from pipeline.errors import ConfigError, NotRolledBack, RolledBack
@@ -405,3 +405,31 @@ def test_the_contract_holds_on_the_lab(each_way: Way) -> None:
     found = driver("deploy", way.driver)
     assert found is not None
     check_driver(found, way.spec(), way.world.image(), way.site, world=way.versions)
+
+
+def test_a_release_is_taken_away_and_its_volume_stays(each_way: Way) -> None:
+    """What kubectl and kubecfg made goes by the inventory; a claim stays, with --with-data it goes too."""
+    claim = "{ apiVersion: v1, kind: PersistentVolumeClaim, metadata: { name: disk }, spec: { accessModes: [ReadWriteOnce],"
+    claim += " resources: { requests: { storage: 1Mi } } } }"
+    if each_way.driver == "kubectl":
+        (each_way.folder / "disk.yaml").write_text(claim)
+    else:
+        quoted = re.sub(r"(?<=: )(v1|PersistentVolumeClaim|disk|1Mi)|ReadWriteOnce", lambda found: f"'{found[0]}'", claim)
+        (each_way.folder / "disk.jsonnet").write_text(f"function(image, secret, note='none') {quoted}")
+    spec, site, kube = each_way.spec(), each_way.site, each_way.world.kube
+    make(spec, each_way.world.image(), site)
+    found = removal(spec, False, site)
+    assert {"Deployment/web", "Service/web", "ConfigMap/web"} <= set(found.goes)
+    assert [(each.name, each.why) for each in found.stays] == [("PersistentVolumeClaim/disk", "it may hold data")]
+    assert found.go
+    found.go()
+    assert [each_way.get(plural, name, *version) for plural, name, *version in OBJECTS] == [None, None, None]
+    assert each_way.get("persistentvolumeclaims", "disk")
+    assert read(kube, spec.namespace, APP, OURS) == []
+    assert removal(spec, False, site).go is None
+    make(spec, each_way.world.image(), site)
+    again = removal(spec, True, site)
+    assert again.go
+    again.go()
+    disk = each_way.get("persistentvolumeclaims", "disk")
+    assert disk is None or disk["metadata"]["deletionTimestamp"]
