@@ -2,100 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import itertools
 import json
-import stat
 import sys
 import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from pipeline.testing.kube import FakeKube
-from pipeline.tools.kube import path
+from pipeline.tools.helm_stored import packed, unpacked
+from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_objects import template_images
+from pipeline.tools.kubeconfig import load
+from tests.deploy import program
 
 NAMESPACE, RELEASE = "shop", "web"
 LABELS = {"app": RELEASE}  # as many charts in the wild have it, and no label of Helm's conventions
 WEB = path("apps/v1", "deployments", NAMESPACE, RELEASE)
-HELM = '''#!{python}
-"""A helm for tests: speaks to the fake API, keeps releases as Helm does, notes its argv. {fails} may say how the next calls fail."""
-import json, os, signal, sys, time
-sys.path.insert(0, {root!r})
-import yaml
-from pipeline.tools.helm_stored import packed, unpacked
-from pipeline.tools.kube import Kube, path
-from pipeline.tools.kubeconfig import load
-argv = sys.argv[1:]
-with open({log!r}, "a") as log:
-    log.write(json.dumps(argv) + "\\n")
-if argv[0] == "version":
-    sys.exit(print("v4.3"))
-option = dict(zip(argv, argv[1:]))
-kube, namespace = Kube(load(option["--kubeconfig"], option["--kube-context"])), option["--namespace"]
-name, last = argv[argv.index("--") + 1:][:2] + [""] * (1 - len(argv[argv.index("--") + 2:]))
-fails = json.load(open({fails!r})) if os.path.exists({fails!r}) else {{}}
-fail = (fails.get(argv[0]) or [{{}}]).pop(0)
-json.dump(fails, open({fails!r}, "w"))
-if fail.get("left") == "nothing":
-    sys.exit(fail["text"])
-secrets = path("v1", "secrets", namespace)
-kept = sorted(kube.list(secrets, "owner=helm,name=" + name)["items"], key=lambda item: int(item["metadata"]["labels"]["version"]))
-number = int(kept[-1]["metadata"]["labels"]["version"]) + 1 if kept else 1
-def where(value):
-    plural = value["kind"].lower() + ("es" if value["kind"] == "Ingress" else "s")
-    return path(value["apiVersion"], plural, value["metadata"].get("namespace") or namespace, value["metadata"]["name"])
-objects = lambda stored: list(yaml.safe_load_all(stored.get("manifest") or ""))
-def made(image, values):
-    chart = [yaml.safe_load(text.replace("IMAGE", image)) for text in json.load(open({manifests!r}))]
-    for each in chart:
-        for container in each.get("spec", {{}}).get("template", {{}}).get("spec", {{}}).get("containers", []):
-            container.update(values.get("app", {{}}))
-    return yaml.safe_dump_all([*values.get("objects", []), *chart])
-if argv[0] == "uninstall":  # by the stored manifest, as Helm does
-    for each in objects(unpacked(kept[-1])) if kept else sys.exit("Error: uninstall: Release not loaded: release: not found"):
-        if (each["metadata"].get("annotations") or {{}}).get("helm.sh/resource-policy") != "keep":
-            kube.delete(where(each))
-    for item in kept:
-        kube.delete(secrets + "/" + item["metadata"]["name"])
-    sys.exit(print("release uninstalled"))
-if argv[0] == "rollback":
-    old = next(item for item in kept if item["metadata"]["labels"]["version"] == last)
-    labels = {{k: v for k, v in old["metadata"]["labels"].items() if k not in ("version", "status", "name", "owner")}}
-    release = {{**unpacked(old), "info": {{"description": "Rollback to " + last}}}}
-else:
-    if kept and unpacked(kept[-1]).get("info", {{}}).get("status", "").startswith("pending"):
-        sys.exit("Error: UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress")
-    values = json.load(open(option["--values"]))
-    before = kept[-1]["metadata"]["labels"] if kept else {{}}
-    labels = {{k: v for k, v in before.items() if k not in ("version", "status", "name", "owner")}}
-    labels |= dict(pair.split("=", 1) for pair in option["--labels"].split(","))
-    image = values["image"]["repository"] + "@" + values["image"]["digest"]
-    release = {{"info": {{"description": "Upgrade complete"}}, "config": values, "manifest": made(image, values)}}
-release["info"]["status"] = left = fail.get("left", "deployed")
-labels |= {{"owner": "helm", "name": name, "version": str(number), "status": left}}
-meta = {{"name": f"sh.helm.release.v1.{{name}}.v{{number}}", "labels": labels}}
-kube.create(secrets, {{"metadata": meta, "data": {{"release": packed(release)}}}})
-if left == "deployed":
-    for item in kept:
-        if item["metadata"]["labels"]["status"] == "deployed":
-            superseded = {{"metadata": {{"labels": {{"status": "superseded"}}, "annotations": None}}}}
-            kube.merge(secrets + "/" + item["metadata"]["name"], superseded)
-for each in objects(release)[: fail.get("objects")]:
-    kube.apply(where(each), each)
-if "wait" in fail:
-    signal.signal(signal.SIGINT, lambda *_: sys.exit("Error: UPGRADE FAILED: release web failed: context canceled"))
-    print("helm is at work", flush=True)
-    time.sleep(fail["wait"])
-if "text" in fail:
-    sys.exit(fail["text"])
-for item in kept[-1:]:
-    for each in objects(unpacked(item)):
-        if where(each) not in map(where, objects(release)):
-            live = kube.get(where(each)) or {{"metadata": {{}}}}
-            if (live["metadata"].get("annotations") or {{}}).get("helm.sh/resource-policy") != "keep":
-                kube.delete(where(each))
-print("DESCRIPTION: done\\n\\nNOTES:\\nanswers at http://web.example")
-'''
 
 
 def workload(name: str = RELEASE, kind: str = "Deployment", labels: dict[str, str] | None = None, namespace: str = "") -> str:
@@ -128,13 +56,9 @@ class Cluster:
         self.behaviour: dict[str, str] = {}
         self.log, self.fails = folder / "helm.log", folder / "helm.fails"
         self.helm = folder / "helm"
-        root = str(Path(__file__).parents[2])
         self.manifests = folder / "chart.json"
         self.chart(workload())
-        self.helm.write_text(
-            HELM.format(python=sys.executable, root=root, log=str(self.log), fails=str(self.fails), manifests=str(self.manifests))
-        )
-        self.helm.chmod(self.helm.stat().st_mode | stat.S_IXUSR)
+        program.write(self.helm, self._helm)
         self.fake.put(path("v1", "namespaces", name=NAMESPACE), {"metadata": {"name": NAMESPACE}, "status": {"phase": "Active"}})
 
     def fail(self, verb: str, *hows: dict[str, Any]) -> None:
@@ -151,6 +75,23 @@ class Cluster:
         """The argv of every helm call of that verb."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [argv for argv in map(json.loads, lines) if argv[0] == verb]
+
+    def _helm(self, _folder: Path, argv: list[str]) -> Iterator[program.Step]:
+        """A helm for tests: speaks to the fake API, keeps releases as Helm does, notes its argv; `fail` says how it fails."""
+        argv = argv[1:]
+        with self.log.open("a") as log:
+            log.write(json.dumps(argv) + "\n")
+        if argv[0] == "version":
+            yield "v4.3"
+            return
+        option = dict(itertools.pairwise(argv))
+        fails = json.loads(self.fails.read_text()) if self.fails.exists() else {}
+        fail = (fails.get(argv[0]) or [{}]).pop(0)
+        self.fails.write_text(json.dumps(fails))
+        if fail.get("left") == "nothing":
+            sys.exit(fail["text"])
+        with contextlib.closing(Kube(load(option["--kubeconfig"], option["--kube-context"]))) as kube:
+            yield from _release(kube, argv, option, fail, json.loads(self.manifests.read_text()))
 
     def _changed(self, kind: str, where: str, value: dict[str, Any]) -> None:
         seen = value.get("status", {}).get("observedGeneration")
@@ -196,3 +137,78 @@ class Cluster:
         counts = {"updatedReplicas": 1, "replicas": 1, "availableReplicas": 1} if good else {"updatedReplicas": 1, "replicas": 2}
         deployment["status"] = {"observedGeneration": deployment["metadata"]["generation"], **counts}
         self.fake.put(where, deployment)
+
+
+def _release(kube: Kube, argv: list[str], option: dict[str, str], fail: dict[str, Any], chart: list[str]) -> Iterator[program.Step]:
+    """What helm upgrade, rollback and uninstall do with a `chart`, as far as `fail` lets them."""
+    namespace, (name, *rest) = option["--namespace"], argv[argv.index("--") + 1 :]
+    secrets = path("v1", "secrets", namespace)
+    kept = sorted(kube.list(secrets, f"owner=helm,name={name}")["items"], key=lambda item: int(item["metadata"]["labels"]["version"]))
+    if argv[0] == "uninstall":  # by the stored manifest, as Helm does
+        for each in _objects(unpacked(kept[-1])) if kept else sys.exit("Error: uninstall: Release not loaded: release: not found"):
+            if (each["metadata"].get("annotations") or {}).get("helm.sh/resource-policy") != "keep":
+                kube.delete(_where(namespace, each))
+        for item in kept:
+            kube.delete(f"{secrets}/{item['metadata']['name']}")
+        yield "release uninstalled"
+        return
+    number = int(kept[-1]["metadata"]["labels"]["version"]) + 1 if kept else 1
+    release: dict[str, Any]
+    if argv[0] == "rollback":
+        old = next(item for item in kept if item["metadata"]["labels"]["version"] == rest[0])
+        labels = _lasting(old["metadata"]["labels"])
+        release = {**unpacked(old), "info": {"description": f"Rollback to {rest[0]}"}}
+    else:
+        if kept and unpacked(kept[-1]).get("info", {}).get("status", "").startswith("pending"):
+            sys.exit("Error: UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress")
+        values = json.loads(Path(option["--values"]).read_text())
+        labels = _lasting(kept[-1]["metadata"]["labels"] if kept else {})
+        labels |= dict(pair.split("=", 1) for pair in option["--labels"].split(","))
+        release = {"info": {"description": "Upgrade complete"}, "config": values, "manifest": _rendered(chart, values)}
+    release["info"]["status"] = left = fail.get("left", "deployed")
+    labels |= {"owner": "helm", "name": name, "version": str(number), "status": left}
+    meta = {"name": f"sh.helm.release.v1.{name}.v{number}", "labels": labels}
+    kube.create(secrets, {"metadata": meta, "data": {"release": packed(release)}})
+    if left == "deployed":
+        for item in kept:
+            if item["metadata"]["labels"]["status"] == "deployed":
+                superseded = {"metadata": {"labels": {"status": "superseded"}, "annotations": None}}
+                kube.merge(f"{secrets}/{item['metadata']['name']}", superseded)
+    written = _objects(release)
+    for each in written[: fail.get("objects")]:
+        kube.apply(_where(namespace, each), each)
+    if "wait" in fail:
+        yield "helm is at work"
+        yield program.Wait(fail["wait"], f"Error: UPGRADE FAILED: release {name} failed: context canceled")
+    if "text" in fail:
+        sys.exit(fail["text"])
+    here = [_where(namespace, each) for each in written]
+    for gone in [_where(namespace, each) for item in kept[-1:] for each in _objects(unpacked(item))]:
+        if gone not in here:
+            live = kube.get(gone) or {"metadata": {}}
+            if (live["metadata"].get("annotations") or {}).get("helm.sh/resource-policy") != "keep":
+                kube.delete(gone)
+    yield "DESCRIPTION: done\n\nNOTES:\nanswers at http://web.example"
+
+
+def _lasting(labels: dict[str, str]) -> dict[str, str]:
+    """Those of a revision's labels that helm does not set itself."""
+    return {key: value for key, value in labels.items() if key not in ("version", "status", "name", "owner")}
+
+
+def _rendered(chart: list[str], values: dict[str, Any]) -> str:
+    image = f"{values['image']['repository']}@{values['image']['digest']}"
+    made = [yaml.safe_load(text.replace("IMAGE", image)) for text in chart]
+    for each in made:
+        for container in each.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
+            container.update(values.get("app", {}))
+    return yaml.safe_dump_all([*values.get("objects", []), *made])
+
+
+def _objects(stored: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(stored.get("manifest") or ""))
+
+
+def _where(namespace: str, each: dict[str, Any]) -> str:
+    plural = each["kind"].lower() + ("es" if each["kind"] == "Ingress" else "s")
+    return path(each["apiVersion"], plural, each["metadata"].get("namespace") or namespace, each["metadata"]["name"])

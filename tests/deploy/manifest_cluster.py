@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
-import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.tools.kube import path
-from tests.deploy.cluster import NAMESPACE, RELEASE, Cluster
-
-TOOL = '''#!{python}
-"""Both tools: `show` prints a file of JSON with IMAGE filled in, `apply` and `update` write each object, unless {folder}/fail says no."""
-import json, os, sys
-sys.path.insert(0, {root!r})
-argv = sys.argv[1:]
-with open({folder!r} + "/calls.log", "a") as log:
-    log.write(json.dumps([os.path.basename(sys.argv[0]), *argv]) + "\\n")
-if argv[0] == "show":
-    given = dict(zip(argv, argv[1:])).get("--tla-str", "")
-    if not given:
-        sys.exit("error reading " + argv[-1] + ": RUNTIME ERROR: Missing argument: image\\n\\tTop-level function call")
-    for name in argv[argv.index("--") + 1:]:
-        print("\\n---\\n".join(json.dumps(each) for each in json.loads(open(name).read().replace("IMAGE", given.partition("=")[2]))))
-    sys.exit(0)
-if argv[0] == "diff":
-    sys.exit(0)
 import yaml
+
 from pipeline.tools.kube import Kube, path
 from pipeline.tools.kubeconfig import load
-option = dict(zip(argv, argv[1:]))
-kube = Kube(load(option["--kubeconfig"], option["--context"]))
-plural = lambda kind: kind.lower() + "s"
-for number, value in enumerate(yaml.safe_load_all(open(argv[-1]))):
-    fail = {folder!r} + "/fail"
-    if number == 1 and os.path.exists(fail):
-        sys.exit(open(fail).read())
-    kube.apply(path(value["apiVersion"], plural(value["kind"]), option["--namespace"], value["metadata"]["name"]), value)
-    print(value["kind"], value["metadata"]["name"], "applied")
-'''
+from tests.deploy import program
+from tests.deploy.cluster import NAMESPACE, RELEASE, Cluster
+
 KINDS = {
     "v1": (("configmaps", "ConfigMap"), ("services", "Service"), ("persistentvolumeclaims", "PersistentVolumeClaim")),
     "apps/v1": (("deployments", "Deployment"), ("deployments/status", "Deployment"), ("statefulsets", "StatefulSet")),
@@ -64,10 +41,8 @@ class Tools:
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster, self.folder = cluster, folder
-        text = TOOL.format(python=sys.executable, root=str(Path(__file__).parents[2]), folder=str(folder))
         for name in ("kubectl", "kubecfg"):
-            (folder / name).write_text(text)
-            (folder / name).chmod(stat.S_IRWXU)
+            program.write(folder / name, self._work)
         for version, kinds in KINDS.items():
             where = f"/{'apis' if '/' in version else 'api'}/{version}"
             listed = [{"name": plural, "kind": kind, "namespaced": True} for plural, kind in kinds]
@@ -78,6 +53,27 @@ class Tools:
         log = self.folder / "calls.log"
         lines = log.read_text().splitlines() if log.exists() else []
         return [argv for argv in map(json.loads, lines) if argv[1] == verb]
+
+    def _work(self, folder: Path, argv: list[str]) -> Iterator[program.Step]:
+        """Both tools: `show` prints a file of JSON with IMAGE filled in, `apply` and `update` write each object, unless `fail` says no."""
+        with (self.folder / "calls.log").open("a") as log:
+            log.write(json.dumps(argv) + "\n")
+        option, verb = dict(itertools.pairwise(argv)), argv[1]
+        if verb == "show":
+            if not (given := option.get("--tla-str", "")):
+                sys.exit(f"error reading {argv[-1]}: RUNTIME ERROR: Missing argument: image\n\tTop-level function call")
+            for name in argv[argv.index("--") + 1 :]:
+                text = (folder / name).read_text().replace("IMAGE", given.partition("=")[2])
+                yield "\n---\n".join(json.dumps(each) for each in json.loads(text))
+        elif verb != "diff":
+            with contextlib.closing(Kube(load(option["--kubeconfig"], option["--context"]))) as kube:
+                for number, value in enumerate(yaml.safe_load_all((folder / argv[-1]).read_text())):
+                    fail = self.folder / "fail"
+                    if number == 1 and fail.exists():
+                        sys.exit(fail.read_text())
+                    plural = f"{value['kind'].lower()}s"
+                    kube.apply(path(value["apiVersion"], plural, option["--namespace"], value["metadata"]["name"]), value)
+                    yield f"{value['kind']} {value['metadata']['name']} applied"
 
     def get(self, plural: str, name: str) -> dict[str, Any] | None:
         version = "apps/v1" if plural == "deployments" else "v1"
