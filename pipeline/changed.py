@@ -88,7 +88,7 @@ def _file(module: str) -> str:
 def imported(file: str, text: str, known: set[str]) -> set[str]:
     """Those of the `known` modules that this one imports, wherever it does."""
     try:
-        nodes = list(ast.walk(ast.parse(text, file)))
+        nodes = list(_statements(ast.parse(text, file).body))
     except SyntaxError:
         return set()  # the style check tells it
     found = set()
@@ -98,3 +98,11 @@ def imported(file: str, text: str, known: set[str]) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found & known
+
+
+def _statements(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """The statements of `nodes` and all below them. No expression holds an import, and most of a file is expressions."""
+    for node in nodes:
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from _statements(getattr(node, part, ()))

@@ -46,6 +46,11 @@ class Import:
     for_types: bool
 
 
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
 def modules() -> dict[str, Path]:
     """Every module of the package by its dotted name."""
     found = {}
@@ -78,7 +83,7 @@ def imports(module: str, path: Path) -> Iterator[Import]:
                 inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
                 yield from visit(child, at_top and not inside, for_types)
 
-    yield from visit(ast.parse(path.read_text(), str(path)), True, False)
+    yield from visit(tree(path), True, False)
 
 
 @functools.cache
@@ -233,7 +238,7 @@ def test_what_must_not_stand_in_the_code(pattern: str) -> None:
 
 def bare_prints(path: Path) -> list[int]:
     """The lines of `path` that write to stdout by themselves."""
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute)]
     return [call.lineno for call in calls if re.search(r"^print$|\bstdout(\.buffer)?\.write$", ast.unparse(call.func))]
 
 
@@ -253,6 +258,6 @@ def test_modules_say_what_they_are_and_stay_small() -> None:
     for module, path in modules().items():
         text = path.read_text()
         if text.strip():
-            assert ast.get_docstring(ast.parse(text)), f"{module} does not say what it is"
+            assert ast.get_docstring(tree(path)), f"{module} does not say what it is"
     large = {module: lines for module, path in modules().items() if (lines := len(path.read_text().splitlines())) > LONGEST}
     assert large == {}

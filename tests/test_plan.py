@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import json
 import shutil
 import sys
@@ -327,8 +328,13 @@ def test_built_in_drivers_do_not_ask_for_entry_points(config: Path, monkeypatch:
 # the whole file as JSON Schema
 
 
+@functools.cache
+def validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(blueprint_schema())
+
+
 def valid(data: Any) -> bool:
-    return bool(jsonschema.Draft202012Validator(blueprint_schema()).is_valid(data))
+    return bool(validator().is_valid(data))
 
 
 def test_the_schema_of_a_blueprint_takes_the_blueprint(config: Path) -> None:
