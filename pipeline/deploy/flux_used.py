@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pipeline.deploy import flux_file, flux_history, flux_message, flux_wanted, used
 from pipeline.deploy.flux_history import Step
@@ -19,15 +19,15 @@ def uses(spec: Flux, keep: int, site: Site) -> tuple[Use, ...]:
     head = repository.look()
     known = list(flux_history.steps(repository, spec, flux_wanted.paths(spec), head.commit))
     revisions = (Use(use.mark, use.why) for use in used.kept(kube, spec))  # helm-controller's own: none of them goes
-    return (*used.in_lock(kube, spec), *used.running(kube, spec), *revisions, *_of_git(known, keep))
+    return (*used.in_lock(kube, spec), *used.running(kube, spec), *revisions, *of_git(known, keep))
 
 
-def _of_git(known: list[Step], keep: int) -> Iterator[Use]:
+def of_git(known: Sequence[Step], keep: int) -> Iterator[Use]:
     """What the newest commit names, and the newest releases that came up."""
     failed = flux_history.bad(known)
     good = [step for step in known if step.lines and not step.restores and step.commit not in failed and not flux_wanted.unmade(step.lines)]
-    for step in dict.fromkeys([*known[:1], *good[:keep]]):
-        why = f"commit {step} has it" if step in known[:1] else f"commit {step} is a way back"
+    for step, why in [*((step, "has it") for step in known[:1]), *((step, "is a way back") for step in good[:keep])]:
+        why = f"commit {step} {why}"
         for reference in flux_message.images_of(step.entry):
             yield Use(reference.partition("@")[2], why)
         for value in map(str, step.lines.values()):

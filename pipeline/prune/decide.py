@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pipeline.stage import Left, Use
 from pipeline.tools.image_list import Dated
@@ -52,20 +52,30 @@ def decide(seen: Seen) -> tuple[Row, ...]:
     return (*left, *(row for place, images in seen.images for row in _images(place, images, needed)))
 
 
-def _images(place: Place, images: Sequence[Dated], needed: dict[str, str]) -> Iterable[Row]:
-    """The images of a place, the newest first, those of an unknown age last."""
+def _images(place: Place, images: Sequence[Dated], needed: Mapping[str, str]) -> Iterable[Row]:
+    """The images of a place, the newest first, those of an unknown age last. A part of an index that stays has to stay too."""
     ordered = sorted(images, key=lambda each: (-(each.time or 0.0), each.image.tags))
     newest = {each.image.digest for each in [each for each in ordered if each.time is not None][: place.keep]}
-    for each in ordered:
-        why = _need(each.image.marks, needed)
-        if not why and each.image.digest in newest:
-            why = f"it is one of the newest {place.keep}"
-        if not why and each.strange:
-            why = f"tag {', '.join(each.strange[:3])} is not named after a commit"
-        if not why and each.time is None:
-            why = "its commit is not known here: git fetch, if it is one of yours"
-        yield Row("image", f"{place.repository}:{', '.join(each.image.tags)} ({each.image.digest[:19]})", why, each, place)
+    rows = [Row("image", _called(place, each), _why(place, each, newest, needed), each, place) for each in ordered]
+    parts = {child: row for row in rows if row.why for child in row.item.image.children}  # type: ignore[union-attr]
+    for row in rows:
+        whole = parts.get(row.item.image.digest)  # type: ignore[union-attr]
+        yield replace(row, why=f"it is a part of {whole.name.partition(' (')[0]}") if whole and not row.why else row
 
 
-def _need(marks: Iterable[str], needed: dict[str, str]) -> str:
+def _called(place: Place, each: Dated) -> str:
+    return f"{place.repository}:{', '.join(each.image.tags)} ({each.image.digest[:19]})"
+
+
+def _why(place: Place, each: Dated, newest: Collection[str], needed: Mapping[str, str]) -> str:
+    if why := _need(each.image.marks, needed):
+        return why
+    if each.image.digest in newest:
+        return f"it is one of the newest {place.keep}"
+    if each.strange:
+        return f"tag {', '.join(each.strange[:3])} is not named after a commit"
+    return "its commit is not known here: git fetch, if it is one of yours" if each.time is None else ""
+
+
+def _need(marks: Iterable[str], needed: Mapping[str, str]) -> str:
     return next((needed[mark] for mark in marks if mark in needed), "")

@@ -54,7 +54,7 @@ def stored(client: Client, repository: str, tags: Iterable[str] | None = None) -
 
     What is deleted meanwhile is left out. Raises what the client raises.
     """
-    names = [tag for tag in (client.tags(repository) if tags is None else tags) if not REFERRERS.fullmatch(tag)]
+    names = [tag for tag in (client.tags(repository, whole=True) if tags is None else tags) if not REFERRERS.fullmatch(tag)]
     grouped: dict[str, list[str]] = defaultdict(list)
     for tag, digest in zip(names, _at_once(lambda tag: client.head(repository, tag), names), strict=True):
         if digest:

@@ -188,8 +188,9 @@ class Client:
             )
         return answer.status != 404
 
-    def tags(self, repository: str) -> tuple[str, ...]:
-        """The repository's tags, page by page, at most the first PAGES times 1000; none where there is no such repository."""
+    def tags(self, repository: str, *, whole: bool = False) -> tuple[str, ...]:
+        """The repository's tags, page by page, at most PAGES of them; none where there is no such repository. Raises ConfigError if there
+        are more and the `whole` list is needed."""
         names: list[str] = []
         path = "tags/list?n=1000"
         for _ in range(PAGES):
@@ -204,6 +205,10 @@ class Client:
             if not more or not page:
                 break
             path = f"tags/list?{urlsplit(more[1]).query}"
+        else:
+            if whole:
+                what = f"{self.origin} has more than {len(names)} tags of {repository}"
+                raise ConfigError(what, cause=f"{PAGES} pages were read", mend="delete the oldest of them in the registry's own way first")
         return tuple(dict.fromkeys(names))
 
     def close(self) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.artifacts import Images, Release
 from pipeline.deploy import flux_revert, rollback
-from pipeline.deploy.flux import back, find, live, make, standing
-from pipeline.errors import ConfigError, IntegrityError, Locked, RolledBack
+from pipeline.deploy.flux import back, find, live, make, standing, uses
+from pipeline.errors import ConfigError, IntegrityError, Locked, RolledBack, Transient
 from pipeline.records import Records
 from pipeline.stage import Site
 from tests.deploy.cluster import Cluster
@@ -203,3 +203,17 @@ def test_what_was_taken_back_is_told_until_it_is_released_again(world: Site, clu
     assert [(each.label, each.failed) for each in standing(spec(), world).taken] == [("ddddddd", True), ("ccccccc", False)]
     make(spec(), images("c"), world)
     assert [each.label for each in standing(spec(), world).taken] == ["ddddddd"]
+
+
+def test_what_every_release_needs_is_told_and_a_git_server_that_is_away_is_no_answer(
+    world: Site, server: Server, three: list[Release], cluster: Cluster
+) -> None:
+    marks = {use.mark: use.why for use in uses(spec(), 2, world)}
+    digests = [release.images[0].digest for release in three]
+    assert set(digests) <= marks.keys()
+    asked = {use.mark for use in uses(spec(), 1, world) if "commit" in use.why}
+    assert digests[2] in asked
+    assert digests[0] not in asked
+    server.down()
+    with pytest.raises(Transient):
+        uses(spec(), 5, world)

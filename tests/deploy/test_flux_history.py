@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from pipeline.deploy.flux_history import Step, bad, good, listed, named, origin
+from pipeline.deploy.flux_used import of_git
 from pipeline.errors import ConfigError
 from pipeline.tools.gitops_history import Entry
 from pipeline.tools.gitops_message import Trailers
@@ -88,3 +89,16 @@ def test_what_did_not_come_up_is_refused_by_name_with_the_list() -> None:
 def test_restores_that_lead_in_a_circle_end() -> None:
     known = newest_first(step(1, "a", restores=2), step(2, "a", restores=1))
     assert origin(known, known[0]).commit == name(1)
+
+
+def test_images_are_needed_of_what_git_says_now_and_of_the_newest_releases_that_came_up() -> None:
+    digests = {letter: "sha256:" + letter * 64 for letter in "abcd"}
+    known = newest_first(
+        step(1, digests["a"], source="a"), step(2, digests["b"], source="b"), step(3, digests["c"], source="c"),
+        step(4, digests["d"], source="d"), step(5, digests["c"], restores=3, reverts=4, failed=True, source="c"),
+        step(6, "v1.2.3", human=True),
+    )  # fmt: skip
+    assert {use.mark for use in of_git(known, 1)} == {"v1.2.3"}
+    assert {use.mark for use in of_git(known, 3)} == {"v1.2.3", digests["c"], digests["b"]}, "what failed is no way back"
+    assert {use.mark for use in of_git(known, 9)} == {"v1.2.3", *(digests[each] for each in "abc")}
+    assert list(of_git([], 5)) == []

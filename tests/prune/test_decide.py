@@ -48,6 +48,12 @@ def test_two_tags_on_one_image_go_or_stay_together() -> None:
     assert found == {"0000009": "it is one of the newest 2", "0000008": "it is one of the newest 2", "ccccccc": "needed", "aaaaaaa": ""}
 
 
+def test_a_part_of_an_index_that_stays_is_no_image_that_may_go() -> None:
+    found = whys(image(9), image(8, children=(digest(1),)), image(1), image(2, children=(digest(3),)), image(3))
+    assert found["0000001"] == "it is a part of team/app:0000008"
+    assert (found["0000002"], found["0000003"]) == ("", ""), "both go together"
+
+
 def test_what_others_have_tagged_and_what_has_no_known_commit_stays() -> None:
     found = whys(image(9), image(8), image(1, "aaaaaaa", "stable", strange=("stable",)), image(2, "v1", time=None, strange=("v1",)),
                  image(3, "ccccccc", time=None))  # fmt: skip

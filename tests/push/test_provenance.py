@@ -177,3 +177,23 @@ def test_a_blob_goes_nowhere_else(registry: FakeRegistry, client: Client) -> Non
     registry.fault("POST", "uploads", status=403)
     with pytest.raises(AuthError):
         client.put_blob(REPOSITORY, b"refused")
+
+
+def test_what_was_attached_goes_with_the_image_and_what_others_attached_stays(
+    world: Site, client: Client, registry: FakeRegistry, archive: Archive
+) -> None:
+    (image,) = make(SPEC, bundle(archive), world).images
+    assert len(told(registry, world, image)) == 1
+    before = len(registry.manifests)
+    provenance.detach(client, REPOSITORY, image.digest)
+    assert told(registry, world, image) == []
+    assert client.head(REPOSITORY, image.digest) == image.digest
+    assert len(registry.manifests) == before - (1 if registry.lists_referrers else 2)
+    provenance.detach(client, REPOSITORY, image.digest)
+    provenance.attach(client, REPOSITORY, client.manifest(REPOSITORY, image.digest) or pytest.fail("gone"), bundle(archive), world)
+    statement = next(body for body in registry.blobs.values() if provenance.BUILD_TYPE.encode() in body)
+    foreign = statement.replace(provenance.BUILD_TYPE.encode(), b"urn:somebody:else")
+    registry.blobs[digest(statement)] = foreign  # the same place, another's words
+    kept = dict(registry.manifests)
+    provenance.detach(client, REPOSITORY, image.digest)
+    assert registry.manifests == kept

@@ -393,3 +393,16 @@ def test_a_token_is_asked_for_what_it_is_to_do() -> None:
         client(registry).tags(REPOSITORY)
         asked = [asked.path.rpartition("scope=")[2] for asked in registry.seen("GET", "/v2/token")]
         assert asked == [f"repository:{REPOSITORY}:pull,push,delete", f"repository:{REPOSITORY}:pull,push"]
+
+
+def test_a_list_of_tags_that_is_cut_off_is_no_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.tools.registry.PAGES", 2)
+    with FakeRegistry() as registry:
+        registry.page = 2
+        for number in range(5):
+            registry.put(REPOSITORY, f"v{number}")
+        assert len(client(registry).tags(REPOSITORY)) == 4
+        with pytest.raises(ConfigError, match="more than 4 tags"):
+            client(registry).tags(REPOSITORY, whole=True)
+        registry.page = 3
+        assert len(client(registry).tags(REPOSITORY, whole=True)) == 5
