@@ -325,7 +325,8 @@ class Driver:
     nobody: names the site has to know, files, secrets, tools. It is asked of every stage before the first one acts, so that a typing
     error at the end of a plan costs no build, and raises ConfigError or AuthError. `present` asks the world for what `make` takes from
     elsewhere beside the artifact (a chart in a registry, a file of another repository): before the first stage acts, too, and raises
-    ConfigError if it is not there.
+    ConfigError if it is not there. `known` finds what was made of a source as the world itself proves it, for a clone whose records know
+    of no stage before this one.
 
     `watch` of a stage is entered before the stage that makes what it takes acts, and left at the end of the run: what is seen in between is
     part of what it gives.
@@ -357,6 +358,7 @@ class Driver:
     warm: Callable[[Any, Site], None] | None = None
     check: Callable[[Any, Site], None] | None = None
     present: Callable[[Any, Site], object] | None = None
+    known: Callable[[Any, Any, Site], Finding] | None = None
     back: Callable[[Any, str, bool, Site], AbstractContextManager[Return]] | None = None
     standing: Callable[[Any, Site], Standing] | None = None
     edited: Callable[[Any, Site], Sequence[str]] | None = None

@@ -244,6 +244,8 @@ def test_a_commit_that_was_taken_back_is_released_again_on_purpose_alone(bench: 
 
 def test_a_plan_is_shown_line_by_line() -> None:
     rows = [{"stage": "push", "there": True, "text": "sha256:1"}, {"stage": "deploy", "there": False, "text": "nothing is deployed yet"}]
+    rows = [{"needed": True, **row} for row in ({"stage": "build", "there": False, "needed": False, "text": "gone"}, *rows)]
     lines = show({"plan": rows, "refused": ["main went on"], "frozen": ["audit"]})
-    assert [line.split()[0] for line in lines] == ["push", "deploy", "refused", "frozen"]
+    assert [line.split()[0] for line in lines] == ["build", "push", "deploy", "refused", "frozen"]
+    assert [line[9:15].strip() for line in lines[:3]] == ["skip", "there", "to do"]
     assert not any("\n" in line for line in lines)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Images, Release, Report, Tree
+from pipeline.artifacts import Image, Images, Release, Report, Tree
 from pipeline.errors import (
     Ambiguous,
     AuthError,
@@ -32,13 +32,14 @@ from pipeline.errors import (
 )
 from pipeline.events import Event, What
 from pipeline.records import Record
+from pipeline.report import planned
 from pipeline.retry import Policy
 from pipeline.runner import index_of, look, run, verify_live
 from pipeline.runner.act import count_wait
 from pipeline.runner.walk import Walk
-from pipeline.stage import Site
+from pipeline.stage import Finding, Site
 from pipeline.testing import FakeClock
-from tests.world import VERBS, Options, World, site, source
+from tests.world import VERBS, Options, World, digest_of, site, source
 
 ONE, TWO = source("one"), source("two")
 
@@ -258,6 +259,51 @@ def test_an_image_that_is_called_something_else_now_is_deployed_under_that(bench
     bench.run()
     assert world.makes == ["verify"]
     assert world.calls.count("deploy.find") == 1, "what is known is the new name"
+
+
+def _knowing(bench: Bench) -> None:
+    """Another clone, with no records, whose build host is empty; the registry proves what it has of a source."""
+
+    def known(_spec: Any, at: Any, _site: Site) -> Finding:
+        with bench.world.call("push.known"):
+            images = Images(at, (Image("registry/app", digest_of(at), at.label),))
+            return Finding(images, "proved") if bench.world.get(f"registry/{digest_of(at)[7:]}") else Finding(None)
+
+    for at in (ONE, TWO):
+        bench.world.drop(f"trees/{at.tree}")
+        bench.world.drop(f"bundles/{at.tree}")
+    bench.folder = bench.folder / "clone"
+    bench.site = bench.new_site()
+    bench.world.calls.clear()
+    bench.plan = tuple(
+        dataclasses.replace(stage, driver=dataclasses.replace(stage.driver, known=known)) if stage.verb == "push" else stage
+        for stage in bench.plan
+    )
+
+
+def test_a_clone_without_records_makes_nothing_of_what_the_registry_proves(bench: Bench) -> None:
+    bench.run()
+    _knowing(bench)
+    facts = planned.rows(look(bench.plan, bench.site, source=ONE))
+    assert [line.split()[:2] for line in planned.show({"plan": facts, "refused": (), "frozen": ()})] == [
+        ["sync", "skip"], ["build", "skip"], ["push", "there"], ["deploy", "there"], ["verify", "to"],
+    ]  # fmt: skip
+    bench.run()
+    assert bench.world.makes == ["verify"]
+    bench.world.calls.clear()
+    bench.run()
+    assert bench.world.makes == ["verify"]
+    assert bench.world.count("push.known") == 1, "asked anew by each run: what was known an hour ago is no proof"
+    bench.world.drop("live")
+    bench.run(until="deploy")
+    assert bench.world.makes == ["deploy"], "what somebody else has pushed is deployed from here"
+
+
+def test_a_registry_that_proves_nothing_is_no_reason_to_stop(bench: Bench) -> None:
+    _knowing(bench)
+    bench.world.before["push.known"] = [Transient("away"), AuthError("not allowed")]
+    bench.run(TWO)
+    assert bench.world.makes == list(VERBS)
 
 
 def test_verify_is_always_fresh(bench: Bench) -> None:
@@ -700,7 +746,7 @@ def test_look_makes_nothing_and_writes_nothing(bench: Bench) -> None:
         ("deploy", True, "waits for push"),
         ("verify", True, "waits for deploy"),
     ]
-    assert bench.world.calls == ["sync.find"]
+    assert bench.world.calls == ["sync.find", "deploy.live"], "nothing is known here of what is live"
     bench.run()
     before = rows(bench.site.records.path)
     bench.world.calls.clear()

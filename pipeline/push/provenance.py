@@ -104,6 +104,17 @@ def statements(client: Client, repository: str, digest: str) -> list[dict[str, A
     return found
 
 
+def trees(client: Client, repository: str, digest: str) -> set[str]:
+    """The git trees that an image was made of, as its statements say. Raises what the registry's client raises."""
+    found = set()
+    for each in statements(client, repository, digest):
+        with contextlib.suppress(KeyError, TypeError):
+            definition = each["predicate"]["buildDefinition"]
+            if definition["buildType"] == BUILD_TYPE:
+                found.add(str(definition["externalParameters"]["tree"]))
+    return found
+
+
 def statements_of(image: Image, site: Site) -> list[dict[str, Any]]:
     """`statements` of an image in one of the site's registries. Where it cannot be asked, one entry says why: {"error": …}."""
     for name, registry in site.registries.items():

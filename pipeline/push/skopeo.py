@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.artifacts import Bundle, Image, Images
+from pipeline.artifacts import Bundle, Image, Images, Source
 from pipeline.errors import ConfigError, IntegrityError, PipelineError, ResourceError, Transient
 from pipeline.events import What
 from pipeline.host import Cmd, Output
@@ -43,13 +43,13 @@ def find(spec: Spec, bundle: Bundle, site: Site) -> Finding:
     """Whether the tag of this source stands for this very image. One HEAD where a former look has proved the digest, else the
     manifest and the first byte of each layer. Raises what the registry's client raises."""
     client, tag = _client(spec, site), references.tag(bundle.source.label)
-    proved = site.records.hint(_key(spec, bundle, site))
+    proved = site.records.hint(_key(spec, bundle.config, site))
     if proved:
         digest = client.head(spec.repository, tag)
         if digest is None:
             return Finding(None, f"tag {tag} is not in the registry")
         if digest == proved:
-            return Finding(_images(spec, bundle, site, digest))
+            return Finding(_images(spec, bundle.source, site, digest, bundle.config))
     manifest = client.manifest(spec.repository, tag)
     if manifest is None:
         return Finding(None, f"tag {tag} is not in the registry")
@@ -59,6 +59,22 @@ def find(spec: Spec, bundle: Bundle, site: Site) -> Finding:
     if lost:
         return Finding(None, f"the registry has lost {len(lost)} of the image's blobs ({min(lost)})")
     return Finding(_proved(spec, bundle, site, manifest.digest))
+
+
+def known(spec: Spec, source: Source, site: Site) -> Finding:
+    """Whether the tag of `source` stands for an image that was made of its very tree, as the image's provenance says, and of which nothing
+    is lost. Asked of a clone that knows of no build. Raises what the registry's client raises."""
+    from pipeline.push import provenance
+    from pipeline.tools.proof import missing
+
+    client, tag = _client(spec, site), references.tag(source.label)
+    manifest = client.manifest(spec.repository, tag)
+    if manifest is None or source.tree not in provenance.trees(client, spec.repository, manifest.digest):
+        return Finding(None, f"no image of {source.label} is in the registry")
+    if lost := missing(client, spec.repository, manifest):
+        return Finding(None, f"the registry has lost {len(lost)} of the image's blobs ({min(lost)})")
+    images = _images(spec, source, site, manifest.digest, manifest.config)
+    return Finding(images, f"{tag} is {manifest.digest[:19]} in the registry, made of this tree as its provenance says")
 
 
 def make(spec: Spec, bundle: Bundle, site: Site) -> Images:
@@ -88,19 +104,19 @@ def _client(spec: Spec, site: Site) -> Client:
     return client_of(site, spec.registry)
 
 
-def _key(spec: Spec, bundle: Bundle, site: Site) -> str:
+def _key(spec: Spec, config: str, site: Site) -> str:
     """The hint's name: which manifest digest was proved to be this image, in this repository."""
-    return f"image {site.registry(spec.registry).address}/{spec.repository} {bundle.config}"
+    return f"image {site.registry(spec.registry).address}/{spec.repository} {config}"
 
 
-def _images(spec: Spec, bundle: Bundle, site: Site, digest: str) -> Images:
+def _images(spec: Spec, source: Source, site: Site, digest: str, config: str) -> Images:
     repository = f"{site.registry(spec.registry).address}/{spec.repository}"
-    return Images(bundle.source, (Image(repository, digest, bundle.source.label, bundle.config),))
+    return Images(source, (Image(repository, digest, source.label, config),))
 
 
 def _proved(spec: Spec, bundle: Bundle, site: Site, digest: str) -> Images:
-    site.records.remember(_key(spec, bundle, site), digest)
-    return _images(spec, bundle, site, digest)
+    site.records.remember(_key(spec, bundle.config, site), digest)
+    return _images(spec, bundle.source, site, digest, bundle.config)
 
 
 def _missing(client: Client, spec: Spec, manifest: Manifest) -> frozenset[str]:
@@ -111,7 +127,7 @@ def _missing(client: Client, spec: Spec, manifest: Manifest) -> frozenset[str]:
 
 def _known(client: Client, spec: Spec, bundle: Bundle, site: Site) -> Manifest | None:
     """The manifest of the same image under whatever tag, where a hint names it and the registry still gives all of it."""
-    hint = site.records.hint(_key(spec, bundle, site))
+    hint = site.records.hint(_key(spec, bundle.config, site))
     manifest = client.manifest(spec.repository, references.digest(hint)) if hint else None
     if manifest is None or manifest.config != bundle.config or _missing(client, spec, manifest):
         return None
@@ -253,4 +269,4 @@ def stores(spec: Spec, _site: Site) -> tuple[Store, ...]:
     return (Store(spec.registry, spec.repository, (rf"([0-9a-f]{{7}}){tags.DIRTY}",)),)
 
 
-DRIVER = Driver("push", "skopeo", Bundle, Images, Spec, find, make, check=needs.check, stores=stores)
+DRIVER = Driver("push", "skopeo", Bundle, Images, Spec, find, make, check=needs.check, known=known, stores=stores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.artifacts import Source, to_json
@@ -9,26 +10,32 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.report.words import told
 from pipeline.runner import look, over
 from pipeline.source import snapshot
-from pipeline.stage import Plan, Site, Stage
+from pipeline.stage import Finding, Plan, Site, Stage
 
 
 def gather(plan: Plan, site: Site, until: str) -> tuple[dict[str, Any], PipelineError | None]:
-    """The facts of each stage up to `until`, what a release would be refused for, why deploys are frozen; and why that was not answered."""
+    """Return the facts of each stage up to `until`, what refuses a release, why deploys are frozen; and why that was not answered."""
     source = snapshot(site.root, private=site.private)
     found = look(plan, site, until=until, source=source)
-    rows = [
+    refused = [said for stage, finding in found if finding.artifact is None for said in refusals(stage, source, site)]
+    stopped, unasked = frozen(plan, site)
+    return {"plan": rows(found), "refused": refused, "frozen": stopped}, unasked
+
+
+def rows(found: Sequence[tuple[Stage, Finding]]) -> list[dict[str, Any]]:
+    """Return the facts of each stage that was looked at. One is not `needed` if a later one has what it needs."""
+    alone = [number for number, (stage, finding) in enumerate(found) if finding.artifact and stage.driver.stands_alone]
+    return [
         {
             "stage": stage.verb,
             "there": bool(finding.artifact),
+            "needed": number > max(alone, default=-1),
             "why": finding.why,
             "artifact": to_json(finding.artifact) if finding.artifact else None,
             "text": finding.why or (told(finding.artifact) if finding.artifact else ""),
         }
-        for stage, finding in found
+        for number, (stage, finding) in enumerate(found)
     ]
-    refused = [said for stage, finding in found if finding.artifact is None for said in refusals(stage, source, site)]
-    stopped, unasked = frozen(plan, site)
-    return {"plan": rows, "refused": refused, "frozen": stopped}, unasked
 
 
 def refusals(stage: Stage, source: Source, site: Site) -> list[str]:
@@ -56,7 +63,11 @@ def frozen(plan: Plan, site: Site) -> tuple[list[str], PipelineError | None]:
 
 def show(facts: dict[str, Any]) -> list[str]:
     """Return the facts for a person, line by line."""
-    lines = [f"{row['stage']:<8} {'there' if row['there'] else 'to do':<6} {row['text']}" for row in facts["plan"]]
+    lines = [f"{row['stage']:<8} {_state(row):<6} {row['text']}" for row in facts["plan"]]
     lines += [f"refused  {why}" for why in facts["refused"]]
     lines += [f"frozen   {why}: inv deploy is refused until inv unfreeze" for why in facts["frozen"]]
     return lines
+
+
+def _state(row: dict[str, Any]) -> str:
+    return "there" if row["there"] else "to do" if row["needed"] else "skip"

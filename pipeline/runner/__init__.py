@@ -49,16 +49,18 @@ def look(plan: Plan, site: Site, *, until: str = "", source: Source | None = Non
     given: Artifact | None = walk.source
     findings = []
     for number, stage in enumerate(plan[: last + 1]):
-        asked = given or walk.expected_input(number)
-        if asked is None:
-            finding = Finding(None, f"waits for {plan[number - 1].verb}")
-        elif stage.driver.fresh:
-            finding = Finding(None, ALWAYS)
-        else:
-            try:
+        try:
+            asked = given or walk.expected_input(number) or walk.from_live(number)
+            if stage.driver.fresh and asked:
+                finding = Finding(None, ALWAYS)
+            elif asked:
                 finding = walk.find(number, asked)
-            except PipelineError as error:
-                raise walk.failed(stage.verb, error)  # noqa: B904  # the same error, filled in
+            else:
+                finding = walk.from_world(number)
+        except PipelineError as error:
+            raise walk.failed(stage.verb, error)  # noqa: B904  # the same error, filled in
+        if not asked and not finding.artifact:
+            finding = Finding(None, f"waits for {plan[number - 1].verb}")
         given = finding.artifact
         findings.append((stage, finding))
     return findings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.artifacts import Artifact, Images, Release, Source
+from pipeline.artifacts import Artifact, Release, Source
 from pipeline.errors import PipelineError
 from pipeline.events import What
 from pipeline.records import FAILED, FOUND, Record
@@ -37,12 +37,12 @@ def reconcile(plan: Plan, site: Site, source: Source, policy: Policy | None = No
         given: Artifact | None = source
         for number, stage in enumerate(plan):
             given = None if stage.driver.fresh else given or walk.expected_input(number)
-            if given is None and (given := _from_live(stage, source, site)):
+            if given is None and (given := walk.from_live(number)):
                 learnt.append(Learnt(plan[number - 1].verb, "found", f"{given.id}: what is live runs it"))
                 walk.found(number - 1, given, "what is live runs it")
             if given is None:
                 continue
-            known = walk.expected_input(number + 1)
+            known = walk.recorded(number)
             site.tell(What.LOOK, stage.verb, "looks")
             finding = walk.find(number, given)
             if finding.artifact is None:
@@ -59,15 +59,6 @@ def reconcile(plan: Plan, site: Site, source: Source, policy: Policy | None = No
         raise walk.failed("", error)  # noqa: B904  # the same error, filled in
     site.tell(What.DONE, "", f"{source.label}: the records say what the world does", seconds=0.0, changed=[])
     return learnt
-
-
-def _from_live(stage: Stage, source: Source, site: Site) -> Artifact | None:
-    """The images of this very source, where they are live: so much is known though the build host knows nothing any more."""
-    if stage.driver.live is None or stage.driver.takes is not Images:
-        return None
-    live = stage.driver.live(stage.spec, site)
-    same = isinstance(live, Release) and live.source.id == source.id and bool(live.images)
-    return Images(source, live.images) if same and isinstance(live, Release) else None
 
 
 def _closed(walk: Walk, intent: Record) -> Learnt:

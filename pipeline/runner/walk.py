@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.artifacts import Artifact, Source
+from pipeline.artifacts import Artifact, Images, Release, Source
 from pipeline.errors import Cancelled, PipelineError, Transient
 from pipeline.events import What
 from pipeline.records import FAILED, FOUND, Record
@@ -37,6 +37,7 @@ class Walk:
         for stage in self.plan:
             self.keys.append(stage.key(self.keys[-1]))
         self.known: dict[int, Artifact | None] = {-1: self.source}
+        self.proved: dict[int, Finding] = {}
         self.done: dict[int, Artifact] = {-1: self.source}
         self.looks: dict[tuple[int, str, tuple[str, ...]], Future[Finding]] = {}
         self.records: dict[int, Record] = {}
@@ -73,11 +74,35 @@ class Walk:
         return [self.records[number] for number in sorted(self.records)]
 
     def expected_input(self, number: int) -> Artifact | None:
-        """What stage `number` was given the last time this source came through, as recorded: a thing to ask about."""
-        before = number - 1
-        if before not in self.known:
-            self.known[before] = self.site.records.artifact(self.keys[before + 1])
-        return self.known[before]
+        """What stage `number` was given the last time this source came through, as recorded, or as the world proves it: a thing to ask
+        about."""
+        return self.recorded(number - 1) or self.from_world(number - 1).artifact
+
+    def recorded(self, number: int) -> Artifact | None:
+        """What stage `number` gave the last time this source came through."""
+        if number not in self.known:
+            self.known[number] = self.site.records.artifact(self.keys[number + 1])
+        return self.known[number]
+
+    def from_world(self, number: int) -> Finding:
+        """What stage `number` made of this source as the world proves it, though nothing is known here of the stages before it. Where it
+        cannot be asked now, nothing is known: who needs it asks again."""
+        stage = self.plan[number]
+        if number not in self.proved:
+            self.proved[number] = Finding(None)
+            if stage.driver.known and self.recorded(number - 1) is None:
+                with contextlib.suppress(PipelineError):
+                    self.proved[number] = stage.driver.known(stage.spec, self.source, self.site)
+        return self.proved[number]
+
+    def from_live(self, number: int) -> Artifact | None:
+        """What stage `number` would be given, where what is live was made of this very source."""
+        stage = self.plan[number]
+        if stage.driver.live is None or stage.driver.takes is not Images:
+            return None
+        live = stage.driver.live(stage.spec, self.site)
+        same = isinstance(live, Release) and live.source.id == self.source.id and bool(live.images)
+        return Images(self.source, live.images) if same and isinstance(live, Release) else None
 
     def look_ahead(self, last: int) -> None:
         """Ask, all at once, what decides whether the goal is there: backwards until something that stands alone."""
@@ -162,6 +187,8 @@ class Walk:
             finding = self.look(number, expected)
             if finding.artifact and (driver.stands_alone or same(self.ensure(number - 1), expected)):
                 return self.found(number, finding.artifact, finding.why)
+        elif proof := self.from_world(number).artifact:
+            return self.found(number, proof, self.from_world(number).why)
         given = self.ensure(number - 1)
         finding = Finding(None, ALWAYS) if driver.fresh else self.look(number, given)
         if finding.artifact:
@@ -200,7 +227,7 @@ class Walk:
         verb, key, parent = self.plan[number].verb, self.keys[number + 1], self.keys[number]
         detail = {"why": self.site.secrets.mask(why)}
         now = self.site.clock.now()
-        known = self.expected_input(number + 1)
+        known = self.recorded(number)
         if known is not None and same(known, artifact) and not self.site.records.interrupted(verb):
             self.records[number] = Record(self.id, verb, key, parent, FOUND, artifact, detail, "", now, now)
         else:

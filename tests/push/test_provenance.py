@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pipeline.artifacts import Bundle, Image, Source
 from pipeline.errors import Ambiguous, AuthError, ConfigError, IntegrityError
 from pipeline.events import Event, What
 from pipeline.push import provenance
-from pipeline.push.skopeo import Spec, find, make
+from pipeline.push.skopeo import Spec, find, known, make
 from pipeline.stage import Site
 from pipeline.testing import FakeHost
 from pipeline.testing.registry import FakeRegistry
@@ -90,6 +91,22 @@ def test_a_push_with_nothing_to_do_asks_nothing_about_it(registry: FakeRegistry,
     registry.asked.clear()
     assert find(SPEC, bundle(archive), world).artifact
     assert [(asked.method, asked.path) for asked in registry.asked] == [("HEAD", "/v2/team/app/manifests/1234567")]
+
+
+def test_a_clone_without_records_knows_an_image_by_what_is_stated(
+    registry: FakeRegistry, world: Site, archive: Archive, client: Client
+) -> None:
+    images, source = make(SPEC, bundle(archive), world), bundle(archive).source
+    found = known(SPEC, source, world)
+    assert found.artifact == images
+    assert "made of this tree as its provenance says" in found.why
+    other = dataclasses.replace(source, tree="1" * 40)
+    assert known(SPEC, other, world).artifact is None, "the same tag, and nobody says that it was made of this tree"
+    assert known(SPEC, dataclasses.replace(source, commit="ef" * 20), world).artifact is None, "another tag"
+    manifest = client.manifest(REPOSITORY, images.images[0].digest)
+    assert manifest
+    del registry.blobs[manifest.layers[1][0]]
+    assert "has lost 1 of the image's blobs" in known(SPEC, source, world).why
 
 
 def test_one_image_of_two_commits_has_a_statement_for_each(world: Site, registry: FakeRegistry, archive: Archive, client: Client) -> None:

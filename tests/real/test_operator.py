@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,7 @@ def test_a_dirty_tree_is_what_is_live_and_a_cut_way_back_is_finished(app: App) -
 
 def test_reconcile_in_a_fresh_clone(app: App) -> None:
     did(app, "release")
-    for file in (app.root / ".pipeline").glob("*.db*"):
-        file.unlink()
+    forget(app)
     learnt = json.loads(app.inv("reconcile", "--json").stdout)["learnt"]
     states = {each["stage"]: each["state"] for each in learnt}
     assert (states["push"], states["deploy"]) == ("found", "found")
@@ -136,3 +136,26 @@ def test_reconcile_in_a_fresh_clone(app: App) -> None:
     assert [json.loads(line) for line in done.stderr.splitlines()][-1]["data"]["changed"] == []
     assert [release["revision"] for release in status(app)["live"]] == before
     assert {each["state"] for each in json.loads(app.inv("reconcile", "--json").stdout)["learnt"]} == {"known"}
+
+
+def test_a_clone_without_records_and_an_empty_build_host_know_what_is_live(app: App) -> None:
+    did(app, "release")
+    before = [release["revision"] for release in status(app)["live"]]
+    forget(app)
+    shutil.rmtree(Path(app.site["hosts"]["haskelseed"]["state"]) / app.name)
+    planned = [line.split()[:2] for line in app.inv("plan").stdout.splitlines()]
+    assert planned == [["sync", "skip"], ["build", "skip"], ["push", "there"], ["deploy", "there"], ["verify", "to"]]
+    done = app.inv("release", "--json")
+    assert [json.loads(line) for line in done.stderr.splitlines()][-1]["data"]["changed"] == []
+    assert [release["revision"] for release in status(app)["live"]] == before
+    forget(app)
+    app.helm("uninstall", app.name, "--wait")
+    deployed = app.inv("deploy", "--json")
+    assert deployed.returncode == 0, deployed.stderr
+    assert [json.loads(line) for line in deployed.stderr.splitlines()][-1]["data"]["changed"] == ["deploy"], "pushed from elsewhere"
+
+
+def forget(app: App) -> None:
+    """Remove the records of the clone."""
+    for file in (app.root / ".pipeline").glob("*.db*"):
+        file.unlink()
