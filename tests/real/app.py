@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 
 from pipeline.plan import Blueprint, load
+from pipeline.report.status import gather
 from tests.real.workingcopy import ROOT, WorkingCopy
 
 COPIED = ("chart", "flake.nix", "pipeline/lab/probe", ".gitignore")
@@ -35,6 +37,13 @@ class App(WorkingCopy):
         """A change that gives another image: the version in its topmost layer, committed."""
         (self.root / "pipeline/lab/probe/version").write_text(text + "\n")
         return self.commit(f"Version {text}")
+
+    def status(self) -> dict[str, Any]:
+        """What `inv status --json` tells, by the same code in this process: many tests ask, and a process costs more than the answer."""
+        with self.blueprint.site() as site:
+            facts: dict[str, Any] = json.loads(json.dumps(gather(self.blueprint, site, whole=True)))
+        assert facts["unasked"] is None, facts["unasked"]
+        return facts
 
     def kubectl(self, *words: str, stdin: str = "") -> str:
         cluster = self.site["clusters"]["railiance01"]

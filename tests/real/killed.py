@@ -33,9 +33,7 @@ def converge(app: App, commit: str) -> None:
     """Release again: the commit is live and all else is in order, one more run changes nothing, and nothing is left behind."""
     again = app.inv("release")
     assert again.returncode == 0, again.stderr
-    status = app.inv("status", "--json")
-    assert status.returncode == 0, status.stderr
-    facts = json.loads(status.stdout)
+    facts = app.status()
     assert [release["source"]["commit"] for release in facts["live"]] == [commit]
     assert facts["unfinished"] == []
     history = json.loads(app.helm("history", app.name, "--output", "json"))

@@ -31,7 +31,7 @@ def status(app: App) -> dict[str, Any]:
 
 
 def live(app: App) -> str:
-    (release,) = status(app)["live"]
+    (release,) = app.status()["live"]
     return str(release["source"]["commit"])
 
 
