@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.artifacts import Image, Images, Source
+from pipeline.artifacts import Bundle, Image, Images, Source
 from pipeline.deploy import work
 from pipeline.host import Cmd
 from pipeline.plan import load
+from pipeline.push import provenance
+from pipeline.stage import Site
 from pipeline.tools.registry import Client, client_of
 from tests.real.app import App, application
 from tests.real.test_hub import push
@@ -209,3 +212,21 @@ def test_a_helm_release_is_taken_away_by_name_and_its_volume_stays(app: App) -> 
     assert "remove" in app.inv("history").stdout
     assert app.inv("deploy").returncode == 0, "it comes back, to the volume that stayed"
     app.kubectl("delete", "persistentvolumeclaim", f"{app.name}-data", "--wait=false")
+
+
+@pytest.mark.parametrize("face", ["coulombcore", "hub"])
+def test_the_statements_of_an_image_go_with_it(lab: Site, face: str) -> None:
+    place = PLACE.format(f"prune-{secrets.token_hex(4)}")
+    client = client_of(lab, face, "pull,push,delete")
+    digests = [push(client, place, tag, tag) for tag in ("aaaaaaa", "bbbbbbb")]
+    for digest in digests:
+        manifest = client.manifest(place, digest)
+        assert manifest
+        bundle = Bundle(Source("t" * 40, "c" * 40, False, ""), "builder", "/nix/store/x", "sha256-x", manifest.config)
+        provenance.attach(client, place, manifest, bundle, lab)
+    assert len(provenance.statements(client, place, digests[0])) == 1
+    provenance.detach(client, place, digests[0])
+    client.delete(place, digests[0])
+    assert set(client.tags(place)) == {"bbbbbbb", provenance.tag(digests[1])}
+    assert len(provenance.statements(client, place, digests[1])) == 1
+    assert client.manifest(place, digests[1])
