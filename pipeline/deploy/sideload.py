@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import io
 import json
+import secrets
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from pipeline.tools.registry import Client, Manifest, client_of
 
 STAGE = "deploy"
 IMPORT = 600.0  # seconds the node may take to unpack
+LEFT = 86_400  # seconds after which an archive is one that a run left behind that was killed
 
 
 def side_load(image: Image, cluster: Cluster, site: Site) -> None:
@@ -43,6 +46,7 @@ def side_load(image: Image, cluster: Cluster, site: Site) -> None:
         size = archive.stat().st_size
         there = f"{node.state}/side-load/{archive.name}"
         site.tell(What.WAIT, STAGE, f"carries {image.digest[:19]} to {cluster.node}, {size / 1e6:.1f} MB", bytes=size)
+        node.run(Cmd(("find", f"{node.state}/side-load", "-type", "f", "-mmin", f"+{LEFT // 60}", "-exec", "rm", "-f", "{}", ";")))
         node.put(archive, there)
     words = ("images", "import", "--base-name", image.repository, "--digests", there)
     try:
@@ -69,7 +73,9 @@ def _archive(image: Image, manifest: Manifest, client: Client, repository: str, 
     """The image as an OCI layout in a tar file, removed afterwards."""
     folder = site.root / ".pipeline" / "side-load"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{image.digest.removeprefix('sha256:')}.tar"
+    _sweep(folder)
+    run = site.share("side-load", lambda: secrets.token_hex(8))  # another run may carry the same image; in this one a copy is gone on with
+    path = folder / f"{image.digest.removeprefix('sha256:')}-{run}.tar"
     entry = {
         "mediaType": manifest.media_type,
         "digest": manifest.digest,
@@ -88,6 +94,14 @@ def _archive(image: Image, manifest: Manifest, client: Client, repository: str, 
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what runs that were killed have left."""
+    for path in folder.glob("*.tar"):
+        with contextlib.suppress(FileNotFoundError):  # another run was quicker
+            if path.stat().st_mtime < time.time() - LEFT:
+                path.unlink()
 
 
 def _add_blob(tar: tarfile.TarFile, digest: str, client: Client, repository: str) -> None:
