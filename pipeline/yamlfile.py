@@ -149,7 +149,7 @@ class _Reader:
     def text(self, event: Any, place: Place) -> str:
         text = str(event.value)
         if HOSTILE.search(text):
-            raise ConfigError(f"{place}: there is a control character in {text[:60]!r}", mend="take it out")
+            raise ConfigError(f"{place}: there is a control character", mend="take it out")  # not with the text: it may be a secret
         return text
 
     def followed(self, value: Any, place: Place, depth: int) -> Any:

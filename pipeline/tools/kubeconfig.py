@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from pipeline import yamlfile
 from pipeline.errors import AuthError, ConfigError
 from pipeline.secrets import sendable
 from pipeline.stage import Site
@@ -24,6 +25,7 @@ SIZE = 1 << 20  # a kubeconfig is a few kilobytes; what is larger is something e
 VARIABLE = "$KUBECONFIG"  # as a site's `kubeconfig`: the files that this variable names
 IN_CLUSTER = "in-cluster"  # the service account of the pod that this runs in
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+GROUPS = ("clusters", "contexts", "users")
 OTHERS = ("as", "as-uid", "as-groups", "as-user-extra")  # keys of a user who acts as somebody else
 
 Guard = Callable[[str], None]
@@ -137,16 +139,14 @@ def _chosen(found: Found, context: str, guard: Guard) -> Access:
         )
     if entry.get("proxy-url"):
         raise ConfigError(f"kubeconfig {file} goes through a proxy-url", mend="name an SSH host as `tunnel` of the cluster instead")
-    server = urlsplit(str(entry.get("server", "")))
-    if server.scheme != "https" or not server.hostname:
-        raise ConfigError(f"kubeconfig {file}: server {entry.get('server')!r} is not an https:// address", mend="correct `server`")
+    server, port = _server(str(entry.get("server", "")), file)
     ca = _data(entry, "certificate-authority", file)
     cluster = {"server": str(entry["server"]), **({"certificate-authority-data": _encoded(ca)} if ca else {}),
                **{key: entry[key] for key in ("tls-server-name", "extensions") if entry.get(key)}}  # fmt: skip
     login, user = _user(found, str(chosen.get("user") or ""), name, cluster, guard)
     return Access(
-        host=server.hostname,
-        port=server.port or 443,
+        host=str(server.hostname),
+        port=port,
         server_name=str(entry.get("tls-server-name") or server.hostname),
         login=login,
         prefix=server.path.rstrip("/"),
@@ -157,6 +157,17 @@ def _chosen(found: Found, context: str, guard: Guard) -> Access:
         cluster=cluster,
         user=user,
     )
+
+
+def _server(text: str, file: Path) -> tuple[SplitResult, int]:
+    """Return the address of the API server, and its port. Raises ConfigError if it is none."""
+    try:
+        server = urlsplit(text)
+        if server.scheme == "https" and server.hostname:
+            return server, server.port or 443
+    except ValueError:
+        pass
+    raise ConfigError(f"kubeconfig {file}: server {text[:200]!r} is not an https:// address", mend="correct `server`")
 
 
 def bound(access: Access, identity: str) -> str:
@@ -179,20 +190,26 @@ def bound(access: Access, identity: str) -> str:
 
 
 def _read(file: Path) -> Mapping[str, Any]:
-    import yaml
-
+    """Return what the file says, aliases followed. Raises ConfigError, also if that is more than any kubeconfig says."""
     try:
         if file.stat().st_size > SIZE:
             raise ConfigError(f"{file} is too large to be a kubeconfig", mend="name a kubeconfig")
-        loaded = yaml.load(file.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe loaders
+        text = file.read_bytes().decode()
     except OSError as error:
         raise ConfigError(
             f"kubeconfig {file} cannot be read", cause=str(error), mend="copy it from the node; on k3s: /etc/rancher/k3s/k3s.yaml"
         ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"kubeconfig {file} is not YAML", cause=str(error), mend="copy it from the node again") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"kubeconfig {file} is not text", cause=str(error), mend="copy it from the node again") from error
+    try:
+        loaded = yamlfile.parse(text, file.name).data
+    except ConfigError as error:
+        what = f"kubeconfig {file} cannot be read: {error.what}"
+        raise ConfigError(what, cause=error.cause, mend="copy it from the node again") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"{file} is not a kubeconfig", mend="name a file with `kind: Config`")
+    if wrong := [group for group in GROUPS if not isinstance(loaded.get(group) or [], list)]:
+        raise ConfigError(f"{file} is not a kubeconfig: {wrong[0]} is not a list", mend="name a file with `kind: Config`")
     return loaded
 
 
@@ -204,7 +221,7 @@ def _entry(found: Found, group: str, kind: str, name: str) -> tuple[Mapping[str,
             return entry[kind], file
     names = ", ".join(sorted({str(entry.get("name")) for entry, _ in entries})) or "none"
     files = " and ".join(str(file) for file, _ in found)
-    raise ConfigError(f"kubeconfig {files} has no {kind} {name!r}", mend=f"its {group} are: {names}")
+    raise ConfigError(f"kubeconfig {files} has no {kind} {name[:200]!r}", mend=f"its {group} are: {names[:2000]}")
 
 
 def _user(found: Found, name: str, context: str, cluster: Mapping[str, Any], guard: Guard) -> tuple[Login, Mapping[str, Any]]:
@@ -221,7 +238,7 @@ def _user(found: Found, name: str, context: str, cluster: Mapping[str, Any], gua
     certificate, key = _data(user, "client-certificate", file), _data(user, "client-key", file)
     pair = {"client-certificate-data": _encoded(certificate), "client-key-data": _encoded(key)} if certificate else {}
     if user.get("tokenFile"):
-        path = (file.parent / Path(str(user["tokenFile"])).expanduser()).absolute()
+        path = (file.parent / os.path.expanduser(str(user["tokenFile"]))).absolute()  # noqa: PTH111  # as in `_text`
         return kube_login.of_file(path, certificate, key, guard), {"tokenFile": str(path), **pair}
     token = str(user.get("token") or "") or _of_provider(user, place, context)
     if token:
@@ -274,8 +291,8 @@ def _encoded(text: str) -> str:
 
 
 def _text(folder: Path, name: str) -> str:
-    path = folder / Path(name).expanduser()
+    path = folder / os.path.expanduser(name)  # noqa: PTH111  # a user that is not known is no fault here
     try:
         return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"the kubeconfig names {path}, which cannot be read", cause=str(error), mend="copy that file too") from error

@@ -7,7 +7,7 @@ helpers first as docker has it, then GITHUB_TOKEN. Nothing is written, and a hel
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import os
 import re
 import subprocess
@@ -114,9 +114,9 @@ def _keys(hosts: tuple[str, ...], repository: str, auths: Mapping[str, Any]) -> 
             if key in auths:
                 yield key
     for key in auths:
-        url = urlsplit(key) if "://" in key else None
-        if url and url.netloc in hosts:
-            yield key
+        with contextlib.suppress(ValueError):  # it is no URL
+            if "://" in key and urlsplit(key).netloc in hosts:
+                yield key
 
 
 def _entry(path: Path, key: str, entry: object) -> Login | None:
@@ -128,7 +128,7 @@ def _entry(path: Path, key: str, entry: object) -> Login | None:
     if "auth" in texts:
         try:
             username, _, password = base64.b64decode(texts["auth"], validate=True).decode().strip("\0").partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             # not as the cause: it would carry what may be a password
             raise ConfigError(f"{source} has an entry that is not base64", mend=f"docker login {key.partition('/')[0]}, again") from None
     if any(name in texts for name in ("auth", "password", "identitytoken", "registrytoken")):
