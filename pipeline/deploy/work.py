@@ -117,6 +117,7 @@ class Work(Held):
 
     def note_good(self, number: int, parts: Mapping[str, Any]) -> None:
         """Write on the revision's Secret that it came up, what it was made from, and in which state each of its objects was then."""
+        self.lease.assert_held()
         self.begun(number)
         self.engine.settled(self, number)
         if self.spec.secret is not None:

@@ -22,6 +22,7 @@ from pipeline.tools.kubeconfig import load
 from tests.deploy import program
 
 NAMESPACE, RELEASE = "shop", "web"
+LEASE = path("coordination.k8s.io/v1", "leases", NAMESPACE, f"pipeline-{RELEASE}")
 LABELS = {"app": RELEASE}  # as many charts in the wild have it, and no label of Helm's conventions
 WEB = path("apps/v1", "deployments", NAMESPACE, RELEASE)
 
@@ -70,6 +71,10 @@ class Cluster:
     def chart(self, *documents: str) -> None:
         """What the chart makes, as YAML with IMAGE in it; by default one Deployment."""
         self.manifests.write_text(json.dumps(documents))
+
+    def steal(self) -> None:
+        """Let another run have the release's lock."""
+        self.fake.put(LEASE, {"metadata": {"name": LEASE.rpartition("/")[2]}, "spec": {"holderIdentity": "mallory", "leaseTransitions": 9}})
 
     def calls(self, verb: str) -> list[list[str]]:
         """The argv of every helm call of that verb."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import os
 import re
@@ -22,7 +23,7 @@ from pipeline.deploy.helm import DRIVER, find, live, make, undo
 from pipeline.deploy.holder import BEGUN, Begun, Holder
 from pipeline.deploy.lease import Lease
 from pipeline.deploy.spec import Helm, SecretSpec
-from pipeline.deploy.work import Work
+from pipeline.deploy.work import Work, at_work
 from pipeline.errors import (
     AuthError,
     Cancelled,
@@ -653,16 +654,30 @@ def test_d08_a_wrong_token_and_a_dead_server_are_told_apart(site: Site, cluster:
 
 
 def test_l02_helm_is_not_called_once_the_lock_is_lost(site: Site, cluster: Cluster, node: FakeHost) -> None:
-    lease = path("coordination.k8s.io/v1", "leases", NAMESPACE, "pipeline-web")
-
     def steal(_cmd: Any) -> Output:
-        cluster.fake.put(lease, {"metadata": {"name": "pipeline-web"}, "spec": {"holderIdentity": "mallory", "leaseTransitions": 9}})
+        cluster.steal()
         return Output(0)
 
     node.on(("sh",), steal)
     with pytest.raises(Locked, match="another run took it over"):
         make(spec(), images(), site)
     assert cluster.calls("upgrade") == []
+
+
+@pytest.mark.parametrize("step", ["go_back", "give_up", "note_good"])
+def test_l02_nothing_is_written_once_the_lock_is_lost_in_between(site: Site, cluster: Cluster, step: str) -> None:
+    make(spec(secret=ENV), images(), site)
+    new = rotated(site)
+    make(spec(secret=ENV), images("b"), new)
+    assert DRIVER.exclusive is not None
+    with DRIVER.exclusive(spec(secret=ENV), images(), new), at_work(spec(secret=ENV), new) as work:
+        cluster.steal()
+        before = copy.deepcopy(cluster.fake.objects)
+        given = {"go_back": (1,), "give_up": (2,), "note_good": (2, {})}[step]
+        with pytest.raises(Locked, match="another run took it over"):
+            getattr(work, step)(*given)
+        assert cluster.fake.objects == before
+    assert cluster.calls("rollback") == []
 
 
 def test_the_look_loads_nothing_that_only_acts() -> None:

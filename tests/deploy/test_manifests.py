@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.artifacts import Image, Release
 from pipeline.deploy import kubecfg, kubectl, manifest_render
+from pipeline.deploy.by_manifests import ByManifests
 from pipeline.deploy.manifest_spec import Kubecfg, Kubectl, Manifests
 from pipeline.deploy.manifests import check, find, make
 from pipeline.deploy.shared import back, live, standing, undo
@@ -296,10 +297,8 @@ def test_d14_scaled_to_nothing_is_no_release(site: Site, cluster: Cluster) -> No
 
 
 def test_l02_no_tool_is_called_once_the_lock_is_lost(site: Site, cluster: Cluster, node: FakeHost, tools: Tools) -> None:
-    lease = path("coordination.k8s.io/v1", "leases", NAMESPACE, "pipeline-web")
-
     def steal(_cmd: Any) -> Output:
-        cluster.fake.put(lease, {"metadata": {"name": "pipeline-web"}, "spec": {"holderIdentity": "mallory", "leaseTransitions": 9}})
+        cluster.steal()
         return Output(0)
 
     node.on(("sh",), steal)
@@ -307,6 +306,22 @@ def test_l02_no_tool_is_called_once_the_lock_is_lost(site: Site, cluster: Cluste
         make(spec(), images(), site)
     assert tools.calls("apply") == []
     assert tools.revisions() == {}
+
+
+def test_l02_nothing_is_pruned_once_the_lock_is_lost(site: Site, cluster: Cluster, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(site.root, CONFIG, EXTRA, DEPLOYMENT)
+    make(spec(), images(), site)
+    write(site.root, CONFIG, DEPLOYMENT)
+    delete = ByManifests._delete
+
+    def stolen(*given: Any, **more: Any) -> None:
+        cluster.steal()
+        delete(*given, **more)
+
+    monkeypatch.setattr(ByManifests, "_delete", stolen)
+    with pytest.raises(Locked, match="another run took it over"):
+        make(spec(), images(), site)
+    assert tools.get("configmaps", "extra") is not None
 
 
 def test_r01_the_stages_secret_is_kept_in_step_and_nowhere_else(site: Site, cluster: Cluster, tools: Tools, events: list[Event]) -> None:
