@@ -9,7 +9,7 @@ from typing import Any
 
 import paramiko
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, PipelineError
@@ -114,7 +114,7 @@ def read_or_refused(name: str, file: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", READERS)
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_bytes_are_read_or_refused(name: str, data: st.DataObject, tmp_path: Path) -> None:
     read_or_refused(name, tmp_path / "file", data.draw(spoilt(READERS[name][0])))

@@ -673,7 +673,7 @@ def test_l02_nothing_is_written_once_the_lock_is_lost_in_between(site: Site, clu
     with DRIVER.exclusive(spec(secret=ENV), images(), new), at_work(spec(secret=ENV), new) as work:
         cluster.steal()
         before = copy.deepcopy(cluster.fake.objects)
-        given = {"go_back": (1,), "give_up": (2,), "note_good": (2, {})}[step]
+        given: tuple[Any, ...] = {"go_back": (1,), "give_up": (2,), "note_good": (2, {})}[step]
         with pytest.raises(Locked, match="another run took it over"):
             getattr(work, step)(*given)
         assert cluster.fake.objects == before
@@ -688,9 +688,7 @@ def test_the_look_loads_nothing_that_only_acts() -> None:
 
 
 @pytest.mark.parametrize("marks", [{"app.kubernetes.io/name": "podinfo"}, {"app": "x"}, {"tier": "back"}])
-def test_a_chart_without_the_label_of_helms_conventions_comes_up_and_is_found(
-    site: Site, cluster: Cluster, marks: dict[str, str]
-) -> None:
+def test_a_chart_without_the_label_of_helms_conventions_comes_up_and_is_found(site: Site, cluster: Cluster, marks: dict[str, str]) -> None:
     """As podinfo's public chart. One that crashes is explained by its own pods, and taken back."""
     cluster.chart(workload(labels=marks), workload("worker", labels={**marks, "part": "worker"}))
     made = make(spec(), images(), site)
