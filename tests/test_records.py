@@ -124,13 +124,14 @@ def test_hints_are_kept_and_replaced(records: Records, tmp_path: Path) -> None:
     again.close()
 
 
-def test_nothing_is_ever_changed_or_taken_away(records: Records) -> None:
-    """Append-only: what the module sends to the database has no way to change a record."""
+def test_nothing_is_ever_changed_and_nothing_but_forget_takes_away(records: Records) -> None:
+    """What the module sends to the database has no way to change a record, and one to delete those that are old."""
     source = Path(record_file.__file__).with_name("__init__.py").read_text()
     assert "insert into record" in source
-    assert not {"update record", "delete from", "insert or replace into record", "drop table"} & {
-        words for words in ("update record", "delete from", "insert or replace into record", "drop table") if words in source.lower()
-    }
+    assert not [words for words in ("update record", "insert or replace into record", "drop table") if words in source.lower()]
+    assert [line.strip() for line in source.lower().splitlines() if "delete from" in line] == [
+        'self._file.execute(f"delete from record where {old}", self._spared(runs))  # noqa: s608'
+    ]
 
 
 # open intents
@@ -589,3 +590,33 @@ def test_every_error_of_the_file_is_one_of_ours(records: Records) -> None:
 def test_a_clock_that_was_set_back_makes_no_negative_time(records: Records, clock: FakeClock) -> None:
     records.outcome("r1", "push", "key", "parent", MADE, IMAGES, clock.now() + 3600, {})
     assert records.usual("push") == 0.0
+
+
+def test_old_records_are_counted_and_forgotten_but_not_those_of_a_run_that_did_not_end(records: Records, clock: FakeClock) -> None:
+    records.intend("killed", "deploy", "k0", "p", "because")
+    for number in range(5):
+        write(records, "push", f"k{number}", f"r{number}", seconds=1.0)
+        clock.advance(100)
+    third = records.last("push")
+    assert third
+    count, until = records.old(2)
+    assert (count, until) == (6, third.finished_at - 202.0), "an intent and an outcome of each of the three oldest runs that ended"
+    assert records.old(5) == (0, 0.0)
+    records.forget(2)
+    assert [record.run for record in records.history()] == ["r4", "r3"]
+    assert [record.run for record in records.unfinished()] == ["killed"]
+    assert records.artifact("k0") is None
+    assert records.artifact("k4") == IMAGES
+    records.forget(2)
+    assert len(records.history()) == 2
+
+
+def test_what_closes_an_intent_that_stays_stays_too(records: Records) -> None:
+    """A long run began before a short one, was killed after it, and the short one has made what it was about."""
+    records.intend("long", "push", "k", "p", "because")
+    write(records, "push", "k", "short")
+    records.outcome("long", "verify", "v", "p", FAILED, None, 0.0, {})
+    assert records.unfinished() == []
+    records.forget(1)
+    assert records.unfinished() == []
+    assert [record.run for record in records.history()] == ["long", "short"]

@@ -34,6 +34,7 @@ def tasks(
     @polite
     def prune(_c: Context, env: str = "", blueprint: str = "", json: bool = False, dry_run: bool = False, gc: bool = False) -> None:
         """Old images, revisions and nix roots go; the newest 5 stay (`keep` in the blueprint), and all that is still needed.
+        Of what was recorded here, the newest 100 runs stay.
 
         Needed is what runs, what a revision or a commit would go back to, and what is being deployed, in every environment that shares the
         registry's repository. If one of them cannot be asked, nothing is deleted. No lock is taken: it works while somebody deploys.

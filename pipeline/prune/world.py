@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,13 +17,14 @@ from pipeline.events import What
 from pipeline.plan import Blueprint, blueprints, environments, load
 from pipeline.prune.decide import Place, Seen
 from pipeline.records import MADE
-from pipeline.stage import Site, Store, Use
+from pipeline.stage import Left, Site, Store, Use
 from pipeline.tools import image_list
 from pipeline.tools.providers import endpoint, full_name
 from pipeline.tools.registry import client_of
 
 STAGE = "prune"
 YOUNG = 7200.0  # seconds: what was pushed since then may be about to be deployed
+RUNS = 100  # runs whose records stay
 LAST = 100  # records that are looked through for that
 T = TypeVar("T")
 Address = tuple[str, str]  # of a repository: the registry's host and port, the path
@@ -122,7 +125,15 @@ def look(those: list[Member]) -> Seen:
         if stage.driver.left
         for found in me.ask(lambda stage=stage: stage.driver.left(stage.spec, me.blueprint.keep, me.site))  # type: ignore[misc]
     ]
-    return Seen(tuple(uses), tuple(left), listed)
+    return Seen(tuple(uses), (*left, *_old_records(me.site)), listed)
+
+
+def _old_records(site: Site) -> Iterator[Left]:
+    """What was recorded here before the newest RUNS runs: of what is older, the world itself is asked."""
+    count, until = site.records.old(RUNS)
+    if count:
+        day = datetime.datetime.fromtimestamp(until, datetime.UTC).strftime("%Y-%m-%d")
+        yield Left("record", f"{count} records of runs until {day}", "", partial(site.records.forget, RUNS))
 
 
 def _named(member: Member, me: Member) -> list[Use]:

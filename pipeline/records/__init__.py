@@ -1,4 +1,4 @@
-"""What was done, append-only: an intent before each side effect, the outcome after it, in one SQLite file of the working copy.
+"""What was done: an intent before each side effect, the outcome after it, in one SQLite file of the working copy. Only `inv prune` deletes.
 
 Records are evidence, not truth: a stage is skipped because the world was asked, never because a record says so. What they are good for:
 knowing what to ask the world for, how long things usually take, and what happened when nobody was looking.
@@ -26,6 +26,9 @@ OPEN = """stage = :stage and state = 'intent'
   and id > coalesce((select max(id) from record where stage = :stage and state = 'made'), 0)
   and id > coalesce((select max(id) from record where stage = :stage and state = 'found'), 0)
   and not exists (select 1 from record o where o.key = record.key and o.id > record.id and o.run = record.run and o.state != 'intent')"""
+# what is older than anything of the newest :runs runs: whatever closes an intent that stays is younger than that, and stays too
+OLD = """id < (select min(id) from record where run in (select run from record group by run order by max(id) desc limit :runs))
+  and run not in (select value from json_each(:spared))"""
 COLUMNS = "run, stage, key, parent, state, artifact, detail, actor, started_at, finished_at, checksum"
 INTENT, MADE, FOUND, FAILED = "intent", "made", "found", "failed"
 
@@ -136,6 +139,15 @@ class Records:
         times = sorted(record.seconds for record in self._select("stage = :stage and state = 'made'", {"stage": stage}, 9))
         return times[len(times) // 2] if times else None
 
+    def old(self, runs: int) -> tuple[int, float]:
+        """Return how many records are older than the newest `runs` runs, and when the last of them ended. Unfinished runs do not count."""
+        ((count, until),) = self._file.execute(f"select count(*), max(finished_at) from record where {OLD}", self._spared(runs))  # noqa: S608
+        return int(count), float(until or 0.0)
+
+    def forget(self, runs: int) -> None:
+        """Delete what `old` counts."""
+        self._file.execute(f"delete from record where {OLD}", self._spared(runs))  # noqa: S608
+
     def hint(self, name: str) -> str | None:
         """A remembered fact that saves a question; the world is asked all the same."""
         rows = self._file.execute("select value from hint where name = ?", (name,))
@@ -145,6 +157,9 @@ class Records:
         """Keep `value` under `name` for the next run."""
         if self.hint(name) != value:
             self._file.execute("insert or replace into hint values (?, ?)", (name, value))
+
+    def _spared(self, runs: int) -> dict[str, Any]:
+        return {"runs": runs, "spared": json.dumps(sorted({record.run for record in self.unfinished()}))}
 
     def _open(self, stage: str, limit: int) -> list[Record]:
         return list(self._select(OPEN, {"stage": stage}, limit))

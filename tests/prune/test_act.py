@@ -132,6 +132,18 @@ def test_the_newest_stay_and_a_dry_run_shows_the_same(there: There) -> None:
     assert gone(there.prune()) == [], "again there is nothing to do"
 
 
+def test_records_of_all_but_the_newest_runs_go(there: There) -> None:
+    found = load(there.root / "config", "app", "one")
+    with found.site() as site:
+        for number in range(103):
+            site.records.outcome(f"r{number}", "push", "k", "p", "failed", None, site.clock.now(), {})
+    (row,) = [row for row in there.prune() if row.kind == "record"]
+    assert row.name.startswith("3 records of runs until 20")
+    assert not row.why
+    with found.site() as site:
+        assert len(site.records.history(1000)) == 100, "the pruning is one of them"
+
+
 def test_what_any_environment_runs_or_would_go_back_to_stays(there: There) -> None:
     tags = there.commits(7)
     digests = [there.push(tag) for tag in tags]
