@@ -66,6 +66,15 @@ def test_what_many_import_is_cut_and_told(copy: Path, monkeypatch: pytest.Monkey
     assert found.files[0] == "tests/deploy/test_lease.py"
 
 
+def test_of_those_equally_near_the_ones_that_import_little_beside_come_first(copy: Path) -> None:
+    """By name it would be those of the first folders, whole deploys among them, whatever they cost."""
+    whole = "from pipeline.deploy import lease\nfrom pipeline.tools import kube\n"
+    (copy / "tests/build").mkdir()
+    (copy / "tests/build/test_all.py").write_text(whole)
+    chosen = choose(copy, ["pipeline/deploy/lease.py"], ("tests/real",)).files
+    assert chosen[2:] == ("tests/tools/test_kube.py", "tests/build/test_all.py", "tests/deploy/test_helm.py")
+
+
 def test_changed_is_what_is_not_as_on_main(copy: Path) -> None:
     def git(*words: str) -> None:
         own = ("-c", "user.name=t", "-c", "user.email=t@example.org")
