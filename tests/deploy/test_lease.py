@@ -297,8 +297,7 @@ def test_l06_one_transient_error_loses_nothing(kube: Kube, fake: FakeKube, monke
     monkeypatch.setattr(kube, "replace", once)
     assert refused.wait(60)
     version = fake.objects[WHERE]["metadata"]["resourceVersion"]
-    while fake.objects[WHERE]["metadata"]["resourceVersion"] == version:
-        time.sleep(0.02)
+    assert settled(lambda: one.lost or fake.objects[WHERE]["metadata"]["resourceVersion"] != version, 60), "it is not renewed any more"
     assert one.lost == ""
     one.assert_held()
     one.release()
