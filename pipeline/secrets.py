@@ -23,7 +23,7 @@ LARGEST = 1 << 20  # bytes of a secret file
 
 
 class Secret:
-    """A value that does not print. `reveal` is the one way out, easy to search for."""
+    """A value that does not print. `reveal` and `content` are the ways out, easy to search for."""
 
     __slots__ = ("_value", "source")
 
@@ -32,11 +32,23 @@ class Secret:
         self.source = source
 
     def reveal(self) -> str:
-        return self._value
+        """Return the value as a password or token is meant: without the blanks and line breaks around it. Raise ConfigError if it is no
+        text."""
+        try:
+            self._value.encode()
+        except UnicodeEncodeError:  # not as the cause: it would carry the bytes
+            raise ConfigError(f"secret {self.source} is not text", mend="write it as UTF-8, or as base64") from None
+        return self._value.strip()
+
+    def content(self) -> str:
+        """Return the value byte for byte (bytes that are no UTF-8 as surrogates, see PEP 383), for a file that is made of it.
+        Of a single line of text the line break behind it is left out: it is the editor's or the program's, not the value's."""
+        line = self._value.rstrip("\r\n")
+        return line if line.replace("\t", "").isprintable() else self._value
 
     def for_header(self) -> str:
         """Return the value, to stand in an HTTP header. Raise ConfigError with its source if it cannot."""
-        return sendable(self._value, f"secret {self.source}")
+        return sendable(self.reveal(), f"secret {self.source}")
 
     def __repr__(self) -> str:
         return f"Secret({self.source})"
@@ -109,7 +121,7 @@ class Secrets:
             # the text itself is not shown: it may be a password that was written where its source belongs
             raise ConfigError("this is not a source of secrets", mend="write one of: " + ", ".join(SOURCES))
         value = readers[scheme](rest)
-        if not value:
+        if not value.strip():
             raise AuthError(f"secret {source} is empty", mend=f"fill {source}, then run again")
         return value
 
@@ -127,10 +139,10 @@ class Secrets:
                     raise ConfigError(f"secret file {path} can be read by others", mend=f"chmod 600 {path}")
                 if state.st_uid not in (0, os.geteuid()):
                     raise ConfigError(f"secret file {path} belongs to another user", mend=f"chown {os.geteuid()} {path}")
-                return file.read(LARGEST).decode().strip()
-        except UnicodeDecodeError:
-            # not as the cause: it would carry the bytes
-            raise ConfigError(f"secret file {path} is not text", mend="write it as UTF-8, or as base64") from None
+                content = file.read(LARGEST + 1)
+            if len(content) > LARGEST:
+                raise ConfigError(f"secret file {path} is larger than {LARGEST >> 20} MiB", mend="name a file with the secret alone")
+            return content.decode(errors="surrogateescape")
         except OSError as error:
             raise AuthError(f"secret file {path} cannot be read", cause=str(error), mend=f"write the secret to {path}") from error
 
@@ -212,4 +224,4 @@ def _run(argv: list[str]) -> str:
         raise AuthError(f"{argv[0]} gave no secret within 60 s") from error
     if done.returncode:
         raise AuthError(f"{argv[0]} gave no secret (exit {done.returncode})", cause=done.stderr.decode(errors="replace")[-500:])
-    return done.stdout.decode(errors="replace").strip()
+    return done.stdout.decode(errors="surrogateescape")

@@ -153,9 +153,43 @@ def test_a_file_that_is_not_text_is_refused_without_its_bytes(tmp_path: Path) ->
     path = tmp_path / "secret"
     path.write_bytes(b"correct-horse\xff\xfe")
     path.chmod(0o600)
+    found = Secrets({}).get(f"file:{path}")
     with pytest.raises(ConfigError, match="is not text") as caught:
-        Secrets({}).get(f"file:{path}")
+        found.reveal()
     assert "correct-horse" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("written", "content", "revealed"),
+    [
+        (b"a password\n", b"a password", "a password"),
+        (b" with blanks \r\n", b" with blanks ", "with blanks"),
+        (b"-----BEGIN KEY-----\nabc\n-----END KEY-----\n", None, "-----BEGIN KEY-----\nabc\n-----END KEY-----"),
+        (b"\xff\xfe binary\n", None, ""),
+        (b"\x00\x01\n", None, "\x00\x01"),
+        ("grüße\n".encode(), "grüße".encode(), "grüße"),
+    ],
+)
+@pytest.mark.parametrize("way", ["file", "cmd"])
+def test_what_a_file_is_made_of_is_byte_for_byte(
+    tmp_path: Path, way: str, written: bytes, content: bytes | None, revealed: str
+) -> None:
+    """ssh refuses a key without its last line break, and a keystore is no text at all."""
+    path = tmp_path / "secret"
+    path.write_bytes(written)
+    path.chmod(0o600)
+    found = Secrets({}).get(f"file:{path}" if way == "file" else f"cmd:{json.dumps(['cat', str(path)])}")
+    assert found.content().encode(errors="surrogateescape") == (written if content is None else content)
+    if revealed:
+        assert found.reveal() == revealed
+
+
+def test_a_file_that_is_too_large_is_refused_and_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"x" * ((1 << 20) + 1))
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="larger than 1 MiB"):
+        Secrets({}).get(f"file:{path}")
 
 
 # a Secret does not print

@@ -99,7 +99,7 @@ def _place(spec: Spec, name: str) -> str:
 
 
 def _packed(data: Mapping[str, str]) -> dict[str, str]:
-    return {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return {key: base64.b64encode(value.encode(errors="surrogateescape")).decode() for key, value in data.items()}
 
 
 def _secret(name: str, data: Mapping[str, str]) -> dict[str, Any]:

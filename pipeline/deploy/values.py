@@ -100,7 +100,10 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def secret_data(spec: SecretSpec | None, site: Site) -> dict[str, str]:
-    """The Secret's values, read now. Raises ConfigError for a value the site does not have, AuthError for a source that gives none."""
+    """The Secret's values byte for byte (see `pipeline.secrets.Secret.content`), read now.
+
+    Raises ConfigError for a value the site does not have, AuthError for a source that gives none.
+    """
     data = {}
     for key, source in (spec.data if spec else {}).items():
         if source.startswith("value:"):
@@ -113,7 +116,7 @@ def secret_data(spec: SecretSpec | None, site: Site) -> dict[str, str]:
                 site.secrets.guard(source)
                 data[key] = source
                 continue
-        data[key] = site.secrets.get(source).reveal()
+        data[key] = site.secrets.get(source).content()
     return data
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import os
 import signal
@@ -337,6 +338,18 @@ def test_r01_the_stages_secret_is_kept_in_step_and_nowhere_else(site: Site, clus
     assert "the secret changed" in find(spec(secret=secret, values=values), images(), other).why
     assert KEY not in "\n".join(event.text for event in events)
     assert not any(KEY in file.read_text(errors="replace") for file in site.root.rglob("*") if file.is_file() and file.suffix != ".db")
+
+
+def test_a_key_and_a_keystore_reach_the_secret_byte_for_byte(site: Site, cluster: Cluster) -> None:
+    files = {"id_ed25519": b"-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\n", "p12": b"\x30\x82\xff\xfe\n"}
+    for name, content in files.items():
+        (site.root.parent / name).write_bytes(content)
+        (site.root.parent / name).chmod(0o600)
+    secret = SecretSpec("web-files", {name: f"file:{site.root.parent / name}" for name in files})
+    made = make(spec(secret=secret), images(), site)
+    held = cluster.fake.objects[path("v1", "secrets", NAMESPACE, "web-files")]["data"]
+    assert {name: base64.b64decode(value) for name, value in held.items()} == files
+    assert find(spec(secret=secret), images(), site).artifact == made
 
 
 def test_d06_no_deploy_without_a_way_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
