@@ -10,9 +10,9 @@ from pipeline.deploy import history, stored
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Spec
 from pipeline.errors import AuthError
-from pipeline.tools import manifest
+from pipeline.tools import kube_edits, manifest
 from pipeline.tools.kube import Kube
-from pipeline.tools.kube_edits import edited, stamps
+from pipeline.tools.kube_edits import edited, is_peoples, stamps
 
 Object = Mapping[str, Any]
 
@@ -26,6 +26,19 @@ def note(kube: Kube, spec: Spec, number: int, parts: Mapping[str, Any]) -> None:
             seen.update(manifest.read(kube, places, metadata=True))
     where = history.where(spec.namespace, spec.release, number, spec.keeper)
     history.write_down(kube, where, parts, stamps(seen, spec.managers))
+
+
+def take_out(kube: Kube, spec: Spec, number: int) -> list[str]:
+    """Take out of the objects of revision `number`, which was applied, what people added by hand: an apply leaves that. Return what was
+    done, in words. What this user may not read or write stays, and is said by `look`."""
+    wanted, done = _wanted(kube, spec, number), []
+    for places in manifest.by_collection(wanted).values():
+        with contextlib.suppress(AuthError):
+            for place, seen in manifest.read(kube, places, metadata=True).items():
+                if is_peoples(seen) and not wanted[place].get("stringData"):  # of which the server makes `data`
+                    gone = kube_edits.take_out(kube, place, wanted[place], spec.managers)
+                    done += [f"{kube_edits.called(place)}: {each} was added by hand, and is taken out" for each in gone]
+    return done
 
 
 def look(kube: Kube, spec: Spec, revision: Revision, workloads: Sequence[Object]) -> list[str]:

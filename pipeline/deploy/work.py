@@ -100,6 +100,12 @@ class Work(Held):
 
     engine: Engine
 
+    def follow(self, number: int, deadline: float, before: str = "") -> tuple[Failure | None, View]:
+        """The same, once what people added by hand to the objects of this revision is out of them: its engine leaves that."""
+        for line in drift.take_out(self.kube, self.spec, number):
+            self.site.tell(What.WARN, STAGE, before + line)
+        return super().follow(number, deadline, before)
+
     def go_back(self, number: int) -> None:
         """Make what revision `number` holds live again, the Secret that it was made with included."""
         self.lease.assert_held()

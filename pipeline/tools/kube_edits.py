@@ -11,11 +11,13 @@ from typing import Any
 
 from pipeline.errors import AuthError
 from pipeline.tools import kube_drift, manifest
-from pipeline.tools.kube import Kube
+from pipeline.tools.kube import Conflict, Kube
+from pipeline.tools.kube_fields import PEOPLE, without_added
 from pipeline.tools.kube_objects import edits
 
 Object = Mapping[str, Any]
 SHOWN = 3  # fields of one object that are named
+TRIES = 20  # times that an object is written which its controller writes to at the same moment
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,38 @@ def edited(
         except AuthError:
             unknown.append(collection.rpartition("/")[2])
     there = [place for place in sorted(places) if place.split("/")[-2] not in unknown]
-    found += [f"{_called(place)} is gone" for place in there if place not in seen]
+    found += [f"{called(place)} is gone" for place in there if place not in seen]
     touched = [place for place in there if place in seen and is_touched(seen[place], places[place], managers)]
     objects = wanted() if touched else {}
     for place in touched:
         if place in objects and (said := _said(kube, objects[place], place, seen[place], managers)):
-            found.append(f"{_called(place)} was edited: " + "; ".join(said[:SHOWN]))
+            found.append(f"{called(place)} was edited: " + "; ".join(said[:SHOWN]))
     return Edited(tuple(found), tuple(unknown))
+
+
+def take_out(kube: Kube, place: str, wanted: Object, managers: Sequence[str]) -> list[str]:
+    """Take out of the object at `place` what people added by hand, which no apply of `wanted` takes away. Return the paths of the fields.
+
+    Raises Conflict if somebody writes to it all the time, else as the cluster's client does.
+    """
+    for left in reversed(range(TRIES)):
+        live = kube.get(place)
+        rest, gone = without_added(live, wanted, managers) if live else ({}, [])
+        if not gone:
+            return []
+        try:
+            kube.replace(place, rest)
+        except Conflict:
+            if not left:
+                raise
+        else:
+            return gone
+    return []
+
+
+def is_peoples(value: Object) -> bool:
+    """Whether somebody wrote to an object by hand."""
+    return any(str(entry.get("manager", "")).startswith(PEOPLE) for entry in value.get("metadata", {}).get("managedFields") or [])
 
 
 def stamps(objects: Mapping[str, Object], managers: Sequence[str]) -> dict[str, str]:
@@ -71,7 +98,8 @@ def _said(kube: Kube, wanted: Object, place: str, seen: Object, managers: Sequen
         return edits(seen, managers)
 
 
-def _called(place: str) -> str:
+def called(place: str) -> str:
+    """Return what people call the object at a path: its kind and its name."""
     return "/".join(place.split("/")[-2:])
 
 

@@ -5,6 +5,7 @@ Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from pipeline import jsontext
 Object = Mapping[str, Any]
 OWN = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")  # metadata that the server writes
 PEOPLE = "kubectl"  # what the names of those begin with whom an edit by hand is put down to
+DEFAULTS = {"protocol": "TCP"}  # keys of a list's elements that a manifest may leave out
 RESTARTED = "restartedAt"  # what `kubectl rollout restart` leaves is no edit
 
 
@@ -63,6 +65,20 @@ def added(live: Object, wanted: Object) -> list[Difference]:
                 for each in _added(inner or {}, live.get(name, NOTHING), wanted.get(name, NOTHING), (name,), name):
                     found.setdefault(each.path, each)
     return list(found.values())
+
+
+def without_added(live: Object, wanted: Object, managers: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the object without what was `added`, and the paths of that. What one of `managers` owns as well stays."""
+    entries = [entry for entry in live.get("metadata", {}).get("managedFields") or [] if entry.get("manager") in managers]
+    ours = [entry.get("fieldsV1") or {} for entry in entries]
+    gone = [each for each in added(live, wanted) if not any(_owns(fields, live, each.steps) for fields in ours)]
+    left: dict[str, Any] = copy.deepcopy(dict(live))
+    for each in sorted(gone, key=lambda one: [str(step).zfill(9) for step in one.steps], reverse=True):  # the last of a list goes first
+        above: Any = left
+        for step in each.steps[:-1]:
+            above = above[step]
+        del above[each.steps[-1]]
+    return left, [each.path for each in gone]
 
 
 def taken(live: Object, keeper: str) -> list[Difference]:
@@ -185,7 +201,9 @@ def _element(values: Sequence[Any], keys: str) -> int | None:
     except ValueError:
         return None
     for number, each in enumerate(values):
-        if isinstance(each, Mapping) and isinstance(wanted, Mapping) and all(each.get(key) == value for key, value in wanted.items()):
+        if not isinstance(each, Mapping) or not isinstance(wanted, Mapping):
+            continue
+        if all(each.get(key, DEFAULTS.get(key)) == value for key, value in wanted.items()):
             return number
     return None
 

@@ -170,6 +170,27 @@ def test_d14_an_edit_by_hand_is_reported_and_put_right(lab_world: World, events:
     assert any(event.what is What.WARN and "was edited" in event.text for event in events)
 
 
+def test_d14_what_was_added_by_hand_is_told_and_taken_out(lab_world: World, events: list[Event]) -> None:
+    """No apply takes away what it does not name; a release that left it would be refused by its own verification."""
+    images, spec = lab_world.image(), lab_world.spec()
+    make(spec, images, lab_world.site)
+    kubectl(lab_world, "set", "env", f"deploy/{APP}", "FOO=bar")
+    kubectl(lab_world, "patch", "configmap", APP, "--type=merge", "-p", '{"data":{"MORE":"by hand"}}')
+    assert "env[FOO] was added" in find(spec, images, lab_world.site).why
+    make(spec, images, lab_world.site)
+    assert find(spec, images, lab_world.site).artifact is not None
+    target = path("apps/v1", "deployments", lab_world.namespace, APP)
+    names = [each["name"] for each in (lab_world.kube.get(target) or {})["spec"]["template"]["spec"]["containers"][0]["env"]]
+    assert "FOO" not in names
+    assert "IHP_SESSION_SECRET" in names
+    said = [event.text for event in events if event.what is What.WARN and event.text.endswith("was added by hand, and is taken out")]
+    assert [text.partition(" ")[0] for text in said] == [f"configmaps/{APP}:", f"deployments/{APP}:"]
+    kubectl(lab_world, "set", "env", f"deploy/{APP}", "FOO=again")
+    newer = lab_world.image()
+    assert make(spec, newer, lab_world.site).revision == 3
+    assert find(spec, newer, lab_world.site).artifact is not None, "nor does it live on in the next version"
+
+
 def test_d14_a_scaled_deployment_is_no_drift(lab_world: World) -> None:
     images, spec = lab_world.image(), lab_world.spec()
     make(spec, images, lab_world.site)

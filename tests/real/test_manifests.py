@@ -183,6 +183,7 @@ def test_d14_an_edit_by_hand_is_seen_told_and_put_back(way: Way, events: list[Ev
     assert any(event.what is What.WARN and "data.NOTE was set by kubectl-patch" in event.text for event in events)
     assert find(spec, images, way.site).artifact is not None
     way.kubectl("set", "resources", "deployment", "web", "--limits=memory=80Mi")
+    way.kubectl("set", "env", "deployment", "web", "FOO=bar")
     assert "deployments/web was edited" in find(spec, images, way.site).why
     way.kubectl("delete", "service", "web")
     assert "services/web is gone" in find(spec, images, way.site).why

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.tools.kube_fields import NOTHING, added, differences, taken, writer
+from pipeline.tools.kube_fields import NOTHING, added, differences, taken, without_added, writer
 
 CASE = json.loads((Path(__file__).parents[1] / "cases/kube_fields/edited.json").read_text())
 CONTAINER = "spec.template.spec.containers[app]"
@@ -50,6 +50,28 @@ def test_an_element_of_a_list_that_was_added_is_named_by_its_name() -> None:
     wanted = copy.deepcopy(CASE["manifest"])
     wanted["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "OTHER", "value": "x"}]
     assert [each.path for each in added(CASE["live"], wanted)] == [f"{CONTAINER}.env[MODE]"]
+
+
+def test_a_port_whose_manifest_leaves_the_protocol_out_was_not_added() -> None:
+    ports: dict[str, Any] = {"k:" + json.dumps({"port": number, "protocol": "TCP"}): {".": {}} for number in (80, 90)}
+    owned = [{"manager": "kubectl-client-side-apply", "fieldsV1": {"f:spec": {"f:ports": ports}}}]
+    value = {"metadata": {"managedFields": owned}, "spec": {"ports": [{"port": each, "protocol": "TCP"} for each in (80, 90)]}}
+    assert [each.steps for each in added(value, {"spec": {"ports": [{"port": 80}]}})] == [("spec", "ports", 1)]
+
+
+def test_what_was_added_is_taken_out_and_nothing_else() -> None:
+    value, wanted = live(), copy.deepcopy(CASE["manifest"])
+    container = value["spec"]["template"]["spec"]["containers"][0]
+    container["env"] = [{"name": "ONE"}, {"name": "OWN"}, {"name": "TWO"}]
+    variables: dict[str, Any] = {"k:" + json.dumps({"name": name}): {".": {}} for name in ("ONE", "TWO")}
+    by_hand = {"f:spec": {"f:template": {"f:spec": {"f:containers": {'k:{"name":"app"}': {"f:env": variables}}}}}}
+    value["metadata"]["managedFields"].append({"manager": "kubectl-set", "fieldsV1": by_hand})
+    wanted["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "OWN"}]
+    left, paths = without_added(value, wanted, ["helm"])
+    assert left["spec"]["template"]["spec"]["containers"][0]["env"] == [{"name": "OWN"}]
+    assert {f"{CONTAINER}.env[ONE]", f"{CONTAINER}.env[TWO]"} <= set(paths)
+    value["metadata"]["managedFields"].append({"manager": "helm", "fieldsV1": by_hand})
+    assert without_added(value, wanted, ["helm"]) == (value, []), "what the release owns too is not taken out"
 
 
 def test_what_the_server_keeps_is_no_difference() -> None:
