@@ -17,7 +17,7 @@ from invoke import Exit
 
 from pipeline.dry import acts
 from pipeline.errors import Cancelled, PipelineError, ResourceError, explain
-from pipeline.say import guard_stderr
+from pipeline.say import guard_streams
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
@@ -32,7 +32,7 @@ def cli(body: Callable[..., Any]) -> Any:
             signal.signal(signal.SIGTERM, _stopped)
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
                 signal.signal(signal.SIGHUP, _stopped)
-        guard_stderr()
+        guard_streams()
         try:
             result = body(*args, **kwargs)
             if sys.stdout is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import Any, TextIO
@@ -41,12 +42,21 @@ def say_json(value: dict[str, Any]) -> None:
 
 
 def hand_over(text: str) -> None:
-    """Write a text as it is: a secret that was asked for by its name."""
-    sys.stdout.write(text.removesuffix("\n") + "\n")
+    """Write a text as it is, in UTF-8 whatever the terminal's encoding is: a secret that was asked for by its name."""
+    text = text.removesuffix("\n") + "\n"
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
+    else:
+        sys.stdout.write(text)
 
 
-def guard_stderr() -> None:
-    """Let no secret through to stderr, whoever writes it: a face, an error at the end, the traceback of a thread."""
+def guard_streams() -> None:
+    """Let no secret through to stderr, whoever writes it: a face, an error at the end, the traceback of a thread. A character that the
+    encoding of stdout or stderr does not have (LC_ALL=C, PYTHONIOENCODING=ascii) is shown as "?"."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if sys.stderr is not None and not isinstance(sys.stderr, Masked):
         sys.stderr = Masked(sys.stderr)  # it is what it wraps, but for one method
 

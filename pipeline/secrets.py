@@ -32,19 +32,24 @@ class Secret:
         self.source = source
 
     def reveal(self) -> str:
-        """Return the value as a password or token is meant: without the blanks and line breaks around it. Raise ConfigError if it is no
-        text."""
+        """Return the value as a password or token is meant: without the blanks and line breaks around it, if an editor or a program wrote
+        it. Raise ConfigError if it is no text."""
         try:
             self._value.encode()
         except UnicodeEncodeError:  # not as the cause: it would carry the bytes
             raise ConfigError(f"secret {self.source} is not text", mend="write it as UTF-8, or as base64") from None
-        return self._value.strip()
+        return self._value if self._is_exact else self._value.strip()
 
     def content(self) -> str:
         """Return the value byte for byte (bytes that are no UTF-8 as surrogates, see PEP 383), for a file that is made of it.
         Of a single line of text the line break behind it is left out: it is the editor's or the program's, not the value's."""
         line = self._value.rstrip("\r\n")
-        return line if line.replace("\t", "").isprintable() else self._value
+        return line if line.replace("\t", "").isprintable() and not self._is_exact else self._value
+
+    @property
+    def _is_exact(self) -> bool:
+        """Whether nothing is around the value that is not of it: nobody ends the value of a variable with a line break by habit."""
+        return self.source.startswith("env:")
 
     def for_header(self) -> str:
         """Return the value, to stand in an HTTP header. Raise ConfigError with its source if it cannot."""

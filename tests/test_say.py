@@ -116,6 +116,40 @@ body()
     assert CANARY not in done.stderr + done.stdout
 
 
+PLAIN_C = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
+@pytest.mark.parametrize("how", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, PLAIN_C])
+def test_a_terminal_that_has_not_every_character_shows_the_rest(how: dict[str, str], tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("""
+import sys
+from pipeline.ending import cli
+from pipeline.errors import ConfigError
+from pipeline.say import hand_over, say
+
+@cli
+def body():
+    say("✓ done, grüße …")
+    sys.stderr.write("● builds\\n")
+    hand_over("grüße")
+    raise ConfigError("größer als …", mend="✓")
+
+try:
+    body()
+except BaseException as error:
+    sys.exit(error.code)
+""")
+    env = {**how, "PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, check=False, timeout=120, env=env)
+    shown, handed = done.stdout.splitlines()
+    assert shown.startswith(b"? done, gr")
+    assert handed == "grüße".encode(), "what was asked for by name is not altered"
+    assert done.stderr.splitlines()[0] == b"? builds"
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 2
+
+
 def test_g02_a_secret_that_cannot_stand_in_a_header_names_its_source() -> None:
     assert Secret("ghp_abc.~+/=", "env:TOKEN").for_header() == "ghp_abc.~+/="
     with pytest.raises(ConfigError, match="secret env:TOKEN cannot stand in an HTTP header: it has a line break at its end") as caught:
