@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 HERE = Path(__file__).parent
+SMALL = "-gcflags=all=-l -dwarf=false"  # no inlining, no debug information: the compiler needs a third less time
+QUICK = (SMALL, "-gcflags=std=-dwarf=false")  # inlining in Go's own packages: what allocates and collects garbage takes half the time
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Recipe:
     module (or `MODULE//PATH`) that travel with the program. Each of `hollow` is (module, file, text): that module is built with that
     file replaced. `package` may name several, with blanks between: then `name` is a folder of programs. `beside` are the modules
     (and versions) that they come from other than `module`; `pins` are versions that hold whatever these ask for.
-    Without inlining and debug information (`flags`) the compiler needs a third less time; `cflags` are the C compiler's.
+    `flags` are the Go compiler's: QUICK for what runs all the time; `cflags` are the C compiler's.
     """
 
     name: str
@@ -42,7 +44,7 @@ class Recipe:
     cgo: bool = False
     link: str = ""
     hollow: tuple[tuple[str, str, str], ...] = ()
-    flags: tuple[str, ...] = ("-gcflags=all=-l -dwarf=false",)
+    flags: tuple[str, ...] = (SMALL,)
     cflags: str = ""
     extras: tuple[tuple[str, str], ...] = ()
     folder: str = ""
@@ -93,11 +95,11 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(
-            "kubelab", 200, version="v1.34.4",
+            "kubelab", 200, version="v1.34.4", flags=QUICK,
             link="-X {0}.gitVersion=v1.34.4 -X {0}.gitMajor=1 -X {0}.gitMinor=34".format("k8s.io/component-base/version"),
         ),
         Recipe(
-            "gitea", 110, "code.gitea.io/gitea", "v1.26.2", "code.gitea.io/gitea", "sqlite sqlite_unlock_notify", True,
+            "gitea", 110, "code.gitea.io/gitea", "v1.26.2", "code.gitea.io/gitea", "sqlite sqlite_unlock_notify", True, flags=QUICK,
             extras=(("templates", "static/templates"), ("options", "static/options"), ("public", "static/public")), cflags="-O1",
         ),
         Recipe("helm", 80, "helm.sh/helm/v4", "v4.3.1", "helm.sh/helm/v4/cmd/helm"),
