@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.deploy import manifest_render, process
@@ -15,7 +16,7 @@ from pipeline.deploy.work import LIMIT, STAGE, Work
 from pipeline.errors import IntegrityError, NotRolledBack
 from pipeline.events import What
 from pipeline.stage import Site
-from pipeline.tools import helm, helm_stored, manifest
+from pipeline.tools import helm, helm_stored, kubeconfig, manifest
 from pipeline.tools.kube import Kube
 from pipeline.tools.kube_objects import labels, name, notes
 
@@ -25,9 +26,10 @@ KEEP = "helm.sh/resource-policy"  # an annotation: with "keep" helm never delete
 
 @dataclass(frozen=True)
 class ByHelm:
-    """See `pipeline.deploy.work.Engine`."""
+    """See `pipeline.deploy.work.Engine`. `by_hand` is what a person calls: without the tunnel and the private kubeconfig of this run."""
 
     target: helm.Target
+    by_hand: helm.Target
 
     def go_back(self, work: Work, number: int) -> None:
         _spare(work, number)
@@ -58,8 +60,8 @@ class ByHelm:
         work.kube.replace(work.secret(number), {**kept, "metadata": marks, "data": {"release": helm_stored.packed(failed)}})
 
     def words(self, number: int | None) -> str:
-        argv = helm.uninstall(self.target, int(LIMIT)) if number is None else helm.rollback(self.target, number, int(LIMIT))
-        return " ".join(argv)
+        own = self.by_hand
+        return shlex.join(helm.uninstall(own, int(LIMIT)) if number is None else helm.rollback(own, number, int(LIMIT)))
 
     def settled(self, _work: Work, _number: int) -> None:
         """helm has deleted what the chart no longer makes."""
@@ -111,7 +113,10 @@ def engine(spec: Spec, site: Site, kube: Kube) -> ByHelm:
         site.records.remember(stamp, f"v{version[0]}.{version[1]}")
     access = kube.access
     tunnel = bool(site.cluster(spec.cluster).tunnel)
-    return ByHelm(helm.Target(
+    target = helm.Target(
         program, version, spec.release, spec.namespace, kube.kubeconfig(), access.context,
         f"https://{kube.address}{access.prefix}" if tunnel else "", access.server_name if tunnel else "",
-    ))  # fmt: skip
+    )  # fmt: skip
+    file = kubeconfig.file_of(site, spec.cluster)
+    context = "" if site.cluster(spec.cluster).kubeconfig == kubeconfig.IN_CLUSTER else access.context
+    return ByHelm(target, replace(target, kubeconfig=file, context=context, server="", server_name=""))

@@ -29,7 +29,8 @@ Argv = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Target:
-    """One release on one cluster, and the helm that is called. `server` and `server_name` are those of a tunnel, if there is one."""
+    """One release on one cluster, and the helm that is called, which finds the kubeconfig itself if none is named. `server` and
+    `server_name` are those of a tunnel, if there is one."""
 
     program: str
     version: tuple[int, int]
@@ -99,7 +100,8 @@ def read_version(text: str) -> tuple[int, int]:
 
 
 def _common(target: Target) -> Argv:
-    words = ("--namespace", target.namespace, "--kubeconfig", target.kubeconfig, "--kube-context", target.context)
+    named = (("--namespace", target.namespace), ("--kubeconfig", target.kubeconfig), ("--kube-context", target.context))
+    words = tuple(word for option in named if option[1] for word in option)
     tunnel = ("--kube-apiserver", target.server, "--kube-tls-server-name", target.server_name) if target.server else ()
     return (*words, *tunnel)
 

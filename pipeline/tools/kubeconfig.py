@@ -97,9 +97,16 @@ def access_of(site: Site, name: str) -> tuple[Access, str]:
             )
         access = _chosen(_of_variable(os.environ.get("KUBECONFIG", "")), cluster.context, guard)
     else:
-        file = os.path.expanduser(cluster.kubeconfig)  # noqa: PTH111  # joined below, where an absolute name wins
-        access = load(str(site.root / file), cluster.context, guard)
+        access = load(file_of(site, name), cluster.context, guard)
     return access, bound(access, cluster.identity)
+
+
+def file_of(site: Site, name: str) -> str:
+    """Return the kubeconfig that the site names for cluster `name`; "" if it names a variable, or the account of the pod."""
+    named = site.cluster(name).kubeconfig
+    if named in (IN_CLUSTER, VARIABLE):
+        return ""
+    return str(site.root / os.path.expanduser(named))  # noqa: PTH111  # joined, where an absolute name wins
 
 
 def _of_variable(text: str) -> Found:

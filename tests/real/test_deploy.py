@@ -108,6 +108,9 @@ def test_d03_without_the_proof_a_missing_image_fails_fast_and_a_first_install_is
         make(lab_world.spec(pull="skip", deadline=NEVER), dataclasses.replace(images, images=(gone,)), lab_world.site)
     assert "cannot be pulled" in caught.value.cause
     assert "not found" in caught.value.cause
+    cluster = lab_world.site.cluster(CLUSTER)
+    command = f"uninstall --namespace {lab_world.namespace} --kubeconfig {cluster.kubeconfig} --kube-context {cluster.context} "
+    assert command in caught.value.mend, "the kubeconfig of the run is gone when a person reads this"
     assert [one.rollout for one in lab_world.revisions()] == ["failed"]
     assert make(lab_world.spec(), images, lab_world.site).revision == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,11 @@ def test_helm_3_knows_nothing_of_server_side_apply() -> None:
     assert "--force-conflicts" not in argv
     assert argv[-3:] == ("--", "web", "7")
     assert argv[8:12] == ("--kube-apiserver", "https://127.0.0.1:6443", "--kube-tls-server-name", "node")
+
+
+def test_without_a_file_of_the_sites_a_person_calls_helm_with_their_own() -> None:
+    own = dataclasses.replace(TARGET, kubeconfig="", context="")
+    assert helm.uninstall(own, 60) == ("helm", "uninstall", "--namespace", "shop", "--timeout", "60s", "--", "web")
 
 
 def test_the_users_own_helm_settings_are_not_inherited() -> None:
