@@ -44,6 +44,11 @@ def digest_of(at: Source) -> str:
     return "sha256:" + hashlib.sha256(at.id.encode()).hexdigest()
 
 
+def on_disk(records: Records) -> str:
+    """All that lies on disk of the records. What was written last is in the log beside the file only."""
+    return "".join(path.read_bytes().decode(errors="replace") for path in records.path.parent.glob(f"{records.path.name}*"))
+
+
 class World:
     """Host, registry and cluster as files below `folder`.
 

@@ -31,7 +31,6 @@ def act(walk: Walk, number: int, given: Artifact, why: str) -> Artifact:
     verb, key, parent = stage.verb, walk.keys[number + 1], walk.keys[number]
     started = site.clock.now()
     attempts: list[dict[str, Any]] = []
-    why = site.secrets.mask(why)
     walk.check(number)
     walk.check_live(number)
     site.shared.pop(_waited(verb), None)

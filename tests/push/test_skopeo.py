@@ -21,6 +21,7 @@ from pipeline.testing import FakeHost
 from pipeline.testing.registry import FakeRegistry
 from tests.push.parts import COMMIT, Archive, bundle, site
 from tests.push.pusher import Pusher
+from tests.world import on_disk
 
 SPEC = Spec("lab", "team/probe")
 TAG = COMMIT[:7]
@@ -262,7 +263,7 @@ def test_secrets_are_in_no_argv_no_event_and_no_record(
     command = pusher.commands[0]
     token = next(iter(registry._valid))
     auth = command.stdin.decode().split('"auth": "')[1].split('"')[0]
-    shown = repr(command.argv) + repr(dict(command.env)) + repr(events) + Path(world.records.path).read_bytes().decode(errors="replace")
+    shown = repr(command.argv) + repr(dict(command.env)) + repr(events) + on_disk(world.records)
     for secret in (token, auth, "fake-registry-password"):
         assert secret not in shown
     assert token not in command.stdin.decode()
@@ -298,23 +299,28 @@ def test_a_digest_that_is_none_is_not_believed(world: Site, archive: Archive) ->
 
 
 def test_what_a_killed_push_left_is_swept_and_the_folders_of_live_ones_are_not(tmp_path: Path) -> None:
-    """skopeo.sh itself, with a skopeo that does nothing: the folders carry the number of the process that has them."""
-    state, numbers = tmp_path / "state", Path("/proc/self/ns/pid").readlink().as_posix()
-    state.mkdir()
-    mine = "pipeline-push." + "".join(filter(str.isdigit, numbers))
+    """skopeo.sh itself, with a skopeo that does nothing: the folders carry the number of the process that has them. Both of their places
+    are swept, that of the login and that of the image."""
+    folders = tmp_path / "state", tmp_path / "runtime"
+    state, runtime = map(str, folders)
+    mine = "pipeline-push." + "".join(filter(str.isdigit, Path("/proc/self/ns/pid").readlink().as_posix()))
     with subprocess.Popen(["sleep", "60"]) as live:
         dead = subprocess.Popen(["true"])
         dead.wait()
-        names = {f"{mine}.{live.pid}.abcdef", f"{mine}.{dead.pid}.abcdef", f"pipeline-push.1.{dead.pid}.abcdef"}
-        for name in names:
-            (state / name).mkdir()
-            (state / name / "image.tar").write_text("x")
+        swept, link = f"{mine}.{dead.pid}.abcdef", f"{mine}.{dead.pid}.link"
+        names = {f"{mine}.{live.pid}.abcdef", swept, f"pipeline-push.1.{dead.pid}.abcdef"}
+        for folder in folders:
+            for name in names:
+                (folder / name).mkdir(parents=True)
+                (folder / name / "image.tar").write_text("x")
+            (folder / link).symlink_to(tmp_path)
         archive, program = tmp_path / "archive", tmp_path / "skopeo"
         archive.write_bytes(b"tar")
         program.write_text("#!/bin/sh\necho nothing\n")
         program.chmod(0o755)
-        words = (str(state), str(archive), "127.0.0.1:1", "x.invalid", "team/probe:1", str(program))
+        words = (state, str(archive), "127.0.0.1:1", "x.invalid", "team/probe:1", str(program))
         script = str(Path(inspect.getfile(make)).with_suffix(".sh"))
-        subprocess.run(("sh", script, *words), input=b"{}", env={"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(state)}, check=False)
+        subprocess.run(("sh", script, *words), input=b"{}", env={"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": runtime}, check=False)
         live.kill()
-    assert {path.name for path in state.iterdir()} == names - {f"{mine}.{dead.pid}.abcdef"}
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} == names - {swept} | {link}
