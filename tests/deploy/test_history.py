@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.deploy import manifest_store
-from pipeline.deploy.history import BAD, GOOD, STARTED, Revision, good
+from pipeline.deploy.history import BAD, GOOD, STARTED, TAKEN, Revision, good
 from pipeline.deploy.work import at_work
 from pipeline.stage import Site
 from pipeline.tools.kube import path
@@ -25,6 +25,8 @@ FOREIGN = ""
     [
         ([revision(3, BAD, "deployed"), revision(2, GOOD), revision(1, GOOD)], None, 2),
         ([revision(3, STARTED, "deployed"), revision(2, BAD), revision(1, GOOD)], None, 1),
+        ([revision(3, BAD, "deployed"), revision(2, TAKEN), revision(1, GOOD)], None, 1),
+        ([revision(2, BAD, "deployed"), revision(1, TAKEN)], None, 0),
         ([revision(3, GOOD, "deployed"), revision(2, GOOD), revision(1, GOOD)], 3, 2),
         ([revision(3, GOOD, "failed"), revision(2, GOOD, "pending-upgrade"), revision(1, GOOD)], None, 1),
         ([revision(2, FOREIGN, "deployed"), revision(1, GOOD)], None, 1),
@@ -61,3 +63,15 @@ def test_the_only_good_revision_is_kept_however_old_and_so_is_what_says_ignore(s
         work.engine.settled(work, newest)
         assert sorted(one.number for one in work.revisions()) == [2, *range(newest - manifest_store.KEPT + 1, newest + 1)]
     assert [name for name, place in places.items() if place in cluster.fake.objects] == ["ignored", "held"]
+
+
+def test_what_somebody_else_took_over_since_it_was_looked_at_is_not_taken_away(site: Site, cluster: Cluster) -> None:
+    places = {name: path("v1", "configmaps", NAMESPACE, name) for name in ("web", "theirs")}
+    for name, place in places.items():
+        metadata = {"name": name, "labels": {"app.kubernetes.io/instance": name}}
+        cluster.fake.put(place, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    with at_work(spec(), site) as work:
+        manifest_store.begin(work, 1, "", list(places.values()), {"rollout": GOOD}, "Apply complete")
+        work.engine.take_away(work, 1, ())
+        assert work.revisions() == []
+    assert [name for name, place in places.items() if place in cluster.fake.objects] == ["theirs"]

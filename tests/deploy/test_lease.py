@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -241,19 +241,34 @@ def test_l02_the_time_that_the_machine_slept_counts(kube: Kube) -> None:
         first.assert_held()
 
 
-def test_l02_its_time_counts_from_before_the_request(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that took long came to a lease that is as old as the question."""
-    theirs, replace = FakeClock(), kube.replace
-    first = lease(kube, theirs, ELSEWHERE).acquire()
+@pytest.mark.parametrize("ask", [Lease.acquire, Lease.assert_held, Lease.regain])
+def test_l02_its_time_counts_from_before_the_request(kube: Kube, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Lease], object]) -> None:
+    """An answer that took long came to a lease that is as old as the question: when it is taken, renewed, and held on."""
+    clock = FakeClock()
+    one = lease(kube, clock, ELSEWHERE)
+    if ask is not Lease.acquire:
+        one.acquire()
+    if ask is Lease.regain:
+        clock.advance(16)
 
-    def slow(target: str, value: dict[str, Any]) -> dict[str, Any]:
-        answer = replace(target, value)
-        theirs.advance(13)
-        return answer
+    def slow(call: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+        def answer_late(*words: Any) -> dict[str, Any]:
+            answer = call(*words)
+            clock.advance(13)
+            return answer
 
-    monkeypatch.setattr(kube, "replace", slow)
+        return answer_late
+
+    monkeypatch.setattr(kube, "create", slow(kube.create))
+    monkeypatch.setattr(kube, "replace", slow(kube.replace))
+
+    def ask_and_check() -> None:
+        ask(one)
+        one.check()
+
     with pytest.raises(Locked, match="could not be renewed"):
-        first.assert_held()
+        ask_and_check()
+    one.release()
 
 
 def test_l02_a_sleeper_takes_nothing_from_a_live_holder(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:

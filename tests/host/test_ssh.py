@@ -84,6 +84,15 @@ def test_s01_a_name_that_was_known_once_comes_back(sshd: Sshd) -> None:
         sshd.host(address="nowhere.invalid", port=2222).run(Cmd(("true",)))
 
 
+def test_s01_a_resolver_that_is_busy_passes(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_words: object, **_options: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "create_connection", ask)
+    with pytest.raises(Transient, match=r"busy\.invalid"):
+        sshd.host(address="busy.invalid").run(Cmd(("true",)))
+
+
 @pytest.mark.parametrize("what", ["waiting", "writing"])
 def test_s02_a_black_hole_after_login_is_noticed(running: Sshd, tmp_path: Path, what: str) -> None:
     """With the interval of 15 s this is 40 s at most; here everything is 30 times as fast."""
