@@ -45,7 +45,7 @@ def copy(tmp_path: Path) -> Path:
 def inv(copy: Path, *words: str, program: str = "invoke", **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", program, *words], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT), **env},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def test_a_result_that_cannot_be_written_is_told(copy: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "invoke", "history"], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert done.returncode == 19, done.stderr
     assert done.stderr.splitlines()[0] == "the result could not be written  [RESOURCE, exit 19]"
@@ -182,7 +182,7 @@ def test_a_reader_that_has_gone_is_no_error_to_talk_about(copy: Path, words: lis
     try:
         done = subprocess.run(
             [sys.executable, "-m", *words], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+            stdout=write, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     finally:
         os.close(write)

@@ -36,9 +36,7 @@ def root(tmp_path: Path) -> Path:
 
 def inv(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(root)}
-    return subprocess.run(
-        [sys.executable, "-m", "invoke", *words], cwd=root, capture_output=True, text=True, check=False, timeout=60, env=env
-    )
+    return subprocess.run([sys.executable, "-m", "invoke", *words], cwd=root, capture_output=True, text=True, check=False, env=env)
 
 
 def test_the_files_of_a_blueprint_into_a_folder(root: Path) -> None:

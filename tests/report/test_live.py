@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 REPLAY = """
-import sys, time
+import select, sys
 from pipeline.report import sink_for
 from pipeline.report.jsonl import loads
 sink = sink_for("auto", sys.stderr)
@@ -30,23 +30,26 @@ with open(sys.argv[1]) as lines:
     for event in loads(lines):
         sink(event)
         if sys.argv[2:] and event.what == "act" and event.stage == sys.argv[2]:
-            time.sleep(0.8)
+            select.select([sys.stdin], [], [], 60)
 sink.close()
 print("rich" in sys.modules, type(sink).__name__, sink.explained)
 """
 
 
-def on_terminal(name: str, *pause: str, **env: str) -> tuple[str, str]:
-    """What a terminal of 80 columns gets from a recorded run, and the result line."""
+def on_terminal(name: str, *lasting: str, **env: str) -> tuple[str, str]:
+    """What a terminal of 80 columns gets from a recorded run, and the result line. The stage `lasting` goes on until it is seen live."""
     primary, secondary = pty.openpty()
     child = subprocess.Popen(
-        [sys.executable, "-c", REPLAY, str(CASES / f"{name}.jsonl"), *pause],
+        [sys.executable, "-c", REPLAY, str(CASES / f"{name}.jsonl"), *lasting],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=secondary,
         cwd=ROOT,
         env={**os.environ, "TERM": "xterm-256color", "PYTHONUTF8": "1", **env},
     )
     os.close(secondary)
+    assert child.stdin
+    assert child.stdout
     shown = b""
     while True:
         try:
@@ -56,8 +59,11 @@ def on_terminal(name: str, *pause: str, **env: str) -> tuple[str, str]:
         if not piece:
             break
         shown += piece
+        if "● ".encode() in shown:
+            child.stdin.close()
     os.close(primary)
-    out, _ = child.communicate(timeout=20)
+    with child:
+        out = child.stdout.read()
     return shown.decode().replace("\r\n", "\n"), out.decode().strip()
 
 

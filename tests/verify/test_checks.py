@@ -17,6 +17,8 @@ from pipeline.events import Event, What
 from pipeline.records import Records
 from pipeline.stage import Cluster, Site
 from pipeline.testing import FakeClock
+from pipeline.verify import look as looks
+from pipeline.verify import until
 from pipeline.verify.checks import DRIVER, Checks, find, make
 from pipeline.verify.expect import Page
 from tests.verify.releases import COMMIT, OLD, OTHER, RELEASE, REPOSITORY, pod, secret
@@ -26,6 +28,13 @@ HOST = "probe.example"
 HEALTHY = answer(json.dumps({"status": "ok", "commit": COMMIT}).encode())
 STALE = answer(json.dumps({"status": "ok", "commit": OLD}).encode())
 CHECKS = (Page("/healthz", json={"status": "ok", "commit": "{commit}"}), Page("/", text="{short}"))
+
+
+@pytest.fixture(autouse=True)
+def _time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers are real, and the clock is not: a busy machine has a minute for each, however little that clock leaves."""
+    monkeypatch.setattr(looks, "REQUEST", 60.0)
+    monkeypatch.setattr(until, "look", lambda questions, view, _left: looks.look(questions, view, 60.0))
 
 
 class FakeKube:
@@ -156,7 +165,7 @@ def test_a_page_that_is_dear_is_asked_as_often_as_it_says(tmp_path: Path) -> Non
 
 
 def test_pages_and_pods_are_asked_at_the_same_time(tmp_path: Path) -> None:
-    together = threading.Barrier(3, timeout=4)
+    together = threading.Barrier(3, timeout=60)
 
     class Waiting(FakeKube):
         def list(self, target: str, labels: str = "", fields: str = "", *, metadata: bool = False) -> dict[str, Any]:
@@ -234,7 +243,8 @@ def test_v03_a_front_door_that_opens_late_in_real_time(tmp_path: Path) -> None:
         timer.join(10)
 
 
-def test_v04_an_endpoint_that_hangs_fails_at_the_deadline(tmp_path: Path) -> None:
+def test_v04_an_endpoint_that_hangs_fails_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # this clock is real
     release = threading.Event()
     with serving(lambda peer, _head: void(release.wait(10))) as server:
         found, _ = site(tmp_path, server.url, FakeKube([pod()]), SystemClock())
