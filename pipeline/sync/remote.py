@@ -84,7 +84,8 @@ class Push:
         pushed = git.read_push(output)
         if pushed is None or not pushed.done:
             error = git.remote_error(_text(errors) or (pushed.summary if pushed else ""), self._line.where, writing=True)
-            if not isinstance(error, Ambiguous) or not self._line.holds(self._line.ask()):
+            in_doubt = pushed is not None or isinstance(error, Ambiguous)  # a ref is refused too if another run made it first
+            if not in_doubt or not self._line.holds(self._line.ask()):
                 raise error
 
     def stop(self) -> None:

@@ -113,6 +113,19 @@ def test_another_machine_finds_it_there(work: Worktree, site: Site, bare: Path) 
     assert git.find(SPEC, source, site).artifact is not None
 
 
+def test_a_ref_that_another_run_makes_at_the_same_moment_is_no_fault(work: Worktree, site: Site, bare: Path) -> None:
+    source = snapshot(work.path)
+    ref = f"refs/pipeline/{source.commit}"
+    work.git("push", "--quiet", str(bare), "HEAD:refs/heads/other")  # what is pushed is in quarantine while the hook runs
+    hook = bare / "hooks/pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\nunset GIT_QUARANTINE_PATH\nexec git update-ref {ref} {source.commit}\n")
+    hook.chmod(0o755)
+    git.make(SPEC, source, site)
+    assert refs(bare)[ref] == source.commit
+    assert git.find(SPEC, source, site).artifact is not None
+
+
 def test_dirty_sources_are_sent_and_not_pushed(work: Worktree, site: Site, tmp_path: Path) -> None:
     work.write("README", "dirty\n")
     source = snapshot(work.path)
