@@ -32,7 +32,8 @@ def standing(spec: Spec, site: Site) -> Standing:
 
 
 def taken(revisions: Sequence[Revision]) -> Iterator[TakenBack]:
-    """The sources whose newest revision was taken back. Who did it stands on the revision above, which went back."""
+    """The sources whose newest revision was taken back. Who did it stands on the revision above, which went back: what failed and has none
+    above it was left as it is, and may well be live."""
     seen: set[str] = set()
     for above, one in zip((None, *revisions), revisions, strict=False):
         labels = one.labels
@@ -40,9 +41,8 @@ def taken(revisions: Sequence[Revision]) -> Iterator[TakenBack]:
         if not source.commit or source.id in seen:
             continue
         seen.add(source.id)
-        if one.rollout in (history.BAD, history.TAKEN):
-            by = above or one
-            yield TakenBack(source.id, source.label, author.name(by.labels), by.since, one.rollout == history.BAD)
+        if above and one.rollout in (history.BAD, history.TAKEN):
+            yield TakenBack(source.id, source.label, author.name(above.labels), above.since, one.rollout == history.BAD)
 
 
 def freeze(spec: Spec, message: str, site: Site) -> None:

@@ -30,6 +30,13 @@ def test_a_release_that_nobody_saw_come_up_is_good_once_it_was_verified(site: Si
     assert why.startswith("image sha256:aaaaaaaaaaaa… is live, sha256:bbbbbbbbbbbb… is wanted"), "in full"
 
 
+def test_what_failed_and_was_left_as_it_is_was_not_taken_back(site: Site, cluster: Cluster) -> None:
+    """There was nothing to go back to: it is live, and the next release of the same commit is nobody's old decision."""
+    make(spec(), images(), site)
+    cluster.fake.objects[SECRET]["metadata"]["labels"]["rollout"] = "failed"
+    assert shared.standing(spec(), site).taken == ()
+
+
 def test_what_was_edited_by_hand_is_told_beside_the_facts(site: Site, cluster: Cluster) -> None:
     make(spec(), images(), site)
     assert shared.edited(spec(), site) == []
