@@ -136,3 +136,12 @@ def test_what_the_keeper_wrote_again_is_its_own() -> None:
     assert "spec.replicas" not in [each.path for each in taken(value, "helm-controller")]
     assert "spec.replicas" in [each.path for each in taken(value, "another-controller")]
     assert taken({"metadata": {"name": "x"}}, "helm-controller") == []
+
+
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
+def test_what_people_put_into_a_secret_is_theirs(kind: str) -> None:
+    """A chart makes it empty, and somebody fills it: that may be the only place where it is."""
+    owned = [{"manager": "kubectl-patch", "fieldsV1": {"f:data": {"f:password": {}}}}]
+    value = {"kind": kind, "metadata": {"managedFields": owned}, "data": {"password": "aHVudGVyMg=="}}
+    left, paths = without_added(value, {"kind": kind}, ["helm"])
+    assert (left == value, paths) == ((True, []) if kind == "Secret" else (False, ["data"]))
