@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline import jsontext
-from pipeline.errors import VerifyError
+from pipeline.errors import IntegrityError
 from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_objects import labels
 
@@ -52,12 +52,13 @@ def objects(kube: Kube, namespace: str, release: str, number: int) -> list[dict[
 
 
 def of(kube: Kube, namespace: str, release: str, number: int) -> list[dict[str, Any]]:
-    """Return the objects of a revision, whoever keeps it, Helm or this pipeline. Raise VerifyError if nobody does, or it cannot be read."""
+    """Return the objects of a revision, whoever keeps it, Helm or this pipeline. Raise IntegrityError if nobody does, or if it cannot be
+    read."""
     found = kube.list(path("v1", "secrets", namespace), f"name={release},version={number}")["items"]
     kept = [unpacked(each) for each in found if labels(each).get("owner") in KEEPERS]
     if not any(kept):
         what = "cannot be read" if found else "is not there any more"
-        raise VerifyError(
+        raise IntegrityError(
             f"revision {number} of {release} {what} in namespace {namespace}: of which objects it is made is not known",
             mend="inv status says what is live; inv deploy releases again",
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import Expired, VerifyError
+from pipeline.errors import IntegrityError, VerifyError
 from pipeline.tools.kube import connect, path
 from pipeline.verify.checks import Checks, make
 from pipeline.verify.objects import Objects
@@ -97,9 +97,9 @@ def test_what_may_not_be_listed_is_unknown_and_not_edited(podinfo: Shop) -> None
 
 def test_a_revision_that_nobody_keeps_is_unverified_and_not_condemned(podinfo: Shop) -> None:
     podinfo.fake.drop(path("v1", "secrets", SPACE, "sh.helm.release.v1.probe.v3"))
-    with pytest.raises(Expired) as caught:
+    with pytest.raises(IntegrityError, match="revision 3 of probe is not there any more") as caught:
         make(Checks(RELEASE.cluster, deadline=0.5), RELEASE, podinfo.site)
-    assert "revision 3 of probe is not kept" in caught.value.cause
+    assert "inv status" in caught.value.mend
 
 
 def test_a_label_that_the_blueprint_names_is_asked_for(podinfo: Shop) -> None:
