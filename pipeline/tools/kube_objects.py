@@ -176,7 +176,9 @@ def _set_pending(value: Object) -> str:
         wanted = int(spec.get("replicas", 1) if spec.get("replicas") is not None else 1)
         held = int(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0)
         same = status.get("updateRevision") == status.get("currentRevision")
-        updated = wanted if same else int(status.get("updatedReplicas") or 0) + min(held, wanted)
+        new, old = int(status.get("updatedReplicas") or 0), int(status.get("currentReplicas") or 0)
+        # The same after a way back from the middle of an update, too: pods of the version that was left are in neither count
+        updated = max(new, old) if same else new + min(held, wanted)
         available = int(status.get("readyReplicas") or 0)
     if updated < wanted:
         return f"{called}: {updated} of {wanted} new pods exist"

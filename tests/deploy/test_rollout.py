@@ -263,7 +263,8 @@ def daemon(updated: int = 2, available: int = 2) -> dict[str, Any]:
         (stateful(updated=1), "db: 1 of 2 new pods exist"),
         (stateful(updated=2, ready=1), "db: 1 of 2 new pods are available"),
         (stateful(updated=2, ready=2), ""),
-        (stateful(updated=0, ready=2, revision="web-1"), ""),
+        (stateful(updated=2, ready=2, revision="web-1"), ""),
+        (stateful(updated=1, ready=2, revision="web-1"), "db: 1 of 2 new pods exist"),  # back from the middle of an update
         (stateful(updated=1, ready=2, updateStrategy={"rollingUpdate": {"partition": 1}}), ""),
         (stateful(updated=0, ready=0, updateStrategy={"type": "OnDelete"}), ""),
         (daemon(updated=1), "log: 1 of 2 new pods exist"),
