@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from pipeline.deploy.holder import Holder
 from tests.real.app import App, application
@@ -13,13 +14,20 @@ from tests.real.app import App, application
 SIGNALS = {"kill": -9, "term": 143, "int": 130}
 
 
-@contextlib.contextmanager
-def released(folder: Path) -> Iterator[App]:
-    """An application of its own that was released once."""
-    with application("killed", folder) as app:
-        first = app.inv("release")
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, lab_site_file: Path) -> Iterator[App]:
+    """An application of the module's own that was released once."""
+    with application("killed", tmp_path_factory.mktemp("killed")) as made:
+        first = made.inv("release")
         assert first.returncode == 0, first.stderr
-        yield app
+        yield made
+
+
+def kill(app: App, point: str) -> None:
+    """Have a release of a change killed at this point; the next run converges."""
+    commit = app.change(f"{point} kill".replace(":", "-"))
+    end(app, point, "kill")
+    converge(app, commit)
 
 
 def end(app: App, point: str, signal: str) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.real.app import App
-from tests.real.killed import converge, end, released
+from tests.real.killed import app, kill
 
 pytestmark = pytest.mark.real
+__all__ = ["app"]
 
 POINTS = [
     "sync.intended", "sync.wait", "sync.made", "sync.recorded",
@@ -19,14 +17,6 @@ POINTS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory, lab_site_file: Path) -> Iterator[App]:
-    with released(tmp_path_factory.mktemp("killed")) as made:
-        yield made
-
-
 @pytest.mark.parametrize("point", POINTS)
 def test_the_next_run_converges(app: App, point: str) -> None:
-    commit = app.change(f"{point} kill".replace(":", "-"))
-    end(app, point, "kill")
-    converge(app, commit)
+    kill(app, point)
