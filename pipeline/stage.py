@@ -387,3 +387,8 @@ class Stage:
 
 
 Plan = tuple[Stage, ...]
+
+
+def stores(plan: Plan, site: Site) -> list[Store]:
+    """Return the repositories of images that the stages of a plan fill or read."""
+    return [store for stage in plan if stage.driver.stores for store in stage.driver.stores(stage.spec, site)]

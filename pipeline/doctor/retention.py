@@ -9,7 +9,7 @@ from functools import partial
 from pipeline.doctor.verdict import Check, Verdict, ok, warn
 from pipeline.errors import PipelineError
 from pipeline.plan import Blueprint
-from pipeline.stage import Site, Store
+from pipeline.stage import Site, Store, stores
 from pipeline.tools import image_list
 from pipeline.tools.registry import client_of
 
@@ -19,8 +19,8 @@ SLOW = 25.0  # seconds: one question for each tag
 
 def checks(blueprint: Blueprint, site: Site) -> list[Check]:
     """One for each repository that a stage of the blueprint fills."""
-    stores = [store for stage in blueprint.plan if stage.driver.stores for store in stage.driver.stores(stage.spec, site)]
-    return [Check(_where(store), NAME, partial(look, store, blueprint.keep, site), SLOW) for store in stores if store.names]
+    filled = [store for store in stores(blueprint.plan, site) if store.names]
+    return [Check(_where(store), NAME, partial(look, store, blueprint.keep, site), SLOW) for store in filled]
 
 
 def look(store: Store, keep: int, site: Site) -> Iterator[Verdict]:

@@ -45,7 +45,7 @@ def tasks(
         """
         from pipeline.prune.act import collect
         from pipeline.prune.act import prune as act
-        from pipeline.prune.show import rows, table
+        from pipeline.prune.decide import rows, table
 
         with opened(env, blueprint, json) as (found, site):
             known = act(found, site, config(), dry=dry_run)

@@ -17,7 +17,7 @@ from pipeline.events import What
 from pipeline.plan import Blueprint, blueprints, environments, load
 from pipeline.prune.decide import Place, Seen
 from pipeline.records import MADE
-from pipeline.stage import Left, Site, Store, Use
+from pipeline.stage import Left, Site, Store, Use, stores
 from pipeline.tools import image_list
 from pipeline.tools.providers import endpoint, full_name
 from pipeline.tools.registry import client_of
@@ -50,8 +50,7 @@ class Member:
 
     def stores(self) -> list[tuple[Address, Store]]:
         """The repositories that its stages fill or read."""
-        found = [store for stage in self.blueprint.plan if stage.driver.stores for store in stage.driver.stores(stage.spec, self.site)]
-        return [(self._address(store), store) for store in found]
+        return [(self._address(store), store) for store in stores(self.blueprint.plan, self.site)]
 
     def _address(self, store: Store) -> Address:
         where = endpoint(self.site.registry(store.registry).address)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.prune.decide import Place, Seen, decide
-from pipeline.prune.show import rows, table
+from pipeline.prune.decide import Place, Seen, decide, rows, table
 from pipeline.stage import Left, Use
 from pipeline.tools.image_list import Dated, Stored
 
