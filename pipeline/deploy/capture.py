@@ -13,7 +13,7 @@ from pipeline.clock import Clock
 from pipeline.deploy.diagnosis import Cause, Evidence, signs, when
 from pipeline.errors import PipelineError
 from pipeline.tools.kube import Kube, path
-from pipeline.tools.kube_objects import condition, containers, doing, labels, name, namespace, restarts
+from pipeline.tools.kube_objects import claims, condition, containers, doing, labels, name, namespace, restarts
 
 Object = Mapping[str, Any]
 TAIL = 60  # lines of each container's log
@@ -27,7 +27,7 @@ def capture(kube: Kube, space: str, pods: Sequence[Object], workloads: Sequence[
     spaces = sorted({namespace(each) or space for each in (*pods, *workloads)} or {space})
     with ThreadPoolExecutor(max_workers=4) as pool:
         nodes = pool.submit(_items, kube, (path("v1", "nodes"),))
-        events, claims, services = (
+        events, found_claims, services = (
             pool.submit(_items, kube, [path("v1", kind, each) for each in spaces])
             for kind in ("events", "persistentvolumeclaims", "services")
         )
@@ -35,12 +35,13 @@ def capture(kube: Kube, space: str, pods: Sequence[Object], workloads: Sequence[
         logs = {
             f"{name(pod)}/{each.name}": pool.submit(read_log, kube, namespace(pod) or space, name(pod), each.name) for pod, each in wanted
         }
+        mounted = {(namespace(pod), each) for pod in pods for each in claims(pod)}
         found = nodes.result()
         return Evidence(
             pods=pods,
             events=events.result(),
             deployments=workloads,
-            claims=[each for each in claims.result() if any(_mounts(pod, each) for pod in pods)],
+            claims=[each for each in found_claims.result() if (namespace(each), name(each)) in mounted],
             services=[each for each in services.result() if any(_leads_to(each, workload) for workload in workloads)],
             logs={key: log.result() for key, log in logs.items()},
             nodes=len(found),
@@ -81,14 +82,6 @@ def _items(kube: Kube, targets: Iterable[str]) -> list[Object]:
         return [each for target in targets for each in kube.list(target)["items"]]
     except PipelineError:
         return []
-
-
-def _mounts(pod: Object, claim: Object) -> bool:
-    """Whether a pod mounts a claim."""
-    volumes = pod.get("spec", {}).get("volumes") or []
-    return namespace(pod) == namespace(claim) and name(claim) in [
-        (volume.get("persistentVolumeClaim") or {}).get("claimName") for volume in volumes
-    ]
 
 
 def _leads_to(service: Object, workload: Object) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.deploy import stored
 from pipeline.deploy.spec import HELM, Keeper
+from pipeline.tools import helm_stored
 from pipeline.tools.kube import Kube
 from pipeline.tools.kube_objects import name
 from pipeline.tools.manifest import WORKLOADS
@@ -31,10 +32,10 @@ def replicas(manifest: str) -> dict[str, int]:
     import yaml
 
     try:
-        found = list(yaml.load_all(manifest, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # both are safe loaders
+        found = list(helm_stored.parsed(manifest))
     except yaml.YAMLError:
         return {}
-    those = [each for each in found if isinstance(each, dict) and each.get("kind") in WORKLOADS and isinstance(each.get("spec"), dict)]
+    those = [each for each in found if each.get("kind") in WORKLOADS and isinstance(each.get("spec"), dict)]
     return {_called(each): each["spec"]["replicas"] for each in those if isinstance(each["spec"].get("replicas"), int)}
 
 

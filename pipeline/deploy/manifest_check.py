@@ -7,10 +7,11 @@ from typing import Any
 
 from pipeline.artifacts import Images
 from pipeline.errors import ConfigError
+from pipeline.tools import manifest
 from pipeline.tools.kube_objects import INSTANCE, labels, name, template_images
 
 Object = dict[str, Any]
-WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+WORKLOADS = tuple(manifest.WORKLOADS)
 MANAGED = "app.kubernetes.io/managed-by"
 
 

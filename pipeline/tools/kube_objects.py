@@ -10,7 +10,7 @@ Object = Mapping[str, Any]
 REVISION = "deployment.kubernetes.io/revision"
 HASH = "pod-template-hash"
 INSTANCE = "app.kubernetes.io/instance"
-SETS = {"statefulsets": "StatefulSet", "daemonsets": "DaemonSet"}  # what runs pods of its own, beside Deployments
+SETS = ("StatefulSet", "DaemonSet")  # what runs pods of its own, beside Deployments
 GENERATION = "deprecated.daemonset.template.generation"  # still how a DaemonSet's pods are told apart (k8s.io/api/apps/v1)
 
 
@@ -45,6 +45,12 @@ def name(value: Object) -> str:
 def namespace(value: Object) -> str:
     """The namespace it names, "" where it names none."""
     return str(value.get("metadata", {}).get("namespace") or "")
+
+
+def claims(pod: Object) -> list[str]:
+    """The names of the volume claims that a pod mounts."""
+    volumes = pod.get("spec", {}).get("volumes") or []
+    return [str(each["persistentVolumeClaim"].get("claimName")) for each in volumes if each.get("persistentVolumeClaim")]
 
 
 def labels(value: Object) -> Mapping[str, str]:
@@ -147,7 +153,7 @@ def pending(deployment: Object) -> str:
 
     The rule is that of `kubectl rollout status` (k8s.io/kubectl/pkg/polymorphichelpers/rollout_status.go).
     """
-    if deployment.get("kind") in SETS.values():
+    if deployment.get("kind") in SETS:
         return _set_pending(deployment)
     spec, status = deployment.get("spec", {}), deployment.get("status", {})
     called, wanted = name(deployment), int(spec.get("replicas", 1) if spec.get("replicas") is not None else 1)

@@ -11,7 +11,7 @@ from pipeline.tools.kube_kinds import BUILT_IN, kinds
 from pipeline.tools.kube_objects import labels, name, namespace
 
 Object = Mapping[str, Any]
-WORKLOADS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}  # kind -> plural, all of apps/v1
+WORKLOADS = BUILT_IN["apps/v1"]  # kind -> plural
 KIND = {plural: kind for kind, plural in WORKLOADS.items()}
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import importlib
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Check, Release, Report, content_hash
@@ -134,13 +134,10 @@ def _view(spec: Checks, world: World) -> View:
 
 def _stored(spec: Checks, release: Release, site: Site) -> Callable[[], Sequence[Mapping[str, Any]]]:
     """Gives the objects of the release's manifest: asked once, since a revision never changes."""
-    known: list[Sequence[Mapping[str, Any]]] = []
 
+    @cache
     def stored() -> Sequence[Mapping[str, Any]]:
-        if not known:
-            client = kube.connect(site, spec.cluster)
-            known.append(helm_stored.of(client, release.namespace, release.name, release.revision))
-        return known[0]
+        return helm_stored.of(kube.connect(site, spec.cluster), release.namespace, release.name, release.revision)
 
     return stored
 

@@ -56,7 +56,7 @@ class View:
         named = [each for each in self.objects() if each.get("kind") == kind]
         places = [kube.path(version, plural, kube_objects.namespace(each) or self.namespace, kube_objects.name(each)) for each in named]
         if kind == "PersistentVolumeClaim":  # a StatefulSet's claims stand in no manifest
-            places += [kube.path(version, plural, self.namespace, each) for each in self._mounted()]
+            places += [kube.path(version, plural, self.namespace, each) for pod in self.pods() for each in kube_objects.claims(pod)]
         found = self.once(("of", kind), lambda: manifest.read(self.client(), dict.fromkeys(places)))
         return {place.rpartition("/")[2]: found.get(place) for place in places}
 
@@ -69,11 +69,6 @@ class View:
 
         found: Edited = self.once(("edited",), ask)
         return found
-
-    def _mounted(self) -> list[str]:
-        """The claims that the release's pods mount."""
-        volumes = [each for pod in self.pods() for each in pod.get("spec", {}).get("volumes") or []]
-        return [str(each["persistentVolumeClaim"].get("claimName")) for each in volumes if each.get("persistentVolumeClaim")]
 
     def list(self, version: str, kind: str, labels: str = "") -> Sequence[Object]:
         """The objects of a kind, narrowed by `labels`."""
