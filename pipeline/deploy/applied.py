@@ -17,6 +17,7 @@ from pipeline.deploy import (
     pull,
     rollback,
     settle,
+    stored,
     unfinished,
 )
 from pipeline.deploy.manifest_spec import Manifests
@@ -45,7 +46,7 @@ def make(spec: Manifests, images: Images, site: Site) -> Release:
     with at_work(spec, site) as work:
         revisions = unfinished.checked(work)
         newest = revisions[0] if revisions else None
-        now = work.running(newest) if newest and newest.status == "deployed" else []
+        now = stored.live(work.kube, spec, newest)
         if newest and settle.adopted(newest, want, images, now):
             site.tell(What.LOG, STAGE, f"revision {newest.number} holds this already; its rollout is waited for")
             return settle.settle(work, images, want, newest.number)

@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.deploy import history, stored
+from pipeline.artifacts import Images
+from pipeline.deploy import compare, history, stored
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Spec
+from pipeline.deploy.values import Wanted
 from pipeline.errors import AuthError
 from pipeline.tools import kube_edits, manifest
 from pipeline.tools.kube import Kube
@@ -28,10 +30,10 @@ def note(kube: Kube, spec: Spec, number: int, parts: Mapping[str, Any]) -> None:
     history.write_down(kube, where, parts, stamps(seen, spec.managers))
 
 
-def take_out(kube: Kube, spec: Spec, number: int) -> list[str]:
-    """Take out of the objects of revision `number`, which was applied, what people added by hand: an apply leaves that. Return what was
-    done, in words. What this user may not read or write stays, and is said by `look`."""
-    wanted, done = _wanted(kube, spec, number), []
+def take_out(kube: Kube, spec: Spec, objects: Sequence[Object]) -> list[str]:
+    """Take out of the `objects` of a manifest, which was applied, what people added by hand: an apply leaves that. Return what was done, in
+    words. What this user may not read or write stays, and is said by `look`."""
+    wanted, done = manifest.places(kube, objects, spec.namespace), []
     for places in manifest.by_collection(wanted).values():
         with contextlib.suppress(AuthError):
             for place, seen in manifest.read(kube, places, metadata=True).items():
@@ -39,6 +41,14 @@ def take_out(kube: Kube, spec: Spec, number: int) -> list[str]:
                     gone = kube_edits.take_out(kube, place, wanted[place], spec.managers)
                     done += [f"{kube_edits.called(place)}: {each} was added by hand, and is taken out" for each in gone]
     return done
+
+
+def differences(
+    kube: Kube, spec: Spec, newest: Revision | None, now: Sequence[Object], want: Wanted, images: Images
+) -> list[str]:  # fmt: skip
+    """Why the release has to be made, with what was edited of one that was made from the same."""
+    same = newest and newest.status == "deployed" and newest.inputs == want.inputs
+    return [*(look(kube, spec, newest, now) if newest and same else []), *compare.differences(newest, now, want, images)]
 
 
 def look(kube: Kube, spec: Spec, revision: Revision, workloads: Sequence[Object]) -> list[str]:

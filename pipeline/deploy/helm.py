@@ -9,7 +9,6 @@ import dataclasses
 
 from pipeline.artifacts import Images, Release
 from pipeline.deploy import chart, drift, history, shared, stored, values
-from pipeline.deploy.compare import differences
 from pipeline.deploy.shared import driver, found, greet, live, undo
 from pipeline.deploy.spec import Helm
 from pipeline.stage import Finding, Site
@@ -25,12 +24,10 @@ def find(spec: Helm, images: Images, site: Site) -> Finding:
     with chart.asked(spec, site) as identity:
         revisions = history.read(kube, spec.namespace, spec.release)
         newest = revisions[0] if revisions else None
-        now = stored.running(kube, spec, newest) if newest and newest.status == "deployed" else []
+        now = stored.live(kube, spec, newest)
         made_of = identity()
     want = values.wanted(spec, images, made_of, site)
-    why = differences(newest, now, want, images)
-    if newest and newest.status == "deployed" and newest.inputs == want.inputs:
-        why = [*drift.look(kube, spec, newest, now), *why]
+    why = drift.differences(kube, spec, newest, now, want, images)
     finding = found(spec, images, kube, newest, now, why, want.inputs)
     return dataclasses.replace(finding, why=f"{finding.why}, of chart {made_of}") if finding.artifact and "@" in made_of else finding
 

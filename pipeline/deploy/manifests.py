@@ -7,7 +7,6 @@ import shutil
 
 from pipeline.artifacts import Images, Release
 from pipeline.deploy import drift, history, manifest_files, manifest_render, stored, values
-from pipeline.deploy.compare import differences
 from pipeline.deploy.manifest_spec import Kubecfg, Manifests
 from pipeline.deploy.shared import found, greet, known
 from pipeline.errors import ConfigError
@@ -22,11 +21,9 @@ def find(spec: Manifests, images: Images, site: Site) -> Finding:
     want = manifest_render.wanted(spec, images, manifest_files.read(site.root, spec), site)
     revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
     newest = revisions[0] if revisions else None
-    now = stored.running(kube, spec, newest) if newest and newest.status == "deployed" else []
+    now = stored.live(kube, spec, newest)
     # every object is compared below, and with it the images of those that are no Deployments
-    why = differences(newest, now, want, dataclasses.replace(images, images=()))
-    if newest and newest.status == "deployed" and newest.inputs == want.inputs:
-        why = [*drift.look(kube, spec, newest, now), *why]
+    why = drift.differences(kube, spec, newest, now, want, dataclasses.replace(images, images=()))
     return found(spec, images, kube, newest, now, why, want.inputs)
 
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.deploy import history, manifest_store, secret, unfinished
+from pipeline.deploy import history, manifest_store, secret, stored, unfinished
 from pipeline.deploy.data import holds_data
 from pipeline.deploy.spec import HELM, Engined
 from pipeline.deploy.work import STAGE, Work, at_work
-from pipeline.errors import IntegrityError
 from pipeline.events import What
 from pipeline.stage import Removal, Site, Stays
 from pipeline.tools import helm_stored, manifest
@@ -65,17 +64,11 @@ def look(kube: Kube, spec: Engined, *, with_data: bool) -> list[Thing]:
 
 def _places(kube: Kube, spec: Engined) -> list[str]:
     """Where the objects of the newest revision lie; of manifests, those of every revision that is kept."""
-    which = f"owner={spec.keeper.owner},name={spec.release}"
-    listed = kube.list(path("v1", "secrets", spec.namespace), which)["items"]
-    secrets = sorted(listed, key=lambda each: -int(labels(each).get("version") or 0))
-    for each in secrets:
-        if not helm_stored.unpacked(each):
-            raise IntegrityError(f"Secret {name(each)} in {spec.namespace} cannot be read, so it is not known what the release has",
-                                 mend="look at it; what it does not need is deleted by hand")  # fmt: skip
-    stored = [helm_stored.unpacked(each) for each in secrets]
+    ordered = sorted(stored.kept(kube, spec), key=lambda each: -int(labels(each[0]).get("version") or 0))
+    releases = [release for _, release in ordered]
     if spec.keeper is not HELM:
-        return list(dict.fromkeys(place for each in stored for place in manifest_store.places(each)))
-    objects = list(helm_stored.parsed(str(stored[0].get("manifest") or ""))) if stored else []
+        return list(dict.fromkeys(place for each in releases for place in manifest_store.places(each)))
+    objects = list(helm_stored.parsed(str(releases[0].get("manifest") or ""))) if releases else []
     return list(manifest.places(kube, objects, spec.namespace))
 
 

@@ -26,8 +26,7 @@ Validate = Callable[[Any, Images, Site], object]  # raises ConfigError or AuthEr
 def live(spec: Spec, site: Site) -> Release | None:
     """What the cluster runs now, whoever deployed it; None where there is nothing."""
     kube = connect(site, spec.cluster)
-    revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
-    newest = next((one for one in revisions if one.status == "deployed"), None)
+    newest = _deployed(kube, spec)
     return None if newest is None else live_release(spec, newest, stored.running(kube, spec, newest))
 
 
@@ -69,9 +68,13 @@ def edited(spec: Spec, site: Site) -> list[str]:
     from pipeline.deploy import drift
 
     kube = connect(site, spec.cluster)
+    newest = _deployed(kube, spec)
+    return [] if newest is None else drift.look(kube, spec, newest, stored.running(kube, spec, newest))
+
+
+def _deployed(kube: Kube, spec: Spec) -> Revision | None:
     revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
-    newest = next((one for one in revisions if one.status == "deployed"), None)
-    return [] if newest is None else drift.look(kube, spec, newest, list(stored.running(kube, spec, newest)))
+    return next((one for one in revisions if one.status == "deployed"), None)
 
 
 def confirm(spec: Spec, release: Release, site: Site) -> None:

@@ -12,7 +12,8 @@ from pipeline.deploy.spec import HELM, Keeper, Spec
 from pipeline.errors import IntegrityError, Transient
 from pipeline.tools import helm_stored, manifest, placeholders
 from pipeline.tools.helm_stored import unpacked
-from pipeline.tools.kube import Kube
+from pipeline.tools.kube import Kube, path
+from pipeline.tools.kube_objects import labels, name
 from pipeline.tools.manifest import Workload
 
 IMAGE = re.compile(r"""^\s*-?\s*image:\s*["']?([^\s"']+@sha256:[0-9a-f]{64})""", re.MULTILINE)
@@ -23,6 +24,25 @@ def read(kube: Kube, namespace: str, release: str, number: int, keeper: Keeper =
     """The release object (`manifest`, `info`, …); {} where it is gone or cannot be read."""
     secret = kube.get(where(namespace, release, number, keeper))
     return {} if secret is None else unpacked(secret)
+
+
+def called(spec: Spec, number: int | str) -> str:
+    """Return what people call a revision."""
+    return f"revision {number} of {spec.namespace}/{spec.release}"
+
+
+def kept(kube: Kube, spec: Spec) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Return the Secret of each revision that is kept, and the release object in it. Raise IntegrityError if one cannot be read."""
+    which = f"owner={spec.keeper.owner},name={spec.release}"
+    found = [(each, unpacked(each)) for each in kube.list(path("v1", "secrets", spec.namespace), which)["items"]]
+    for secret, release in found:
+        if not release:
+            where = f"kubectl get secret -n {spec.namespace} {name(secret)}"
+            raise IntegrityError(
+                f"{called(spec, labels(secret).get('version', '?'))} cannot be read, so it is not known what it has and needs",
+                mend=f"look at it, and delete it if it is of no use: {where}",
+            )
+    return found
 
 
 def objects(kube: Kube, spec: Spec, number: int) -> list[dict[str, Any]]:
@@ -49,6 +69,11 @@ def running(kube: Kube, spec: Spec, revision: Revision) -> list[dict[str, Any]]:
     if not revision.stamps:
         noted = [each.path for each in workloads(kube, spec, revision.number)]
     return list(manifest.read(kube, noted).values())
+
+
+def live(kube: Kube, spec: Spec, newest: Revision | None) -> list[dict[str, Any]]:
+    """The workloads that run of the newest revision, none if that is not live."""
+    return running(kube, spec, newest) if newest and newest.status == "deployed" else []
 
 
 def images(release: Mapping[str, Any]) -> list[str]:

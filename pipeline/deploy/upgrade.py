@@ -7,9 +7,8 @@ import os
 from collections.abc import Sequence
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import by_helm, chart, drift, history, layers, process, pull, rollback, settle, typos, values
+from pipeline.deploy import by_helm, chart, drift, history, layers, process, pull, rollback, settle, stored, typos, values
 from pipeline.deploy.chart import Chart
-from pipeline.deploy.compare import differences
 from pipeline.deploy.history import Revision
 from pipeline.deploy.layers import Layers
 from pipeline.deploy.spec import Helm
@@ -34,7 +33,7 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
     with at_work(spec, site) as work:
         revisions = rollback.repair(work)
         newest = revisions[0] if revisions else None
-        now = work.running(newest) if newest and newest.status == "deployed" else []
+        now = stored.live(work.kube, spec, newest)
         if newest and settle.adopted(newest, want, images, now):
             site.tell(What.LOG, STAGE, f"revision {newest.number} holds this already; its rollout is waited for")
             return settle.settle(work, images, want, newest.number)
@@ -42,8 +41,7 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
         rollback.check_way_back(work, history.good(revisions))
         pull.prove(spec, images, want.values, work.kube, site)
         if newest is not None and newest.inputs == want.inputs:
-            edits = drift.look(work.kube, spec, newest, now) if newest.status == "deployed" else []
-            for text in (*edits, *differences(newest, now, want, images)):
+            for text in drift.differences(work.kube, spec, newest, now, want, images):
                 site.tell(What.WARN, STAGE, f"{text}; the blueprint wins")
         failpoint("deploy.proven")
         secrets = settle.keep_secret(work, want, newest)

@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from pipeline.deploy import freeze, history
+from pipeline.deploy import freeze, history, stored
 from pipeline.deploy.holder import IMAGES
 from pipeline.deploy.spec import Spec
-from pipeline.errors import IntegrityError
 from pipeline.stage import Left, Site, Use
-from pipeline.tools import helm_stored, references
+from pipeline.tools import references
 from pipeline.tools.kube import Kube, connect, path
 from pipeline.tools.kube_objects import labels, name, notes
 
@@ -39,17 +38,12 @@ def running(kube: Kube, spec: Spec) -> Iterator[Use]:
 
 def kept(kube: Kube, spec: Spec) -> Iterator[Use]:
     """What the manifests of the revisions name, and the tag and the tree that each was made from."""
-    which = f"owner={spec.keeper.owner},name={spec.release}"
-    for secret in kube.list(path("v1", "secrets", spec.namespace), which)["items"]:
+    for secret, release in stored.kept(kube, spec):
         marks = labels(secret)
-        called = revision(spec, marks.get("version", "?"))
-        stored = helm_stored.unpacked(secret)
-        if not stored:
-            where = f"kubectl get secret -n {spec.namespace} {name(secret)}"
-            raise IntegrityError(f"{called} cannot be read, so it is not known what it needs", mend=f"look at it, then delete it: {where}")
+        called = stored.called(spec, marks.get("version", "?"))
         why = f"{called} has it"
         yield from (Use(mark, why, called) for mark in (marks.get("tag"), marks.get("tree")) if mark)
-        for use in _named(json.dumps(stored.get("manifest") or "") + json.dumps(stored.get("hooks") or ""), why):
+        for use in _named(json.dumps(release.get("manifest") or "") + json.dumps(release.get("hooks") or ""), why):
             yield Use(use.mark, why, called)
 
 
@@ -59,11 +53,6 @@ def in_lock(kube: Kube, spec: Spec) -> Iterator[Use]:
     who = freeze.holder(lease)
     why = f"{who} deploys it now" if who else "it was being deployed last"
     yield from (Use(reference.partition("@")[2], why) for reference in notes(lease).get(IMAGES, "").split())
-
-
-def revision(spec: Spec, number: int | str) -> str:
-    """What people call a revision."""
-    return f"revision {number} of {spec.namespace}/{spec.release}"
 
 
 def revisions(spec: Spec, keep: int, site: Site) -> tuple[Left, ...]:
@@ -86,7 +75,7 @@ def revisions(spec: Spec, keep: int, site: Site) -> tuple[Left, ...]:
 
     def left(one: history.Revision) -> Left:
         where = history.where(spec.namespace, spec.release, one.number, spec.keeper)
-        return Left("revision", revision(spec, one.number), why(one), partial(_forget, kube, where))
+        return Left("revision", stored.called(spec, one.number), why(one), partial(_forget, kube, where))
 
     return tuple(map(left, known))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from pipeline.deploy.waiting import Patience
 from pipeline.errors import ConfigError
 from pipeline.events import What
 from pipeline.stage import Site
+from pipeline.tools import manifest
 from pipeline.tools.kube import Kube, connect, path
 from pipeline.tools.kube_status import terminating
 
@@ -71,9 +72,11 @@ class Held:
     def follow(self, number: int, deadline: float, before: str = "") -> tuple[Failure | None, View]:
         """Follow the rollout of revision `number`; `before` stands before each line that is told."""
         spec, site = self.spec, self.site
+        objects = stored.objects(self.kube, spec, number)
+        self.clear(objects, before)
         return follow(
             self.kube,
-            stored.workloads(self.kube, spec, number),
+            manifest.workloads(objects, spec.namespace),
             site.clock,
             deadline=deadline,
             allowed=spec.restarts,
@@ -81,6 +84,9 @@ class Held:
             log=lambda line: site.tell(What.LOG, STAGE, line),
             check=self.lease.check,
         )
+
+    def clear(self, objects: Sequence[Mapping[str, Any]], before: str) -> None:
+        """Take out of the objects of a revision what its keeper leaves in them, though it is not of it."""
 
     def put_secret_back(self, mark: str, whose: str) -> None:
         """Let the plain Secret hold what `whose` was made with, by its mark; tell if that is not known any more."""
@@ -100,11 +106,9 @@ class Work(Held):
 
     engine: Engine
 
-    def follow(self, number: int, deadline: float, before: str = "") -> tuple[Failure | None, View]:
-        """The same, once what people added by hand to the objects of this revision is out of them: its engine leaves that."""
-        for line in drift.take_out(self.kube, self.spec, number):
+    def clear(self, objects: Sequence[Mapping[str, Any]], before: str) -> None:
+        for line in drift.take_out(self.kube, self.spec, objects):
             self.site.tell(What.WARN, STAGE, before + line)
-        return super().follow(number, deadline, before)
 
     def go_back(self, number: int) -> None:
         """Make what revision `number` holds live again, the Secret that it was made with included."""
