@@ -6,10 +6,11 @@ import hmac
 import http.client
 import http.server
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urljoin, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError, Transient
 from pipeline.push.body import PIECE, Body, ClientGone, incoming
+from pipeline.tools import http_answer
 from pipeline.tools.http_faults import refusal
 from pipeline.tools.origin import ERROR_CAP, Answer, lowered
 from pipeline.tools.registry import words
@@ -162,13 +163,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _own(self, location: str, target: str) -> str:
         """Where an upload goes on, as a path of the relay: only the registry itself may be named."""
         origin = self.relay.origin
-        there = urlsplit(urljoin(f"{origin}{target}", location))
-        if (there.scheme, there.netloc.lower()) != (origin.scheme, origin.address.lower()):
+        try:
+            there = http_answer.redirected(f"{origin}{target}", location)
+            own = http_answer.leads_to(there, origin.scheme, origin.address)
+        except ValueError as error:
+            raise ConfigError(f"{origin} sends uploads on to what is no address", cause=f"Location: {location[:200]}") from error
+        if not own:
             raise ConfigError(
                 f"{origin} sends uploads on to {there.scheme}://{there.netloc}, which gets neither layers nor credentials",
                 mend="mend the registry's external URL, or name its final address in the site file",
             )
-        return there.path + (f"?{there.query}" if there.query else "")
+        return http_answer.target(there)
 
     def _say(self, status: int, headers: dict[str, str] | None = None) -> None:
         """An answer of the relay's own. A body that may not have been read makes the connection useless."""

@@ -15,7 +15,7 @@ from typing import Any
 from pipeline import jsontext
 from pipeline.errors import ConfigError, IntegrityError
 from pipeline.host import Address
-from pipeline.tools import proxies
+from pipeline.tools import http_answer, proxies
 from pipeline.tools.kube_login import Credentials
 from pipeline.tools.kube_status import Asked, refused, unreachable
 from pipeline.tools.kubeconfig import Access
@@ -57,6 +57,8 @@ class Watch:
 
 class Connection(http.client.HTTPSConnection):
     """Connects where `dial` says, and demands the certificate of the access's server name."""
+
+    response_class = http_answer.Response
 
     def __init__(self, access: Access, dial: Callable[[], Address], context: ssl.SSLContext, timeout: float) -> None:
         super().__init__(access.host, access.port, timeout=timeout, context=context)

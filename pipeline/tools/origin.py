@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.tools import proxies
+from pipeline.tools import http_answer, proxies
 from pipeline.tools.http_faults import told
 
 READ_TIMEOUT = 10.0  # seconds without a byte
@@ -194,6 +194,7 @@ class Origin:
         else:
             connection = http.client.HTTPConnection(target, timeout=self._read_timeout)
         connection.until = until
+        connection.response_class = http_answer.Response
         try:
             connection.connect()
         except OSError as error:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import AuthError, ConfigError, PipelineError
+from pipeline.tools.http_answer import Response
 
 NAMES = ("HTTPS_PROXY", "https_proxy")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -63,6 +64,7 @@ def proxy_for(scheme: str, address: str, env: Mapping[str, str] | None = None, *
 def dial(proxy: Proxy, host: str, port: int, timeout: float | None) -> socket.socket:
     """Return a connection to `host` and `port` through the proxy. Raise OSError if there is none, AuthError if it wants another login."""
     connection = http.client.HTTPConnection(proxy.host, proxy.port, timeout=timeout)
+    connection.response_class = Response
     connection.set_tunnel(host, port, dict(proxy.headers))
     try:
         connection.connect()

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pipeline import jsontext
 from pipeline.errors import ConfigError, IntegrityError, PipelineError
 from pipeline.events import What
-from pipeline.tools import http_faults, quota, references, stores
+from pipeline.tools import http_answer, http_faults, quota, references, stores
 from pipeline.tools.credentials import account_of
 from pipeline.tools.origin import ERROR_CAP, SAFE, Answer, Origin
 from pipeline.tools.providers import endpoint, full_name, provider_of
@@ -34,6 +34,7 @@ TYPES = (
     "application/vnd.oci.image.index.v1+json",
 )
 PAGES = 20  # of tags
+REDIRECTS = 5
 NEXT = re.compile(r"<([^<>\s]*)>\s*;[^,]*\brel=\"?next\b", re.IGNORECASE)  # RFC 8288, as the specification has it for tags
 ACCEPT = {"Accept": ", ".join(TYPES)}
 
@@ -154,8 +155,8 @@ class Client:
         digest, inside = references.digest_of(body), f"/v2/{references.repository(repository)}/"
         if self.blob(repository, digest) is None:
             begun = self._ask("POST", repository, "blobs/uploads/", {}, accept=(202,))
-            there = urlsplit(urljoin(f"{self.origin}{inside}", begun.headers.get("location", "")))
-            if (there.scheme, there.netloc) != (self.origin.scheme, self.origin.address) or not there.path.startswith(inside):
+            there, own = self._led(inside, begun)
+            if not own or not there.path.startswith(inside):
                 raise ConfigError(f"{self.origin} sends uploads on to {there.scheme}://{there.netloc}{there.path}, which was not asked")
             target = f"{there.path.removeprefix(inside)}?{there.query}{'&' if there.query else ''}digest={digest}"
             self._ask("PUT", repository, target, {"Content-Type": "application/octet-stream"}, body, accept=(201,))
@@ -245,18 +246,29 @@ class Client:
         self, method: str, target: str, headers: Mapping[str, str], used: str, body: bytes, cap: int, accept: tuple[int, ...]
     ) -> Answer:
         sent = {**headers, "Authorization": used} if used else dict(headers)
-        answer = self.origin.ask(method, target, sent, body, cap=cap)
-        if answer.status not in (301, 302, 303, 307, 308) or answer.status in accept or method not in SAFE:
-            return answer
-        there = urlsplit(urljoin(f"{self.origin}{target}", answer.headers.get("location", "")))
-        if (there.scheme, there.netloc) != (self.origin.scheme, self.origin.address):
-            if "/blobs/" in target:
+        for _ in range(REDIRECTS):
+            answer = self.origin.ask(method, target, sent, body, cap=cap)
+            if answer.status not in (301, 302, 303, 307, 308) or answer.status in accept or method not in SAFE:
+                return answer
+            there, own = self._led(target, answer)
+            if not own and "/blobs/" in target:
                 return stores.download(self.origin, there, self.stores, headers, method, cap)
-            raise ConfigError(
-                f"{self.origin} sends {method} {target} on to {there.scheme}://{there.netloc}, which was not asked",
-                mend="give the registry's final address in the site file",
-            )
-        return self.origin.ask(method, there.path + (f"?{there.query}" if there.query else ""), sent, body, cap=cap)
+            if not own:
+                raise ConfigError(
+                    f"{self.origin} sends {method} {target} on to {there.scheme}://{there.netloc}, which was not asked",
+                    mend="give the registry's final address in the site file",
+                )
+            target = http_answer.target(there)
+        return answer
+
+    def _led(self, target: str, answer: Answer) -> tuple[SplitResult, bool]:
+        """Where an answer to `target` sends us, and whether that is the registry itself."""
+        named = answer.headers.get("location", "")
+        try:
+            there = http_answer.redirected(f"{self.origin}{target}", named)
+            return there, http_answer.leads_to(there, self.origin.scheme, self.origin.address)
+        except ValueError as error:
+            raise ConfigError(f"{self.origin} sends {target} on to what is no address", cause=f"Location: {named[:200]}") from error
 
     def _count(self, answer: Answer) -> None:
         """Docker Hub tells the rest with every manifest."""

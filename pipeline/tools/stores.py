@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult
 
 from pipeline.errors import ConfigError
+from pipeline.tools.http_answer import leads_to, target
 from pipeline.tools.origin import Answer, Origin
 
 
@@ -17,7 +18,7 @@ def download(origin: Origin, there: SplitResult, stores: tuple[str, ...], header
     Raises ConfigError for another host, and what `Origin.ask` raises.
     """
     host = there.netloc.lower()
-    if host not in stores or there.scheme not in ("https", origin.scheme):
+    if not any(leads_to(there, there.scheme, store) for store in stores) or there.scheme not in ("https", origin.scheme):
         raise ConfigError(
             f"{origin} sends a download on to {there.scheme}://{there.netloc}, which was not asked",
             mend=f"if that is where this registry keeps its content, write stores: [{host}] at it in the site file",
@@ -26,6 +27,6 @@ def download(origin: Origin, there: SplitResult, stores: tuple[str, ...], header
         return Answer(200, {}, b"")
     store = Origin(there.scheme, there.netloc, clock=origin.clock)
     try:
-        return store.ask(method, there.path + (f"?{there.query}" if there.query else ""), headers, cap=cap)
+        return store.ask(method, target(there), headers, cap=cap)
     finally:
         store.close()

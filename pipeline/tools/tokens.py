@@ -18,6 +18,7 @@ from pipeline import jsontext
 from pipeline.errors import AuthError, ConfigError
 from pipeline.secrets import sendable
 from pipeline.tools import denials
+from pipeline.tools.http_answer import leads_to, redirected
 from pipeline.tools.http_faults import refusal, words
 from pipeline.tools.logins import Login
 from pipeline.tools.origin import Answer, Origin
@@ -184,10 +185,10 @@ class Authorization:
         policy = self._account.realm
         used = f"{self._origin}/v2/token" if policy == "own" else seen if policy == "follow" else policy
         try:
-            parts = urlsplit(used)
+            parts = redirected(f"{self._origin}/v2/", used) if used else urlsplit("")
+            same = leads_to(parts, self._origin.scheme, self._origin.address)
         except ValueError:
-            parts = urlsplit("")
-        same = (parts.scheme, parts.netloc.lower()) == (self._origin.scheme, self._origin.address.lower())
+            parts, same = urlsplit(""), False
         known = bool(self._provider.realm) and used == self._provider.realm
         if policy == "follow" and not same and not known:
             raise ConfigError(

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from pipeline.errors import Transient
-from pipeline.verify.through import PATH
+from pipeline.tools import http_answer
+from pipeline.tools.http_answer import PORTS
 
 LIMIT = 1 << 20  # bytes of a body that are read
 REDIRECTS = 5
-PORTS = {"http": 80, "https": 443}
 
 
 class Unreachable(Transient):
@@ -75,7 +75,7 @@ def get(ask: Ask, timeout: float = 5.0) -> Answer:
                 raise
             raise Transient(f"redirected to {ask.url}{ask.path}, and there: {error.what}") from error
         target = answer.headers.get("location")
-        if not ask.follow or target is None or answer.status not in (301, 302, 303, 307, 308):
+        if not ask.follow or not target or answer.status not in (301, 302, 303, 307, 308):
             return replace(answer, seconds=time.monotonic() - started)
         ask = _redirected(ask, target)
     raise Transient(f"more than {REDIRECTS} redirects, the last to {ask.path}")
@@ -133,15 +133,16 @@ def _body(response: http.client.HTTPResponse) -> bytes:
 
 def _redirected(ask: Ask, target: str) -> Ask:
     """`ask` as a redirect to `target` changes it. Only the same name is followed; the address connected to stays the caller's."""
-    url = urllib.parse.urlsplit(ask.url)
+    url, own = urllib.parse.urlsplit(ask.url), urllib.parse.urlsplit(f"//{ask.host}")
     try:
-        there = urllib.parse.urlsplit(urllib.parse.urljoin(f"{url.scheme}://{ask.host}{ask.path}", target))
+        there = http_answer.redirected(f"{url.scheme}://{ask.host}{ask.path}", target)
         port = there.port
     except ValueError as error:
-        raise Transient("redirected to something that is no URL") from error
-    own = urllib.parse.urlsplit(f"//{ask.host}")
-    path = urllib.parse.urlunsplit(("", "", there.path or "/", there.query, ""))
-    if there.hostname != own.hostname or not PATH.fullmatch(path) or there.username is not None:
+        raise Transient(f"redirected to something that is no URL: {target[:200]}") from error
+    path = http_answer.target(there)
+    if there.username is not None:
+        raise Transient(f"redirected to an address with a user in it, at {there.hostname}")
+    if there.scheme not in PORTS or there.hostname != own.hostname:
         raise Transient(f"redirected to another host: {there.scheme}://{there.hostname}")
     if there.scheme == url.scheme and port in (None, PORTS[url.scheme], own.port, url.port):
         return replace(ask, path=path)
@@ -167,6 +168,8 @@ def _reason(error: Exception) -> str:
 
 class _Line(http.client.HTTPConnection):
     """A connection to one address that speaks for another name, in the Host header and, with TLS, in the certificate asked for."""
+
+    response_class = http_answer.Response
 
     def __init__(self, scheme: str, address: str, port: int, name: str) -> None:
         super().__init__(address, port)

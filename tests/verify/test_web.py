@@ -186,11 +186,38 @@ def test_a_redirect_that_is_expected_is_the_answer() -> None:
     assert (found.status, found.headers["location"]) == (301, "https://probe.example/")
 
 
-def test_a_location_cannot_smuggle_a_header() -> None:
-    with serving(saying(answer(b"", "302 Found", Location="/a b\tc"))) as server:
-        with pytest.raises(Transient, match="redirected to"):
-            get(ask(server.url))
+@pytest.mark.parametrize(
+    ("target", "asked"),
+    [
+        ("/a b\tc", "/a%20b%09c"),
+        ("/caf\u00e9", "/caf%C3%A9"),
+        (f"http://{NAME.upper()}:80/d\u00e9j\u00e0 vu?q=d\u00e9j\u00e0 vu", "/d%C3%A9j%C3%A0%20vu?q=d%C3%A9j%C3%A0+vu"),
+        (f"//{NAME}/c", "/c"),
+        ("c", "/c"),
+    ],
+)
+def test_a_redirect_is_followed_as_curl_follows_it_and_smuggles_no_header(target: str, asked: str) -> None:
+    def handler(peer: socket.socket, head: str) -> None:
+        first = head.startswith("GET /healthz ")
+        peer.sendall(answer(b"", "302 Found", Location=target) if first else answer(b"there"))
+
+    with serving(handler) as server:
+        assert get(ask(server.url)).body == b"there"
+    assert server.paths == ["/healthz", asked]
+    assert [request.split("\r\n")[1] for request in server.requests] == [f"Host: {NAME}"] * 2
+
+
+def test_an_empty_location_is_the_answer() -> None:
+    with serving(saying(answer(b"", "302 Found", Location=""))) as server:
+        assert get(ask(server.url)).status == 302
         assert len(server.requests) == 1
+
+
+def test_hints_that_come_before_the_answer_are_passed_over() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+    with serving(saying(hints * 2 + answer(b"there"))) as server:
+        found = get(ask(server.url))
+    assert (found.status, found.body, "link" in found.headers) == (200, b"there", False)
 
 
 def test_https_is_verified_for_the_public_name_not_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,54 @@
+"""HTTP answers as servers really send them, read as curl reads them: what comes before the answer, and where a redirect leads."""
+
+from __future__ import annotations
+
+import http.client
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+
+INTERIM = 20  # answers before the answer that are passed over
+PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+PORTS = {"http": 80, "https": 443}
+
+
+class Response(http.client.HTTPResponse):
+    """The answer to a request, without what may come before it: http.client takes 102 and 103 (Early Hints) for the answer itself.
+
+    Source: RFC 9110, 15.2
+    """
+
+    def begin(self) -> None:
+        for _ in range(INTERIM):
+            super().begin()
+            if self.status >= 200 or self.status == http.client.SWITCHING_PROTOCOLS:
+                return
+            self.headers = self.msg = None  # type: ignore[assignment]  # what http.client has in an answer that was not read yet
+        raise http.client.HTTPException(f"more than {INTERIM} answers before the answer")
+
+
+def redirected(base: str, location: str) -> SplitResult:
+    """Return the URL that a Location names, as http.client gives it (each byte a character), if it is met at `base`.
+
+    Bytes that cannot stand in a URL are quoted, a name in other letters is written as DNS has it. Raise ValueError if it is no URL.
+    """
+    raw, mark, query = location.strip(" \t\r\n").encode("latin-1").partition(b"?")
+    text = quote(raw, safe=PRINTABLE) + mark.decode() + quote(query, safe=PRINTABLE + " ").replace(" ", "+")
+    there = urlsplit(urljoin(base, text))
+    host = (there.hostname or "").lower()  # what follows a % is left as it is by urlsplit
+    if "%" not in host:
+        return there
+    return there._replace(netloc=there.netloc.lower().replace(host, unquote(host).encode("idna").decode()))
+
+
+def leads_to(there: SplitResult, scheme: str, address: str) -> bool:
+    """Return whether a URL leads to `scheme://address`: in whatever case, the scheme's own port named or not.
+
+    Raise ValueError if its port is none.
+    """
+    own = urlsplit(f"//{address}")
+    port = PORTS.get(scheme)
+    return (there.scheme, there.username, there.hostname, there.port or port) == (scheme, None, own.hostname, own.port or port)
+
+
+def target(there: SplitResult) -> str:
+    """Return what is asked for at a URL's host: the path with its query."""
+    return (there.path or "/") + (f"?{there.query}" if there.query else "")
