@@ -19,6 +19,7 @@ import paramiko
 
 from pipeline.errors import AuthError, ConfigError, PipelineError, Transient
 from pipeline.host.ssh_keys import SYSTEM_FILE, USER_FILE, KnownHosts
+from pipeline.host.ssh_order import Ordered
 
 ADDRESS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:]+(?:%[A-Za-z0-9]+)?)\Z")
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\Z")
@@ -151,7 +152,7 @@ class Link:
         heard = _Heard(sock)
         self._heard.append(heard)
         options["disabled_algorithms"] = {"keys": ["ssh-rsa", "ssh-dss"], "pubkeys": ["ssh-rsa", "ssh-dss"]}
-        transport = paramiko.Transport(cast(socket.socket, heard), default_window_size=WINDOW, **options)
+        transport = Ordered(cast(socket.socket, heard), default_window_size=WINDOW, **options)
         security = transport.get_security_options()
         security.ciphers = tuple(cipher for cipher in CIPHERS if cipher in security.ciphers)
         return transport

@@ -16,6 +16,7 @@ from pipeline.host import Cmd, OnLine, Output
 from pipeline.host.framed import Framed
 from pipeline.host.lines import Lines
 from pipeline.host.ssh_link import LOST, Link, shut
+from pipeline.host.ssh_order import speaking
 
 READ = 1 << 18  # bytes taken from a channel at once
 WRITE = 1 << 15  # bytes given to it: OpenSSH takes no larger packet
@@ -47,7 +48,8 @@ class Talk:
         limit.daemon = True
         limit.start()
         try:
-            self._channel.exec_command(line)  # bytes, which keep what is not UTF-8
+            with speaking(self._channel):
+                self._channel.exec_command(line)  # bytes, which keep what is not UTF-8
         except LOST as error:
             raise self._gone(error) from error
         finally:
@@ -76,8 +78,8 @@ class Talk:
         try:
             for piece in stdin:
                 for start in range(0, len(piece), WRITE):
-                    self._channel.sendall(piece[start : start + WRITE])
-            self._channel.sendall(self._token + b"\n")
+                    self._send(piece[start : start + WRITE])
+            self._send(self._token + b"\n")
         except (PipelineError, *LOST) as error:
             self._broken = error
             shut(self._channel)
@@ -123,15 +125,20 @@ class Talk:
         """Tell the wrapper that its end is no accident."""
         if self._channel.send_ready():
             try:
-                self._channel.sendall(self._token + b"\n")
+                self._send(self._token + b"\n")
             except LOST:
                 return
+
+    def _send(self, data: bytes) -> None:
+        with speaking(self._channel):
+            self._channel.sendall(data)
 
     def _expired(self) -> PipelineError:
         """End the command on its host: the end of its stdin is what the wrapper waits for."""
         said = f"{self._name} did not end within {self._cmd.timeout:.0f} s"
         try:
-            self._channel.shutdown_write()
+            with speaking(self._channel):
+                self._channel.shutdown_write()
             self._out.code = self._err.code = None
             self._read(self._clock.monotonic() + GRACE)
         except (Ambiguous, *LOST):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import struct
 import threading
@@ -14,6 +15,7 @@ import paramiko
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.host import Address
 from pipeline.host.ssh_link import LOST, Link, shut
+from pipeline.host.ssh_order import speaking
 
 CHUNK = 1 << 18  # bytes at once; paramiko cuts them into packets as the other side takes them
 LOOPBACK = "127.0.0.1"
@@ -138,7 +140,10 @@ class _Pump:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._threads = [
             threading.Thread(target=self._carry, args=way, name="pump", daemon=True)
-            for way in ((end, channel, channel.shutdown_write), (channel, end, lambda: end.shutdown(socket.SHUT_WR)))
+            for way in (
+                (end, functools.partial(self._say, channel.sendall), functools.partial(self._say, channel.shutdown_write)),
+                (channel, end.sendall, functools.partial(end.shutdown, socket.SHUT_WR)),
+            )
         ]
         for thread in self._threads:
             thread.start()
@@ -151,10 +156,14 @@ class _Pump:
         for thread in self._threads:
             thread.join(5)
 
-    def _carry(self, source: Any, sink: Any, finish: Callable[[], object]) -> None:
+    def _say(self, send: Callable[..., object], *data: bytes) -> None:
+        with speaking(self._channel):
+            send(*data)
+
+    def _carry(self, source: Any, send: Callable[[bytes], object], finish: Callable[[], object]) -> None:
         try:
             while chunk := source.recv(CHUNK):
-                sink.sendall(chunk)
+                send(chunk)
             if source is self._channel and not self._channel.eof_received:
                 raise ConnectionResetError  # the channel was cut, not ended
             finish()
