@@ -15,10 +15,11 @@ from pipeline.errors import AuthError, ConfigError, Transient
 from pipeline.host import Address
 from pipeline.stage import Registry, Site
 from pipeline.tools import crictl, references
+from pipeline.tools.http_answer import challenges
 from pipeline.tools.origin import Answer, Origin
 from pipeline.tools.providers import endpoint, full_name, provider_of
 from pipeline.tools.registry import client_of, words
-from pipeline.tools.tokens import CHALLENGE, PARAMETER
+from pipeline.tools.tokens import bearer
 
 CONNECT = 2.0  # seconds for a connection to the realm
 PATIENCE = 3.0  # seconds the registry may be silent before it is said not to answer
@@ -87,8 +88,9 @@ def asked(name: str, site: Site) -> Answer:
 def realm(answer: Answer) -> Realm:
     """The realm that a 401 names. Source: https://distribution.github.io/distribution/spec/auth/token/"""
     challenge = answer.headers.get("www-authenticate", "")
-    match = CHALLENGE.search(challenge)
-    return Realm(dict(PARAMETER.findall(match[1])).get("realm", "")) if match else Realm("", challenge.lower().startswith("basic"))
+    if named := bearer(challenge):
+        return Realm(named.get("realm", ""))
+    return Realm("", any(name == "basic" for name, _ in challenges(challenge)))
 
 
 def scheme(where: str, spec: Registry, answer: Answer) -> Verdict:

@@ -1,13 +1,18 @@
-"""HTTP answers as servers really send them, read as curl reads them: what comes before the answer, and where a redirect leads."""
+"""HTTP answers as servers really send them: what comes before the answer, where a redirect leads, which login is asked for."""
 
 from __future__ import annotations
 
 import http.client
+import re
+from collections.abc import Mapping, Sequence
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 INTERIM = 20  # answers before the answer that are passed over
 PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 PORTS = {"http": 80, "https": 443}
+WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+# what a WWW-Authenticate is made of: `name="value"`, `name=value` (both with blanks around the sign), or the name of a scheme
+CHALLENGE = re.compile(rf"""(?P<name>{WORD})\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"?|(?P<plain>[^\s,"]*))|(?P<scheme>{WORD})(?=\s|,|$)""")
 
 
 class Response(http.client.HTTPResponse):
@@ -52,3 +57,18 @@ def leads_to(there: SplitResult, scheme: str, address: str) -> bool:
 def target(there: SplitResult) -> str:
     """Return what is asked for at a URL's host: the path with its query."""
     return (there.path or "/") + (f"?{there.query}" if there.query else "")
+
+
+def challenges(text: str) -> Sequence[tuple[str, Mapping[str, str]]]:
+    """Return each login that a WWW-Authenticate asks for: its scheme and its parameters, names in lower case. Quotes may be left out.
+
+    Source: RFC 9110, 11.2 to 11.6.1; several of these headers are one, joined by commas
+    """
+    found: list[tuple[str, dict[str, str]]] = []
+    for part in CHALLENGE.finditer(text):
+        if part["scheme"]:
+            found.append((part["scheme"].lower(), {}))
+        elif found:
+            value = part["plain"] if part["quoted"] is None else re.sub(r"\\(.)", r"\1", part["quoted"])
+            found[-1][1].setdefault(part["name"].lower(), value)
+    return found

@@ -18,7 +18,7 @@ from pipeline import jsontext
 from pipeline.errors import AuthError, ConfigError
 from pipeline.secrets import sendable
 from pipeline.tools import denials
-from pipeline.tools.http_answer import leads_to, redirected
+from pipeline.tools.http_answer import challenges, leads_to, redirected, target
 from pipeline.tools.http_faults import refusal, words
 from pipeline.tools.logins import Login
 from pipeline.tools.origin import Answer, Origin
@@ -26,8 +26,7 @@ from pipeline.tools.providers import Provider, provider_of
 
 TOKEN_CAP = 64 * 1024  # bytes of a token endpoint's answer
 LIFETIME = 60.0  # seconds, where the answer names none (distribution's token specification)
-CHALLENGE = re.compile(r'Bearer\s+((?:\w+="[^"]*"\s*,?\s*)+)', re.IGNORECASE)
-PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+SPOKEN = ("basic", "bearer")
 TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -163,14 +162,21 @@ class Authorization:
         if self._challenge is None:
             answer = self._origin.ask("GET", "/v2/", {})
             self._challenge = answer.headers.get("www-authenticate", "") if answer.status == 401 else ""
-        match = CHALLENGE.search(self._challenge)
+        asked = challenges(self._challenge)
+        if asked and not any(scheme in SPOKEN for scheme, _ in asked):
+            raise AuthError(
+                f"{self._origin} wants a login by {', '.join(dict.fromkeys(scheme for scheme, _ in asked))}, which is not spoken here",
+                cause=self._challenge[:300],
+                mend="let it take Basic or Bearer; is it the registry that asks, or a proxy before it?",
+            )
+        named = bearer(self._challenge)
         login = self.login(repository)
-        if not match or (login and login.kind == "bearer"):
+        if named is None or (login and login.kind == "bearer"):
             return self._basic(repository)
-        named = dict(PARAMETER.findall(match[1]))
         started = self._origin.clock.monotonic()
         origin, path = self._realm(named.get("realm", ""))
-        wanted = {"service": named.get("service", ""), "scope": f"repository:{repository}:{self._actions if login else 'pull'}"}
+        service = {"service": named["service"]} if named.get("service") else {}
+        wanted = {**service, "scope": f"repository:{repository}:{self._actions if login else 'pull'}"}
         try:
             answer = _asked(origin, path, wanted, login, self._basic(repository))
         finally:
@@ -199,7 +205,7 @@ class Authorization:
             raise ConfigError(f"the realm {used} would send the password in the clear", mend="name an https:// realm in the site file")
         if seen != used:
             self._say(f"{self._origin} names {seen or 'no address'} as the place for tokens; used {used} instead, as configured")
-        return (self._origin if same else Origin(parts.scheme, parts.netloc, clock=self._origin.clock)), parts.path or "/"
+        return (self._origin if same else Origin(parts.scheme, parts.netloc, clock=self._origin.clock)), target(parts)
 
     def _read(self, answer: Answer, url: str, repository: str) -> tuple[str, float]:
         if answer.status in (401, 403):
@@ -229,16 +235,22 @@ class Authorization:
         return token, lifetime
 
 
+def bearer(challenge: str) -> Mapping[str, str] | None:
+    """What a challenge says of the tokens that it asks for, None if it asks for none."""
+    return next((named for scheme, named in challenges(challenge) if scheme == "bearer" and named), None)
+
+
 def _asked(origin: Origin, path: str, wanted: Mapping[str, str], login: Login | None, basic: str) -> Answer:
     """A token by GET with the password (distribution's token specification), or by POST for an identity token (its OAuth2 form)."""
     if login and login.kind == "identity":
         form = {"grant_type": "refresh_token", "client_id": "pipeline", **wanted, "refresh_token": login.password}
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         return origin.ask("POST", path, kind, urlencode(form).encode(), cap=TOKEN_CAP)
-    return origin.ask("GET", f"{path}?{urlencode(wanted, safe=':/,')}", {"Authorization": basic} if basic else {}, cap=TOKEN_CAP)
+    more = f"{path}{'&' if '?' in path else '?'}{urlencode(wanted, safe=':/,')}"
+    return origin.ask("GET", more, {"Authorization": basic} if basic else {}, cap=TOKEN_CAP)
 
 
 def _complaint(challenge: str) -> str:
     """What a challenge says is wrong (RFC 6750, 3.1), "" where it says nothing."""
-    named = dict(PARAMETER.findall(challenge))
-    return " ".join(filter(None, (named.get("error", ""), named.get("error_description", ""))))[:300]
+    said = [named.get(name, "") for _, named in challenges(challenge) for name in ("error", "error_description")]
+    return " ".join(filter(None, said))[:300]

@@ -6,10 +6,10 @@ import socket
 
 import pytest
 
-from pipeline.errors import ConfigError, Transient
+from pipeline.errors import AuthError, ConfigError, Transient
 from pipeline.testing.registry import FakeRegistry
 from pipeline.testing.registry_handler import PASSWORD, USER
-from pipeline.tools.http_answer import INTERIM, leads_to, redirected, target
+from pipeline.tools.http_answer import INTERIM, challenges, leads_to, redirected, target
 from pipeline.tools.origin import Origin
 from pipeline.tools.registry import REDIRECTS, Client
 from pipeline.tools.tokens import Account, Authorization
@@ -139,3 +139,59 @@ def test_a_registry_that_sends_to_no_address_is_told() -> None:
             asking.manifest(REPOSITORY, "v1")
         asking.close()
         assert "http://[broken/" in caught.value.cause
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("Bearer realm=https://r.example/t,service=r", [("bearer", {"realm": "https://r.example/t", "service": "r"})]),
+        ('Bearer realm="https://g.example/t",service=g.example', [("bearer", {"realm": "https://g.example/t", "service": "g.example"})]),
+        ('bearer Realm = "x" service="y" \t', [("bearer", {"realm": "x", "service": "y"})]),
+        ('Basic realm="a, b",Bearer realm="x",scope="repository:x:pull,push"',
+         [("basic", {"realm": "a, b"}), ("bearer", {"realm": "x", "scope": "repository:x:pull,push"})]),
+        ('Negotiate, NTLM, Bearer realm="x"', [("negotiate", {}), ("ntlm", {}), ("bearer", {"realm": "x"})]),
+        ('Bearer realm="say \\"x\\", y",error=invalid_token', [("bearer", {"realm": 'say "x", y', "error": "invalid_token"})]),
+        ("Bearer realm=https://r.example/token?account=a&client=b, service=c",
+         [("bearer", {"realm": "https://r.example/token?account=a&client=b", "service": "c"})]),
+        ('Basic realm="broken', [("basic", {"realm": "broken"})]),
+        ("Basic", [("basic", {})]),
+        (',, "x", =', []),
+    ],
+)  # fmt: skip
+def test_a_challenge_is_read_with_and_without_quotes(text: str, asked: object) -> None:
+    assert challenges(text) == asked
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        "Bearer realm=http://{address}/v2/token,service=fake",
+        "bearer realm = http://{address}/v2/token",
+        'Basic realm="fake", Bearer service=fake, realm="http://{address}/v2/token"',
+        'Bearer realm="/v2/token"',
+        'Bearer realm="http://{address}/v2/token?account=x",service="fake"',
+    ],
+)
+def test_a_token_is_fetched_by_whatever_form_of_challenge(challenge: str) -> None:
+    with FakeRegistry(basic_too=False) as registry:
+        digest, _ = registry.put(REPOSITORY, "v1")
+        named = {"WWW-Authenticate": challenge.format(address=registry.address)}
+        registry.fault("HEAD", "manifests", status=401, headers=named)
+        origin = Origin("http", registry.address, read_timeout=2, deadline=4)
+        asking = Client(origin, Authorization(origin, Account("follow", USER, lambda: PASSWORD)))
+        assert asking.head(REPOSITORY, "v1") == digest
+        asking.close()
+        (asked,) = registry.seen("GET", "/v2/token")
+        assert ("account=x&" in asked.path, "service=fake" in asked.path) == ("account" in challenge, "service" in challenge)
+
+
+def test_a_login_that_is_not_spoken_here_is_told_and_no_password_is_sent() -> None:
+    with FakeRegistry(basic_too=False) as registry:
+        registry.fault("", "", status=401, headers={"WWW-Authenticate": "Negotiate, NTLM"}, count=9)
+        origin = Origin("http", registry.address, read_timeout=2, deadline=4)
+        asking = Client(origin, Authorization(origin, Account("follow", USER, lambda: PASSWORD)))
+        with pytest.raises(AuthError, match="wants a login by negotiate, ntlm, which is not spoken here") as caught:
+            asking.head(REPOSITORY, "v1")
+        asking.close()
+        assert caught.value.cause == "Negotiate, NTLM"
+        assert [asked.scheme for asked in registry.asked] == [""]
