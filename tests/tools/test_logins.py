@@ -145,6 +145,73 @@ def test_an_entry_without_a_password_is_none(machine: Machine) -> None:
     assert machine.find() is None
 
 
+LOGIN = auth("anna:a rather long password, so that it has more than one line")["auth"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LOGIN + "\n",
+        f"{LOGIN[:40]}\r\n{LOGIN[40:]}\r\n",
+        "\n".join([LOGIN[i : i + 20] for i in range(0, len(LOGIN), 20)]),
+        LOGIN.rstrip("="),
+    ],
+)
+def test_an_auth_with_line_breaks_or_without_its_end_is_read(machine: Machine, text: str) -> None:
+    machine.docker(auths={HOST: {"auth": text}})
+    assert machine.find() == ("anna", "a rather long password, so that it has more than one line")
+
+
+@pytest.mark.parametrize("text", ["anna", ":x", ""])
+def test_an_auth_that_is_no_pair_is_told_without_it(machine: Machine, text: str) -> None:
+    machine.docker(auths={HOST: {"auth": base64.b64encode(text.encode()).decode() or "=="}})
+    with pytest.raises(ConfigError, match=r"has no USER:PASSWORD in it") as caught:
+        machine.find()
+    assert caught.value.mend == f"docker login {HOST}, again"
+
+
+@pytest.mark.parametrize("key", [f"{HOST}/v1/", f"{HOST}/v2", f"{HOST}/", f"http://{HOST}", f"https://{HOST.upper()}/v1/", HOST.title()])
+def test_docker_s_older_keys_are_for_the_whole_host(machine: Machine, key: str) -> None:
+    machine.docker(auths={key: auth("anna:x"), f"other.example:5000/{HOST}": auth("b:x"), f"{HOST}/v1/team": auth("c:x")})
+    assert machine.find() == ("anna", "x")
+
+
+def test_a_wish_for_no_helper_is_granted(machine: Machine) -> None:
+    machine.docker(credHelpers={HOST: ""}, credsStore="keys", auths={HOST: auth("anna:x")})
+    machine.helper("keys", {HOST: ("keys", "x"), "other.example": ("keys", "y")})
+    assert machine.find() == ("anna", "x")
+    assert machine.find("other.example") == ("keys", "y")
+
+
+def test_docker_hub_s_own_helper_is_named_by_its_url(machine: Machine) -> None:
+    machine.docker(credHelpers={"https://index.docker.io/v1/": "keys"}, auths={"https://index.docker.io/v1/": {}})
+    machine.helper("keys", {"https://index.docker.io/v1/": ("anna", "x")})
+    assert machine.find("docker.io") == ("anna", "x")
+
+
+def test_docker_s_variable_comes_before_its_files(machine: Machine) -> None:
+    machine.docker(auths={HOST: auth("file:x"), "other.example": auth("file:y")})
+    machine.env["DOCKER_AUTH_CONFIG"] = json.dumps({"auths": {HOST: auth("variable:x")}})
+    assert machine.find() == ("variable", "x")
+    assert find(machine.place, HOST, "a", Provider("")) == Login("variable", "x", f"the variable DOCKER_AUTH_CONFIG ({HOST})")
+    assert machine.find("other.example") == ("file", "y")
+    machine.env["DOCKER_AUTH_CONFIG"] = "{"
+    with pytest.raises(ConfigError, match="the variable DOCKER_AUTH_CONFIG is not JSON"):
+        machine.find()
+
+
+def test_docker_s_oldest_file_is_read(machine: Machine) -> None:
+    machine.write(".dockercfg", {f"https://{HOST}/v1/": {**auth("anna:x"), "email": "anna@example"}})
+    assert machine.find() == ("anna", "x")
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_file_says_nothing(machine: Machine, text: str) -> None:
+    machine.docker(auths={HOST: auth("anna:x")})
+    machine.write(".config/containers/auth.json", text)
+    assert machine.find() == ("anna", "x")
+
+
 def test_a_helper_for_the_registry_then_the_store_then_the_file(machine: Machine) -> None:
     machine.docker(credHelpers={HOST: "one"}, credsStore="two", auths={HOST: auth("file:x")})
     machine.helper("one", {HOST: ("one", "x")})
@@ -190,7 +257,7 @@ def test_a_helper_that_fails_is_told(machine: Machine, code: int, output: str) -
         assert caught.value.cause == (output or "exit 3")
 
 
-@pytest.mark.parametrize("name", ["../../bin/sh", "-x", "a b", "", 5, "x;id"])
+@pytest.mark.parametrize("name", ["../../bin/sh", "-x", "a b", 5, "x;id"])
 def test_i01_a_helper_s_name_is_a_name(machine: Machine, name: object) -> None:
     machine.docker(credHelpers={HOST: name})
     with pytest.raises(ConfigError, match="credential helper"):
@@ -219,7 +286,7 @@ def test_a_broken_entry_is_told_without_it(machine: Machine) -> None:
     assert "hunter2" not in repr((caught.value.what, caught.value.cause, caught.value.mend, caught.value.__cause__))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "5", "[" * 100_000])
+@pytest.mark.parametrize("text", ["{", "[]", "5", "[" * 100_000])
 def test_y03_a_file_that_is_none_is_told(machine: Machine, text: str) -> None:
     machine.write(".docker/config.json", text)
     with pytest.raises(ConfigError, match="not JSON"):
@@ -271,6 +338,18 @@ def test_a_real_helper_is_spoken_to(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     place = replace(logins.here(), env={}, home=tmp_path)
     assert find(place, HOST, "a", Provider("")) == Login("get", HOST, "docker-credential-real")
+
+
+def test_what_a_helper_complains_of_is_told_wherever_it_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "docker-credential-real"
+    script.write_text("#!/bin/sh\necho 'the session has expired, run: cloud login' >&2\nexit 2\n")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker/config.json").write_text(json.dumps({"credsStore": "real"}))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(AuthError) as caught:
+        find(replace(logins.here(), env={}, home=tmp_path), HOST, "a", Provider(""))
+    assert caught.value.cause == "the session has expired, run: cloud login"
 
 
 def test_a_helper_that_hangs_is_an_error(machine: Machine) -> None:
