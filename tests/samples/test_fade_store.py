@@ -187,6 +187,19 @@ def test_the_bytes_that_are_counted_are_those_that_are_kept(time: Time) -> None:
     assert size == sum(entry.size for entry in found)
 
 
+def test_a_version_is_remembered_on_every_node_for_as_long_as_on_the_one_that_has_to(time: Time) -> None:
+    one, two, three = (store(time, f"n{number}.00000000") for number in range(3))
+    one.put("a", b"x", 1)
+    one.delete("a")
+    send(one, two, time)
+    time.at += 1
+    three.put("a", b"older, and longer", 1)
+    for here, there in ((three, one), (one, two), (one, three)):
+        send(here, there, time)
+    assert [value(each, "a") for each in (one, two, three)] == [None] * 3
+    assert one.digest() == two.digest() == three.digest() != [0] * BUCKETS
+
+
 operations = st.lists(
     st.tuples(
         st.integers(0, 2), st.sampled_from("abc"), st.one_of(st.none(), st.binary(max_size=3)), st.integers(1, 30), st.integers(0, 5)

@@ -91,10 +91,10 @@ class Store:
         with self._lock:
             self._counter = max(self._counter, given.version.counter)
             mine, now = self._known(given.key), self.now()
-            if given.forget <= now or (mine and mine.version == given.version):
+            if given.forget <= now:
                 return False
             forget = max(given.forget, mine.forget) if mine else given.forget
-            if mine and mine.version > given.version:
+            if mine and mine.version >= given.version:  # the same one, too: another node may have to remember it for longer
                 self._kept[_bucket(mine.key)][mine.key] = replace(mine, forget=forget)
                 return False
             self._place(replace(given, forget=forget, value=given.value if given.until > now else None))
