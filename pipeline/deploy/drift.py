@@ -14,20 +14,21 @@ from pipeline.deploy.values import Wanted
 from pipeline.errors import AuthError
 from pipeline.tools import kube_edits, manifest
 from pipeline.tools.kube import Kube
-from pipeline.tools.kube_edits import edited, is_peoples, stamps
+from pipeline.tools.kube_edits import edited, is_peoples, stamps_of_good
 
 Object = Mapping[str, Any]
 
 
 def note(kube: Kube, spec: Spec, number: int, parts: Mapping[str, Any]) -> None:
-    """Write on the Secret of revision `number` that it came up, what it was made from, and in which state each of its objects is now. What
-    this user may not list is left out."""
+    """Write on the Secret of revision `number` that it came up, what it was made from, and in which state each of its objects is now: none
+    for one that somebody edited meanwhile. What this user may not list is left out."""
     seen: dict[str, Object] = {}
-    for places in manifest.by_collection(_wanted(kube, spec, number)).values():
+    wanted = _wanted(kube, spec, number)
+    for places in manifest.by_collection(wanted).values():
         with contextlib.suppress(AuthError):
             seen.update(manifest.read(kube, places, metadata=True))
     where = history.where(spec.namespace, spec.release, number, spec.keeper)
-    history.write_down(kube, where, parts, stamps(seen, spec.managers))
+    history.write_down(kube, where, parts, stamps_of_good(kube, seen, wanted, spec.managers))
 
 
 def take_out(kube: Kube, spec: Spec, objects: Sequence[Object]) -> list[str]:

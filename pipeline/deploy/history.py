@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline import jsontext
 from pipeline.deploy.spec import HELM, Keeper
+from pipeline.tools import helm_stored
+from pipeline.tools.helm_stored import NOTE
 from pipeline.tools.kube import Kube, path
-from pipeline.tools.kube_objects import labels, notes
+from pipeline.tools.kube_objects import labels
 
-NOTE = "pipeline/release"  # an annotation of the newest revision's Secret; Helm drops it when the next one supersedes it
 GOOD, STARTED, BAD, TAKEN = "complete", "started", "failed", "taken-back"  # values of the label `rollout`; the last by a person
 
 
@@ -86,12 +86,7 @@ def where(namespace: str, release: str, number: int, keeper: Keeper = HELM) -> s
 
 def _revision(item: Mapping[str, Any]) -> Revision:
     marks = labels(item)
-    try:
-        note = jsontext.loads(notes(item).get(NOTE, "{}"))
-    except ValueError:
-        note = {}
-    if not isinstance(note, dict):
-        note = {}
+    note = helm_stored.note(item)
     number = marks.get("version", "")
     return Revision(
         number=int(number) if number.isdigit() else 0,

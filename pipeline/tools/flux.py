@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.errors import AuthError, ConfigError
 from pipeline.tools.kube import Kube, path
-from pipeline.tools.kube_objects import condition
+from pipeline.tools.kube_objects import condition, labels
 
 Object = Mapping[str, Any]
 KINDS = {
@@ -28,7 +28,13 @@ KINDS = {
 }
 MANAGER = "flux-client-side-apply"  # as the flux command writes; what kubectl writes, kustomize-controller takes for drift
 REQUESTED, FORCED, RESET = (f"reconcile.fluxcd.io/{word}At" for word in ("requested", "force", "reset"))
+ORIGINS = ("helm.toolkit.fluxcd.io/name", "kustomize.toolkit.fluxcd.io/name")  # labels that its controllers put on all that they make
 COMMIT = re.compile(r"\bsha(?:1:[0-9a-f]{40}|256:[0-9a-f]{64})$")
+
+
+def keeps(value: Object) -> bool:
+    """Whether Flux made an object, and so may put it back if it is edited."""
+    return any(each in labels(value) for each in ORIGINS)
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,26 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import jsontext
 from pipeline.errors import IntegrityError
 from pipeline.tools.kube import Kube, path
-from pipeline.tools.kube_objects import labels
+from pipeline.tools.kube_objects import labels, notes
 
 KEEPERS = ("helm", "pipeline")  # values of the label `owner` of the Secrets that keep releases
+NOTE = "pipeline/release"  # an annotation of the newest revision's Secret; Helm drops it when the next one supersedes it
 UNPACKED = 64 << 20  # bytes a stored release may unpack to
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a revision: the `objects` of its manifest, and the state of each when it was seen good (`stamps`, by path)."""
+
+    objects: Sequence[Mapping[str, Any]] = ()
+    stamps: Mapping[str, str] = field(default_factory=dict)
 
 
 def unpacked(secret: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -51,18 +61,28 @@ def objects(kube: Kube, namespace: str, release: str, number: int) -> list[dict[
     return list(parsed(str(unpacked(secret or {}).get("manifest") or "")))
 
 
-def of(kube: Kube, namespace: str, release: str, number: int) -> list[dict[str, Any]]:
-    """Return the objects of a revision, whoever keeps it, Helm or this pipeline. Raise IntegrityError if nobody does, or if it cannot be
+def of(kube: Kube, namespace: str, name: str, number: int) -> Kept:
+    """Return what is kept of a revision, by whomever, Helm or this pipeline. Raise IntegrityError if nobody does, or if it cannot be
     read."""
-    found = kube.list(path("v1", "secrets", namespace), f"name={release},version={number}")["items"]
-    kept = [unpacked(each) for each in found if labels(each).get("owner") in KEEPERS]
-    if not any(kept):
+    found = kube.list(path("v1", "secrets", namespace), f"name={name},version={number}")["items"]
+    kept = [(release, each) for each in found if labels(each).get("owner") in KEEPERS and (release := unpacked(each))]
+    if not kept:
         what = "cannot be read" if found else "is not there any more"
         raise IntegrityError(
-            f"revision {number} of {release} {what} in namespace {namespace}: of which objects it is made is not known",
+            f"revision {number} of {name} {what} in namespace {namespace}: of which objects it is made is not known",
             mend="inv status says what is live; inv deploy releases again",
         )
-    return list(parsed(str(kept[0].get("manifest") or "")))
+    release, secret = kept[0]
+    return Kept(list(parsed(str(release.get("manifest") or ""))), note(secret).get("stamps") or {})
+
+
+def note(secret: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was noted on a revision's Secret when it was seen good; {} if nothing was."""
+    try:
+        found = jsontext.loads(notes(secret).get(NOTE, "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def parsed(manifest: str) -> Iterator[dict[str, Any]]:

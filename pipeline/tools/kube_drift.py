@@ -100,8 +100,10 @@ def _shown(value: Any) -> str:
 
 
 def _scaled(kube: Kube, live: Object) -> bool:
-    """Whether an autoscaler sets its replicas."""
+    """Whether an autoscaler sets its replicas: of what has none, it does not."""
     meta = live.get("metadata") or {}
+    if live.get("spec", {}).get("replicas") == 0:
+        return False
     try:
         scalers = kube.list(path("autoscaling/v2", "horizontalpodautoscalers", str(meta.get("namespace", ""))))["items"]
     except AuthError:

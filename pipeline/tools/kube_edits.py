@@ -5,6 +5,7 @@ The metadata says which were written to; only those are held against the manifes
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from pipeline.errors import AuthError
 from pipeline.tools import kube_drift, manifest
 from pipeline.tools.kube import Conflict, Kube
 from pipeline.tools.kube_fields import PEOPLE, without_added
-from pipeline.tools.kube_objects import edits
+from pipeline.tools.kube_objects import SCALE, edits
 
 Object = Mapping[str, Any]
 SHOWN = 3  # fields of one object that are named
@@ -80,14 +81,38 @@ def stamps(objects: Mapping[str, Object], managers: Sequence[str]) -> dict[str, 
     return {place: " ".join(_stamp(value, managers)) for place, value in objects.items()}
 
 
+def stamps_of_good(kube: Kube, objects: Mapping[str, Object], wanted: Mapping[str, Object], managers: Sequence[str]) -> dict[str, str]:
+    """The same for objects that are noted as good: "" for one that was edited and is not as `wanted`, so that it goes on being told."""
+    found = stamps(objects, managers)
+    for place, value in objects.items():
+        if is_touched(value, "", managers):
+            with contextlib.suppress(AuthError):
+                found[place] = "" if kube_drift.compare(kube, wanted[place], place) else found[place]
+    return found
+
+
 def is_touched(value: Object, stamp: str, managers: Sequence[str]) -> bool:
     """Whether somebody may have changed an object since its state was `stamp` ("" if that is not known). What controllers write to a
-    status is no edit, nor what scales it."""
+    status is no edit, nor what an autoscaler does."""
     version, own, others = stamp.split(" ") if stamp else ("", "", "")
     now = _stamp(value, managers)
     if now[0] == version:
         return False
-    return bool(edits(value, managers, others.strip("-")) or (stamp and now[1] != own))
+    if edits(value, managers, others.strip("-")) or (stamp and now[1] != own):
+        return True
+    return bool(stamp) and not _is_explained(value, managers, others.strip("-"))
+
+
+def _is_explained(value: Object, managers: Sequence[str], since: str) -> bool:
+    """Whether it is named who wrote to the object since: who takes a field away, or scales to 0, leaves no trace."""
+    metadata = value.get("metadata", {})
+    for entry in metadata.get("managedFields") or []:
+        by, part, at = entry.get("manager"), entry.get("subresource"), str(entry.get("time") or "")
+        if part == SCALE or (part and "generation" not in metadata):
+            return True
+        if not part and by not in managers and at > since:
+            return True
+    return False
 
 
 def _said(kube: Kube, wanted: Object, place: str, seen: Object, managers: Sequence[str]) -> list[str]:

@@ -11,6 +11,8 @@ REVISION = "deployment.kubernetes.io/revision"
 HASH = "pod-template-hash"
 INSTANCE = "app.kubernetes.io/instance"
 SETS = ("StatefulSet", "DaemonSet")  # what runs pods of its own, beside Deployments
+SCALE = "scale"  # the subresource by which people and autoscalers set replicas
+AUTOSCALER = "kube-controller-manager"  # who writes there for a HorizontalPodAutoscaler
 GENERATION = "deprecated.daemonset.template.generation"  # still how a DaemonSet's pods are told apart (k8s.io/api/apps/v1)
 
 
@@ -222,12 +224,16 @@ def newest_hash(deployment: Object, replica_sets: Sequence[Object]) -> str:
 def edits(value: Object, allowed: Sequence[str] = ("helm", "Helm", "pipeline"), since: str = "") -> list[str]:
     """Fields that somebody else set, as "spec.template… by kubectl-edit at 12:00"; none of its metadata, none of its status.
 
-    What an autoscaler (replicas through the scale subresource) or `kubectl rollout restart` leaves is no edit, nor what was set before
-    `since` (ISO 8601). Read from managedFields. Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/
+    What an autoscaler or `kubectl rollout restart` leaves is no edit, nor what was set before `since` (ISO 8601); `kubectl scale` is one,
+    though the API notes no time of it. Read from managedFields.
+    Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/
     """
     found = []
     for entry in value.get("metadata", {}).get("managedFields") or []:
-        if entry.get("manager") in allowed or entry.get("subresource") or (since and str(entry.get("time") or since) <= since):
+        manager, part, at = entry.get("manager"), entry.get("subresource"), str(entry.get("time") or "")
+        if manager in allowed or (part and (part != SCALE or manager == AUTOSCALER)):
+            continue
+        if since and at <= since and (at or part != SCALE):
             continue
         who = f"by {entry.get('manager')} at {entry.get('time', 'an unknown time')}"
         for key, fields in (entry.get("fieldsV1") or {}).items():

@@ -93,6 +93,9 @@ def question(check: Drift, world: World) -> Question:
         lambda view, seconds: _look(check, world, view, seconds, story),
         lambda seen: _judge(check, seen, story, world),
         mend=_remedy(check, world),
+        is_final=lambda seen: (
+            bool(seen.drifted) and (seen.keeper.ref is None or _idle(seen.keeper.ref, seen.keeper, seen.drifted) is not None)
+        ),
     )
 
 

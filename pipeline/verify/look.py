@@ -21,12 +21,14 @@ SHORTEST = 0.2  # seconds: with less than that left, one more look could only ti
 @dataclass(frozen=True)
 class Look:
     """One look at everything: `unreached` are the places that could not be reached, where no check speaks against the release and some
-    could just not be made; `patience` how many seconds a peer asked for. `failed` are the questions whose checks do not hold."""
+    could just not be made; `patience` how many seconds a peer asked for. `failed` are the questions whose checks do not hold, `final`
+    those of them that no later look will see hold."""
 
     checks: tuple[Check, ...]
     unreached: tuple[str, ...]
     patience: float
     failed: tuple[Question, ...]
+    final: tuple[Question, ...]
 
     @property
     def passed(self) -> bool:
@@ -54,7 +56,8 @@ def look(questions: Sequence[Question], view: View, left: float) -> Look:
     blind = all(isinstance(by_answer[question.key], Unreachable) for question in failed)
     places = tuple(dict.fromkeys(question.place for question in failed)) if blind else ()
     patience = max((getattr(answer, "retry_after", 0.0) for answer in answers), default=0.0)
-    return Look(tuple(checks), places, patience, tuple(failed))
+    final = [each for each in failed if not isinstance(by_answer[each.key], Transient) and each.is_final(by_answer[each.key])]
+    return Look(tuple(checks), places, patience, tuple(failed), tuple(final))
 
 
 def _judged(question: Question, answer: Any) -> Check:
@@ -70,8 +73,9 @@ def given_up(release: Release, seen: Look, public: str, seconds: float) -> Pipel
             cause=evidence(seen.checks),
             mend="the release stays as it is; look at the way from here to there, then run `inv verify`",
         )
+    waited = ", and no controller mends it" if seen.final else f" after {seconds:.0f} s"
     return VerifyError(
-        f"{len(seen.failed)} of {len(seen.checks)} checks of {name} do not hold after {seconds:.0f} s",
+        f"{len(seen.failed)} of {len(seen.checks)} checks of {name} do not hold{waited}",
         cause=evidence(seen.checks),
         mend=_mend(seen, public),
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Check, Release
 from pipeline.stage import Site
+from pipeline.tools.helm_stored import Kept
 from pipeline.verify.view import View
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class Question:
     raises, `judge` holds that against what is expected.
 
     Of questions with one `key`, one is asked and all judge its answer. A Transient that `ask` raises fails the check, with its text as
-    evidence; Unreachable says nothing about the release, and `place` is what could not be reached. `mend` is what to do where it fails.
+    evidence; Unreachable says nothing about the release, and `place` is what could not be reached. `mend` is what to do if it fails.
+    `is_final` says of an answer that fails the check that nobody but a person will change it: no later look is waited for.
     """
 
     name: str
@@ -31,13 +33,14 @@ class Question:
     judge: Callable[[Any], Check]
     place: str = CLUSTER
     mend: str = ""
+    is_final: Callable[[Any], bool] = lambda _answer: False
 
 
 @dataclass(frozen=True)
 class World:
     """What the checks of a release have to do with: `host` is its public name, `front` gives the address of its front door or raises
     ConfigError, `words` are its placeholders, `selector` the label of its pods if the blueprint says one, `ways` opens what a
-    check goes through, `stored` gives the objects of its manifest."""
+    check goes through, `stored` gives what its revision is made of."""
 
     site: Site
     release: Release
@@ -46,4 +49,4 @@ class World:
     words: Mapping[str, str]
     selector: str
     ways: Ways
-    stored: Callable[[], Sequence[Mapping[str, Any]]] = tuple
+    stored: Callable[[], Kept] = Kept

@@ -6,14 +6,15 @@ import contextlib
 import dataclasses
 import importlib
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Check, Release, Report, content_hash
 from pipeline.events import What
 from pipeline.stage import Site
-from pipeline.tools import helm_stored, kube
+from pipeline.tools import flux, helm_stored, kube
+from pipeline.tools.helm_stored import Kept
 from pipeline.tools.kube_edits import Edited
 from pipeline.verify import during, pods
 from pipeline.verify.look import SHORTEST, Look, given_up, look
@@ -109,7 +110,8 @@ def _module(names: dict[str, str], check: Any) -> Any:
 
 
 def _until_passed(spec: Checks, world: World, questions: Sequence[Question], public: str) -> Look:
-    """The first look in which everything holds. Raises what `given_up` makes of the last one where the deadline comes first."""
+    """The first look in which everything holds. Raises what `given_up` makes of the last one where the deadline comes first, or
+    nobody but a person will change what does not hold."""
     site, clock = world.site, world.site.clock
     started, pause, told = clock.monotonic(), FIRST_PAUSE, ""
     while True:
@@ -117,6 +119,8 @@ def _until_passed(spec: Checks, world: World, questions: Sequence[Question], pub
         seen = look(questions, _view(spec, world), left)
         if seen.passed:
             return seen
+        if seen.final:
+            raise given_up(world.release, seen, public, clock.monotonic() - started)
         left = spec.deadline - (clock.monotonic() - started)
         wait = max(pause, seen.patience)
         if left - wait < SHORTEST:
@@ -132,11 +136,11 @@ def _view(spec: Checks, world: World) -> View:
     return View(partial(kube.connect, world.site, spec.cluster), world.release.namespace, world.selector, world.stored)
 
 
-def _stored(spec: Checks, release: Release, site: Site) -> Callable[[], Sequence[Mapping[str, Any]]]:
-    """Gives the objects of the release's manifest: asked once, since a revision never changes."""
+def _stored(spec: Checks, release: Release, site: Site) -> Callable[[], Kept]:
+    """Gives what the release's revision is made of: asked once, since a revision never changes."""
 
     @cache
-    def stored() -> Sequence[Mapping[str, Any]]:
+    def stored() -> Kept:
         return helm_stored.of(kube.connect(site, spec.cluster), release.namespace, release.name, release.revision)
 
     return stored
@@ -155,4 +159,7 @@ def _pods(spec: Checks, world: World) -> Question:
         unknown = f"; whether {', '.join(edited.unknown)} were edited is unknown: this user may not list them" if edited.unknown else ""
         return Check(pods.NAME, not wrong, (wrong or found.evidence) + unknown)
 
-    return Question(pods.NAME, pods.NAME, ask, judge)
+    def is_final(seen: tuple[Sequence[pods.Pod], Edited]) -> bool:
+        return bool(seen[1].said) and not any(map(flux.keeps, world.stored().objects))
+
+    return Question(pods.NAME, pods.NAME, ask, judge, is_final=is_final)

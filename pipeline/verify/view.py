@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.errors import Transient
 from pipeline.tools import kube, kube_objects, manifest
+from pipeline.tools.helm_stored import Kept
 from pipeline.tools.kube_edits import Edited, edited
 from pipeline.verify.web import Unreachable
 
@@ -24,7 +25,7 @@ class View:
     """
 
     def __init__(
-        self, client: Callable[[], kube.Kube], namespace: str, selector: str = "", stored: Callable[[], Sequence[Object]] = tuple
+        self, client: Callable[[], kube.Kube], namespace: str, selector: str = "", stored: Callable[[], Kept] = Kept
     ) -> None:
         self.client, self.namespace, self.selector, self.stored = client, namespace, selector, stored
         self._lock = threading.Lock()
@@ -44,8 +45,7 @@ class View:
 
     def objects(self) -> Sequence[Object]:
         """The objects of the release's manifest."""
-        found: Sequence[Object] = self.once(("stored",), self.stored)
-        return found
+        return self._kept().objects
 
     def of(self, version: str, plural: str, kind: str) -> dict[str, Object | None]:
         """The release's objects of a kind by their names, None for one that is not there."""
@@ -65,9 +65,13 @@ class View:
 
         def ask() -> Edited:
             wanted = manifest.places(self.client(), self.objects(), self.namespace)
-            return edited(self.client(), dict.fromkeys(wanted, ""), lambda: wanted, MANAGERS)
+            return edited(self.client(), {place: self._kept().stamps.get(place, "") for place in wanted}, lambda: wanted, MANAGERS)
 
         found: Edited = self.once(("edited",), ask)
+        return found
+
+    def _kept(self) -> Kept:
+        found: Kept = self.once(("stored",), self.stored)
         return found
 
     def list(self, version: str, kind: str, labels: str = "") -> Sequence[Object]:

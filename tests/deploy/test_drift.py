@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
+from pipeline.deploy import drift
 from pipeline.deploy.helm import find, make
 from pipeline.stage import Site
+from pipeline.tools.kube import connect
 from pipeline.tools.kube_edits import is_touched, stamps
 from tests.deploy.cluster import Cluster, workload
 from tests.deploy.test_helm import images, spec
 
 MAP, WEB = "/api/v1/namespaces/shop/configmaps/web", "/apis/apps/v1/namespaces/shop/deployments/web"
-CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {A: \"1\"}\n"
+CONFIG = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {A: "1"}\n'
 NOON, LATER = "2026-11-21T12:00:00Z", "2026-11-21T13:00:00Z"
 
 
@@ -44,7 +46,8 @@ def test_nothing_touched_is_no_drift() -> None:
     [
         (MAP, {"resourceVersion": "6"}, entry("kubectl-edit", {"f:data": {"f:b": {}}}, LATER), True),
         (WEB, {"generation": 4}, entry("kubectl", {"f:spec": {"f:replicas": {}}}, LATER), True),
-        (WEB, {"generation": 4}, entry("kcm", {"f:spec": {"f:replicas": {}}}, LATER, "scale"), False),
+        (WEB, {"generation": 4}, entry("kube-controller-manager", {"f:spec": {"f:replicas": {}}}, LATER, "scale"), False),
+        (WEB, {"generation": 4}, entry("kubectl", {"f:spec": {"f:replicas": {}}}, "", "scale"), True),
         (WEB, {"resourceVersion": "9"}, entry("kcm", {"f:status": {}}, LATER, "status"), False),
         (MAP, {"resourceVersion": "6"}, entry("kcm", {"f:metadata": {"f:annotations": {}}}, LATER), False),
         (MAP, {"resourceVersion": "6"}, entry("pipeline", {"f:data": {"f:a": {}}}, LATER), True),
@@ -59,6 +62,14 @@ def test_what_somebody_wrote_to_is_looked_at_and_a_controllers_work_is_not(
     assert [place for place in now if is_touched(now[place], then[place], ("pipeline",))] == ([which] if touched else [])
     if which == MAP and touched:
         assert is_touched(now[which], "", ("helm",)), "nothing was noted of it, and its keeper did not write this"
+
+
+@pytest.mark.parametrize(("which", "version"), [(WEB, {"generation": 4}), (MAP, {"resourceVersion": "6"})])
+def test_what_was_written_to_without_a_trace_is_looked_at(which: str, version: dict[str, Any]) -> None:
+    """So the API notes `kubectl scale --replicas=0`, and a field that `kubectl edit` took away."""
+    then, now = stamps(world(), ("pipeline",)), copy.deepcopy(world())
+    now[which]["metadata"].update(version)
+    assert [place for place in now if is_touched(now[place], then[place], ("pipeline",))] == [which]
 
 
 class OfWeb:
@@ -111,3 +122,18 @@ def test_a_variable_that_was_added_by_hand_is_told_and_one_of_a_webhook_is_not(w
     assert web.why() == ""
     web.edit(WEB, lambda value: value["spec"]["template"]["spec"]["containers"][0].update(image="other:1"), "kubectl-set")
     assert "deployments/web was edited: spec.template.spec.containers" in web.why()
+
+
+def test_an_edit_that_was_there_when_the_release_was_noted_good_goes_on_being_told(web: OfWeb) -> None:
+    """It is not noted as a part of what was good: somebody edited while the rollout went on."""
+    web.edit(MAP, lambda value: value["data"].update(A="2"))
+    drift.note(connect(web.site, web.spec.cluster), web.spec, web.number, {})
+    assert web.why() == f'configmaps/web was edited: data.A is "2", "1" is wanted (by kubectl-edit at {LATER})'
+
+
+def test_a_writer_whose_fields_are_as_wanted_does_not_make_a_release_unknown(web: OfWeb) -> None:
+    web.edit(MAP, lambda value: value["data"].update(A="1"), "some-controller")
+    drift.note(connect(web.site, web.spec.cluster), web.spec, web.number, {})
+    before = len(web.fake.asked)
+    assert "configmaps" not in web.why()
+    assert not [target for method, target in web.fake.asked[before:] if method == "PATCH"], "its state is noted, and nothing is tried"

@@ -318,7 +318,7 @@ def test_d14_another_image_by_hand_is_said_and_put_right(site: Site, cluster: Cl
               "spec": {"containers": [{"name": "app", "image": "reg.test:5000/team/web:latest"}]}}}}  # fmt: skip
     cluster.fake.put(WEB, edited)
     why = find(spec(), images(), site).why
-    assert why.startswith("a workload was edited: reg.test:5000/team/web:latest is live, reg.test:5000/team/web@sha256:aaa")
+    assert 'deployments/web was edited: spec.template.spec.containers[app].image is "reg.test:5000/team/web:latest", "reg.test' in why
     make(spec(), images(), site)
     assert find(spec(), images(), site).artifact is not None
     assert any(event.what is What.WARN and "the blueprint wins" in event.text for event in events)

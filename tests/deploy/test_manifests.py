@@ -294,7 +294,7 @@ def test_d14_scaled_to_nothing_is_no_release(site: Site, cluster: Cluster) -> No
     held = cluster.fake.objects[WEB]
     status = {**held["status"], "observedGeneration": 99, "replicas": 0, "updatedReplicas": 0, "availableReplicas": 0}
     cluster.fake.put(WEB, {**held, "spec": {**held["spec"], "replicas": 0}, "status": status})
-    assert "was scaled to 0" in find(spec(), images(), site).why
+    assert find(spec(), images(), site).why == "deployments/web was edited: spec.replicas is 0, 1 is wanted"
 
 
 def test_l02_no_tool_is_called_once_the_lock_is_lost(site: Site, cluster: Cluster, node: FakeHost, tools: Tools) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.deploy import shared
 from pipeline.deploy.freeze import freeze, thaw
 from pipeline.deploy.helm import find, live, make, undo
 from pipeline.deploy.holder import BEGUN, Begun, Holder
@@ -194,15 +195,27 @@ def test_d14_what_was_added_by_hand_is_told_and_taken_out(lab_world: World, even
     assert find(spec, newer, lab_world.site).artifact is not None, "nor does it live on in the next version"
 
 
-def test_d14_a_scaled_deployment_is_no_drift(lab_world: World) -> None:
+def test_d14_a_deployment_that_was_scaled_by_hand_is_told_and_put_back(lab_world: World) -> None:
     images, spec = lab_world.image(), lab_world.spec()
-    make(spec, images, lab_world.site)
+    made = make(spec, images, lab_world.site)
     kubectl(lab_world, "scale", "deployment", APP, "--replicas=2")
+    said = f"deployments/{APP} was edited: spec.replicas is 2, 1 is wanted (by kubectl scale)"
+    assert said in find(spec, images, lab_world.site).why
+    assert shared.edited(spec, lab_world.site) == [said]
+    again = make(spec, images, lab_world.site)
+    assert again.revision == made.revision + 1
+    assert find(spec, images, lab_world.site).artifact == again
+
+
+def test_d14_what_an_autoscaler_does_is_no_drift(lab_world: World) -> None:
+    images, spec = lab_world.image(), lab_world.spec()
+    made = make(spec, images, lab_world.site)
+    kubectl(lab_world, "autoscale", "deployment", APP, "--min=2", "--max=2")
     end = time.monotonic() + 60
-    while (finding := find(spec, images, lab_world.site)).artifact is None and time.monotonic() < end:
-        time.sleep(0.2)  # until the second pod is available, the rollout is not done
+    while (len(lab_world.pods()) < 2 or find(spec, images, lab_world.site).artifact is None) and time.monotonic() < end:
+        time.sleep(0.2)  # until the autoscaler has looked, and the second pod is available
     assert len(lab_world.pods()) == 2
-    assert finding.artifact is not None, finding.why
+    assert find(spec, images, lab_world.site).artifact == made
 
 
 def test_d14_a_deployment_scaled_to_nothing_is_put_back(lab_world: World) -> None:
@@ -213,7 +226,8 @@ def test_d14_a_deployment_scaled_to_nothing_is_put_back(lab_world: World) -> Non
     end = time.monotonic() + 60
     while lab_world.pods() and time.monotonic() < end:
         time.sleep(0.1)
-    assert find(spec, images, lab_world.site).why == f"Deployment {APP} was scaled to 0, its chart says 1"
+    why = find(spec, images, lab_world.site).why
+    assert f"deployments/{APP} was edited: spec.replicas is 0, 1 is wanted" in why
     again = make(spec, images, lab_world.site)
     assert again.revision == made.revision + 1
     assert len(lab_world.pods()) == 1

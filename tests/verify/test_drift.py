@@ -91,6 +91,23 @@ def test_what_was_edited_is_named_with_who_did_it(at: Shop, drift: str) -> None:
     assert ("inv deploy" if drift == "release" else "flux reconcile helmrelease probe -n coulomb") in one.mend
 
 
+@pytest.mark.parametrize(
+    ("drift", "spec", "final"),
+    [
+        ("release", {}, True),
+        (FLUX, {}, False),
+        (FLUX, {"suspend": True}, True),
+        (FLUX, {"driftDetection": {"mode": "warn"}}, True),
+    ],
+)
+def test_what_nobody_puts_back_is_final_and_what_flux_will_is_waited_for(at: Shop, drift: str, spec: dict[str, Any], final: bool) -> None:
+    keep(at, **spec)
+    one = question(Drift(drift), at.world)
+    assert not one.is_final(one.ask(at.look(), 5)), "nothing has drifted"
+    edit(at, replicas=5)
+    assert one.is_final(one.ask(at.look(), 5)) is final
+
+
 def test_what_is_gone_is_named(at: Shop) -> None:
     keep(at)
     at.fake.drop(DEPLOYMENT)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pipeline.errors import IntegrityError, VerifyError
+from pipeline.testing import FakeClock
 from pipeline.tools.kube import connect, path
 from pipeline.verify.checks import Checks, make
 from pipeline.verify.objects import Objects
@@ -87,6 +89,64 @@ def test_a_variable_or_a_config_map_that_was_edited_is_told_by_verify(podinfo: S
     assert "deployments/web was edited: spec.template.spec.containers[app].env" in caught.value.cause
     assert 'configmaps/web was edited: data.A is "2", "1" is wanted (by kubectl-set' in caught.value.cause
     assert "inv deploy" in caught.value.mend
+
+
+@pytest.mark.parametrize("keeper", ["", "helm.toolkit.fluxcd.io/name", "kustomize.toolkit.fluxcd.io/name"])
+def test_an_edit_is_told_at_once_if_no_controller_mends_it(podinfo: Shop, keeper: str) -> None:
+    """3.12: nothing but a person changes it, and the deadline is not waited for; what Flux made, it may put back."""
+    labelled = MANIFEST.replace("metadata: {name: web}", f"metadata: {{name: web, labels: {{{keeper}: web}}}}") if keeper else MANIFEST
+    podinfo.fake.put(path("v1", "secrets", SPACE, "sh.helm.release.v1.probe.v3"), secret(labelled))
+    edit(podinfo, MAP, {"f:data": {"f:A": {}}}, data={"A": "2"})
+    clock = FakeClock()
+    began = clock.monotonic()
+    with pytest.raises(VerifyError) as caught:
+        make(Checks(RELEASE.cluster, deadline=60.0), RELEASE, replace(podinfo.site, clock=clock))
+    assert (clock.monotonic() > began) == bool(keeper), "waited for"
+    assert ("no controller mends it" in caught.value.what) == (not keeper)
+
+
+def test_an_edit_beside_a_rollout_is_told_at_once_and_a_rollout_alone_is_waited_for(podinfo: Shop) -> None:
+    pod_of = path("v1", "pods", SPACE, "web-1-a")
+    starting = pod("web-1-a", ready=False)
+    podinfo.fake.put(pod_of, {**starting, "metadata": podinfo.fake.objects[pod_of]["metadata"]})
+    clock = FakeClock()
+    began = clock.monotonic()
+    with pytest.raises(VerifyError, match="do not hold after"):
+        make(Checks(RELEASE.cluster, deadline=60.0), RELEASE, replace(podinfo.site, clock=clock))
+    waited = clock.monotonic()
+    assert waited > began
+    edit(podinfo, MAP, {"f:data": {"f:A": {}}}, data={"A": "2"})
+    with pytest.raises(VerifyError, match="no controller mends it"):
+        make(Checks(RELEASE.cluster, deadline=60.0), RELEASE, replace(podinfo.site, clock=clock))
+    assert clock.monotonic() == waited
+
+
+def test_a_workload_that_was_scaled_by_hand_is_told_and_one_that_an_autoscaler_scaled_is_not(podinfo: Shop) -> None:
+    podinfo.fake.put(
+        path("v1", "secrets", SPACE, "sh.helm.release.v1.probe.v3"), secret(MANIFEST.replace("spec:\n  sel", "spec:\n  replicas: 1\n  sel"))
+    )
+
+    def scale(replicas: int, manager: str) -> None:
+        """As the API notes it: without a time."""
+        value = copy.deepcopy(podinfo.fake.objects[WEB])
+        value["spec"]["replicas"] = replicas
+        value["metadata"]["managedFields"] = [{"manager": manager, "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+        podinfo.fake.put(WEB, value | {"status": value["status"] | {"observedGeneration": 9}})
+
+    scale(3, "kubectl")
+    with pytest.raises(VerifyError) as caught:
+        verify(podinfo)
+    assert "deployments/web was edited: spec.replicas is 3, 1 is wanted (by kubectl scale)" in caught.value.cause
+    scale(3, "kube-controller-manager")
+    assert verify(podinfo).startswith("1 ready")
+    scaler = {"metadata": {"name": "web"}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web"}}}
+    podinfo.fake.put(path("autoscaling/v2", "horizontalpodautoscalers", SPACE, "web"), scaler)
+    scale(3, "kubectl")
+    assert verify(podinfo).startswith("1 ready"), "the autoscaler decides"
+    scale(0, "kubectl")
+    with pytest.raises(VerifyError) as caught:
+        verify(podinfo)
+    assert "spec.replicas is 0, 1 is wanted (by kubectl scale)" in caught.value.cause, "an autoscaler leaves what has none"
 
 
 def test_what_may_not_be_listed_is_unknown_and_not_edited(podinfo: Shop) -> None:
