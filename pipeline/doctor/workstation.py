@@ -35,8 +35,8 @@ def checks(plan: Plan, site: Site) -> list[Check]:
     helms = [stage.spec for stage in plan if isinstance(stage.spec, Helm)]
     syncs = [stage.spec for stage in plan if isinstance(stage.spec, Git)]
     found = [Check(WHERE, "git", partial(program, "git", (site.tool("git"), "--version")))]
-    if any(spec.via for spec in syncs):
-        found.append(Check(WHERE, "ssh", partial(program, "ssh", ("ssh", "-V"))))
+    if syncs or site.hosts:
+        found.append(Check(WHERE, "ssh", partial(_ssh, any(spec.via for spec in syncs))))
     if helms:
         found.append(Check(WHERE, "helm", partial(_helm, site)))
     applied = [stage.spec for stage in plan if isinstance(stage.spec, Manifests)]
@@ -68,6 +68,15 @@ def program(name: str, argv: tuple[str, ...]) -> Iterator[Verdict]:
     else:
         said = (done.stdout or done.stderr).strip().splitlines()
         yield ok(WHERE, name, said[0] if said else f"exit {done.returncode}")
+
+
+def _ssh(needed: bool) -> Iterator[Verdict]:
+    """Whether OpenSSH is there: git needs it for a remote, and it is what reads ~/.ssh for the hosts."""
+    if needed or shutil.which("ssh"):
+        yield from program("ssh", ("ssh", "-V"))
+        return
+    said = "ssh is not installed: of ~/.ssh/config only the plain part is read (no Include, no Match final), of known_hosts all"
+    yield warn(WHERE, "ssh", said, INSTALL["ssh"])
 
 
 def _helm(site: Site) -> Iterator[Verdict]:

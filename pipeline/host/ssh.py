@@ -15,7 +15,8 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.errors import Transient
 from pipeline.host import Address, Cmd, OnLine, Output
 from pipeline.host.scripts import command_line, script, words
-from pipeline.host.ssh_link import LOST, Link, Way, shut
+from pipeline.host.ssh_config import Hop, Way, route
+from pipeline.host.ssh_link import LOST, Link, shut
 from pipeline.host.ssh_put import copy
 from pipeline.host.ssh_talk import Talk
 from pipeline.host.ssh_tunnel import Tunnels
@@ -27,8 +28,8 @@ class SshHost:
     """The Host behind `address`.
 
     `known_hosts` and `identity_file` given here replace the user's ~/.ssh and its config; without them ProxyJump, HostName, keys and, for
-    port 22, the port come from there. `accept_new` stores an unknown host key on first sight. `interval` is how long (seconds)
-    the machine may be silent before it is asked for a sign of life: it is given up after 2.7 times that.
+    port 22, the port come from there, as `ssh` itself reads them, once. `accept_new` stores an unknown host key on first sight. `interval`
+    is how long (seconds) the machine may be silent before it is asked for a sign of life: it is given up after 2.7 times that.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class SshHost:
         self._way = Way(name, address, port, user, identity_file, known_hosts, accept_new, interval)
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
+        self._hops: tuple[Hop, ...] = ()
         self._link: Link | None = None
         self._spare: paramiko.Channel | None = None
         self._preparing = False
@@ -99,7 +101,8 @@ class SshHost:
                 if self._link is not None:
                     self._link.close()
                 self._link = self._spare = None
-                self._link = Link(self._way)
+                self._hops = self._hops or route(self._way)
+                self._link = Link(self._way, self._hops)
             self._tunnels.attach(self._link)
             return self._link
 

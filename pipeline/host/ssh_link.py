@@ -1,89 +1,56 @@
-"""One SSH connection: Fabric sets it up, its holes closed; a pulse notices when the other side has fallen silent."""
+"""One SSH connection, over as many machines as ssh would go over; a pulse notices when the other side has fallen silent."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import re
+import signal
 import socket
+import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, cast
 
-import fabric
 import paramiko
 
-from pipeline.errors import AuthError, ConfigError, PipelineError, Transient
-from pipeline.host.ssh_keys import SYSTEM_FILE, USER_FILE, KnownHosts
+from pipeline.errors import ConfigError, HostKeyError, PipelineError, Transient
+from pipeline.host.child import Child
+from pipeline.host.ssh_config import Hop, Way
+from pipeline.host.ssh_keys import Keys
+from pipeline.host.ssh_login import Login
 from pipeline.host.ssh_order import Ordered
 
-ADDRESS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:]+(?:%[A-Za-z0-9]+)?)\Z")
-USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\Z")
 CONNECT = 10.0  # seconds for a TCP connection
 GREETING = 15.0  # seconds for the banner, the key exchange, the login: each
 WINDOW = 16 << 20  # bytes that may be under way in a channel: the throughput at 100 ms is 160 MB/s at most
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
 LOST = (paramiko.SSHException, OSError, EOFError)
+PROHIBITED = 1  # the code of a channel that the machine's settings forbid
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what it has to say is in our errors, not in between
 
 
-@dataclass(frozen=True)
-class Way:
-    """How to reach one machine; `interval` is how long (seconds) it may be silent before it is asked for a sign of life."""
-
-    name: str
-    address: str
-    port: int = 22
-    user: str = "root"
-    identity_file: str = ""
-    known_hosts: str = ""
-    accept_new: bool = False
-    interval: float = 15.0
-
-    def __post_init__(self) -> None:
-        if not ADDRESS.match(self.address):
-            raise ConfigError(f"host {self.name}: {self.address!r} is not a host name or address")
-        if not USER.match(self.user):
-            raise ConfigError(f"host {self.name}: {self.user!r} is not a user name")
-        if not 0 < self.port < 65536:
-            raise ConfigError(f"host {self.name}: {self.port} is not a port")
-        if self.identity_file:
-            _check_private(self.name, Path(os.path.expanduser(self.identity_file)))  # noqa: PTH111  # pathlib raises if there is no home
-
-
-def _check_private(name: str, key: Path) -> None:
-    """Raise ConfigError if the private key is none, or others may read it: OpenSSH does not take such a key either."""
-    if not key.is_file():
-        raise ConfigError(f"host {name}: identity file {key} does not exist")
-    state = key.stat()
-    if state.st_uid == os.geteuid() and state.st_mode & 0o077:
-        raise ConfigError(f"host {name}: identity file {key} can be read by others", mend=f"chmod 600 {key}")
-
-
 class Link:
-    """An open connection. `transport` carries the channels; after `lost` is set it is of no use any more."""
+    """An open connection over `hops`. `transport` carries the channels; after `lost` is set it is of no use any more."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Way, hops: Sequence[Hop]) -> None:
         """Connect. Raises Transient, AuthError, HostKeyError or ConfigError."""
         self.way = way
         self.lost = ""
+        self.place = hops[-1].place
+        self._over: list[Hop] = []
+        self._program: _Program | None = None
         self._heard: list[_Heard] = []
+        self._opened = contextlib.ExitStack()
         try:
-            self._connection: Any = self._prepare()
-            for hop in self._hops():
-                self._secure(hop)
-        except (ValueError, *LOST) as error:
-            mend = "mend ~/.ssh/config; ssh -G shows what it says of this host"
-            raise ConfigError(f"{way.name}: the SSH settings for {way.address} cannot be used", cause=str(error), mend=mend) from error
-        self.place = f"{self._connection.host}:{self._connection.port}"
-        with self._told():
-            self._connection.open()
-        self.transport: paramiko.Transport = self._connection.transport
+            for hop in hops:
+                self._reach(hop)
+        except BaseException:
+            self._opened.close()
+            raise
         self._asking = threading.Lock()
         self._done = threading.Event()
         self._pulse = threading.Thread(target=self._watch, name=f"pulse-{way.name}", daemon=True)
@@ -111,101 +78,86 @@ class Link:
 
     def close(self) -> None:
         self._done.set()
-        self._connection.close()
+        self._opened.close()
         self.transport.join(2.0)
         self._pulse.join(2.0)
 
-    def _prepare(self) -> Any:
-        way = self.way
-        config = fabric.Config(lazy=True)  # no fabric.yml from wherever this runs: it could hold a password or another gateway
-        if not (way.identity_file or way.known_hosts):
-            config.load_ssh_config()
-        # 22 is what nobody said, so that a port in the user's ssh_config counts
-        connection = fabric.Connection(way.address, user=way.user, port=None if way.port == 22 else way.port, config=config)
-        files = [way.known_hosts or connection.ssh_config.get("userknownhostsfile", USER_FILE).split()[0]]
-        if not way.known_hosts:
-            files.append(SYSTEM_FILE)
-        self._keys = KnownHosts(way.name, [Path(file).expanduser() for file in files], way.accept_new)
-        if way.identity_file:
-            key = str(Path(way.identity_file).expanduser())
-            connection.connect_kwargs.update(key_filename=[key], look_for_keys=False, allow_agent=False)
-        return connection
-
-    def _hops(self) -> Iterator[Any]:
-        """The connection, and those it goes through."""
-        hop = self._connection
-        while isinstance(hop, fabric.Connection):
-            yield hop
-            hop = hop.gateway
-
-    def _secure(self, connection: Any) -> None:
-        self._keys.load(connection.client)
-        connection.connect_timeout = int(CONNECT)
-        connection.connect_kwargs.update(
-            banner_timeout=GREETING, auth_timeout=GREETING, channel_timeout=GREETING, transport_factory=self._transport
-        )
-
-    def _transport(self, sock: Any, **options: Any) -> paramiko.Transport:
-        if isinstance(sock, socket.socket):
-            # without it each small packet waits up to 40 ms for the acknowledgement of the one before
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        heard = _Heard(sock)
-        self._heard.append(heard)
-        options["disabled_algorithms"] = {"keys": ["ssh-rsa", "ssh-dss"], "pubkeys": ["ssh-rsa", "ssh-dss"]}
-        transport = Ordered(cast(socket.socket, heard), default_window_size=WINDOW, **options)
-        security = transport.get_security_options()
-        security.ciphers = tuple(cipher for cipher in CIPHERS if cipher in security.ciphers)
-        return transport
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Failures of connecting, in this project's own terms."""
-        way, place = self.way, self.place
+    def _reach(self, hop: Hop) -> None:
+        """Make `hop` the machine that `transport` speaks to. Failures are told in this project's own terms."""
+        name, place = self.way.name, hop.place
+        keys = Keys(name, hop)
+        login = Login(hop)
         try:
-            try:
-                if self._connection.gateway is None:
-                    address = (self._connection.host, self._connection.port)
-                    self._connection.connect_kwargs["sock"] = socket.create_connection(address, timeout=CONNECT)
-                yield
-            except BaseException:
-                self._connection.client.close()
-                for heard in self._heard:
-                    heard.close()
-                if sock := self._connection.connect_kwargs.get("sock"):
-                    sock.close()
-                raise
+            transport = self._shake_hands(self._line(hop, keys), keys)
+            self._opened.callback(transport.close)
+            keys.check(transport.get_remote_server_key())
+            login.run(transport, name)
         except PipelineError:
             raise
-        except paramiko.BadHostKeyException as error:
-            hops = [hop for hop in self._hops() if hop.host == error.hostname]
-            raise self._keys.changed(_entry(hops[0]), error) from error
-        except socket.gaierror as error:
-            if error.errno == socket.EAI_NONAME and not self._keys.knows(self._connection.client, _entry(self._connection)):
-                mend = "mend the address in the site file"
-                raise ConfigError(f"{way.name}: there is no host {place}", cause=str(error), mend=mend) from error
-            raise Transient(f"{way.name}: the name of {place} does not resolve", cause=str(error)) from error
-        except paramiko.PasswordRequiredException as error:
-            raise AuthError(
-                f"{way.name}: the key for {place} is locked by a passphrase", cause=str(error), mend="unlock it first: ssh-add KEY"
-            ) from error
         except paramiko.AuthenticationException as error:
-            if "imeout" in str(error) or "shut down" in str(error):
-                raise Transient(f"{way.name} ({place}): the SSH login got no answer", cause=str(error)) from error
-            raise self._refused(error) from error
+            raise Transient(f"{name} ({place}): the SSH login got no answer", cause=str(error)) from error
         except LOST as error:
-            if "No authentication methods" in str(error):
-                raise self._refused(error) from error
-            raise Transient(f"{way.name}: no SSH connection to {place}", cause=str(error) or type(error).__name__) from error
+            raise self._unreached(hop, error) from error
+        self.transport: paramiko.Transport = transport
+        self._over.append(hop)
 
-    def _refused(self, error: Exception) -> AuthError:
-        tried = self._connection.connect_kwargs.get("key_filename") or ()
-        key = self.way.identity_file or ", ".join(tried) or "of the agent or in ~/.ssh"
-        user, host = self._connection.user, self._connection.host
-        return AuthError(
-            f"{self.way.name}: {user}@{self.place} refused the login with key {key}",
-            cause=str(error),
-            mend=f"add the key's .pub line to ~{user}/.ssh/authorized_keys on {host}, or name another key",
-        )
+    def _line(self, hop: Hop, keys: Keys) -> Any:
+        """Return what carries the bytes to `hop`: a socket, a channel of the machine before it, or a program's ends."""
+        if self._over:
+            try:
+                return self.transport.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=GREETING)
+            except paramiko.ChannelException as error:
+                what = f"{self.way.name}: no way to {hop.place} over {self._over[-1].place}"
+                if error.code == PROHIBITED:
+                    mend = "AllowTcpForwarding yes in its sshd_config (PermitOpen, if it stands there, has to name the machine behind)"
+                    raise ConfigError(what, cause=str(error), mend=mend) from error
+                raise Transient(what, cause=str(error)) from error
+        if hop.command:
+            self._program = _Program(hop.command)
+            self._opened.callback(self._program.close)
+            return self._program.line
+        try:
+            line = _dial(hop)
+        except socket.gaierror as error:
+            if error.errno == socket.EAI_NONAME and not keys.is_known:
+                what = f"{self.way.name}: there is no host {hop.place}"
+                raise ConfigError(what, cause=str(error), mend="mend the address in the site file") from error
+            raise Transient(f"{self.way.name}: the name of {hop.place} does not resolve", cause=str(error)) from error
+        self._opened.callback(line.close)
+        # without it each small packet waits up to 40 ms for the acknowledgement of the one before
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return line
+
+    def _shake_hands(self, line: Any, keys: Keys) -> paramiko.Transport:
+        heard = _Heard(line)
+        self._heard.append(heard)
+        weak = {"pubkeys": ["ssh-rsa", "ssh-dss"]}
+        transport = _Transport(cast(socket.socket, heard), default_window_size=WINDOW, disabled_algorithms=weak)
+        transport.asked = keys.algorithms()
+        transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = GREETING
+        security = transport.get_security_options()
+        security.ciphers = tuple(cipher for cipher in CIPHERS if cipher in security.ciphers)
+        try:
+            transport.start_client(timeout=CONNECT)
+            if not transport.initial_kex_done:
+                raise paramiko.SSHException("the key exchange did not end in time")
+        except BaseException:
+            transport.close()
+            raise
+        return transport
+
+    def _unreached(self, hop: Hop, error: BaseException) -> PipelineError:
+        """The error of a connection that did not come about; the program in its place has the first word."""
+        what = f"{self.way.name}: no SSH connection to {hop.place}"
+        if not hop.command or self._program is None:
+            return Transient(what, cause=str(error) or type(error).__name__)
+        said = self._program.said()
+        what += f" through ProxyCommand {hop.command}"
+        if "Host key verification failed" in said:
+            return HostKeyError(what, cause=said, mend="connect once by hand with ssh, and compare the fingerprint that it shows")
+        if self._program.could_not_run:
+            return ConfigError(what, cause=said, mend="run that program by hand: it has to end in SSH's greeting")
+        return Transient(what, cause=said or str(error) or type(error).__name__)
 
     def _watch(self) -> None:
         """The pulse. paramiko's own keepalive asks for no answer, so that it never learns of a black hole."""
@@ -228,15 +180,66 @@ class Link:
             self.ask("keepalive@openssh.com")
 
 
-def _entry(connection: Any) -> str:
-    """The machine as known_hosts names it."""
-    return connection.host if connection.port == 22 else f"[{connection.host}]:{connection.port}"
-
-
 def shut(channel: paramiko.Channel) -> None:
     """Close it, whether or not there is still a way to say so."""
     with contextlib.suppress(*LOST):
         channel.close()
+
+
+def _dial(hop: Hop) -> socket.socket:
+    source = (hop.bind, 0) if hop.bind else None
+    if not hop.family:
+        return socket.create_connection((hop.host, hop.port), timeout=CONNECT, source_address=source)
+    addresses = [(str(info[4][0]), hop.port) for info in socket.getaddrinfo(hop.host, hop.port, hop.family, socket.SOCK_STREAM)]
+    for address in addresses[:-1]:
+        with contextlib.suppress(OSError):
+            return socket.create_connection(address, timeout=CONNECT, source_address=source)
+    return socket.create_connection(addresses[-1], timeout=CONNECT, source_address=source)
+
+
+class _Transport(Ordered):
+    """One that asks for the kinds of host keys in `asked`; paramiko's own order puts every certificate last."""
+
+    asked: tuple[str, ...] = ()
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        return self.asked
+
+
+class _Program:
+    """A ProxyCommand, run by the user's shell as ssh does; `line` leads to its stdin and stdout. It has no terminal to ask anybody at."""
+
+    def __init__(self, command: str) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # it is open for as long as the program runs
+        self.line, theirs = socket.socketpair()
+        with theirs:
+            shell = os.environ.get("SHELL") or "/bin/sh"
+            env = os.environ | {"SSH_ASKPASS_REQUIRE": "never"}
+            argv = (shell, "-c", f"exec {command}")
+            self._child: Child[bytes] = Child(argv, stdin=theirs, stdout=theirs, stderr=self._errors, env=env)
+
+    def said(self) -> str:
+        """Return the last lines of what it complained of."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(1.0)
+        self._errors.seek(0)
+        return "\n".join(self._errors.read().decode(errors="replace").strip().splitlines()[-5:])
+
+    @property
+    def could_not_run(self) -> bool:
+        return self._child.returncode in (126, 127)  # a shell's own codes
+
+    def close(self) -> None:
+        """End it, and what it has started."""
+        self.line.close()
+        for word in (signal.SIGTERM, signal.SIGKILL):
+            if self._child.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._child.pid, word)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._child.wait(2.0)
+        self._errors.close()
 
 
 class _Heard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import secrets
@@ -388,8 +389,13 @@ def test_as_many_commands_at_once_as_there_are_sessions(tmp_path: Path) -> None:
 
 
 def test_s14_too_many_logins_at_once_is_transient(tmp_path: Path) -> None:
-    with Sshd(tmp_path, "MaxStartups 1").running() as sshd, socket.create_connection((sshd.address.host, sshd.address.port)) as waiting:
-        waiting.recv(100)
+    with Sshd(tmp_path, "MaxStartups 1").running() as sshd, contextlib.ExitStack() as stack:
+
+        def is_greeted() -> bool:
+            waiting = stack.enter_context(socket.create_connection((sshd.address.host, sshd.address.port)))
+            return waiting.recv(100).startswith(b"SSH-")
+
+        assert settled(is_greeted)  # not while the connection that looked whether it listens still counts
         with pytest.raises(Transient, match=str(sshd.address)):
             sshd.host().run(Cmd(("true",)))
 
