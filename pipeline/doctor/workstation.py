@@ -15,6 +15,7 @@ from pipeline.deploy.manifest_spec import Manifests
 from pipeline.deploy.spec import Helm, Spec
 from pipeline.deploy.values import secret_data
 from pipeline.doctor.verdict import Check, Verdict, fail, ok, warn
+from pipeline.environment import GIT, KUBE, Rule, withheld
 from pipeline.errors import PipelineError, ResourceError
 from pipeline.source.look import look
 from pipeline.source.vet import vet
@@ -34,7 +35,7 @@ def checks(plan: Plan, site: Site) -> list[Check]:
     """What this machine needs for the plan."""
     helms = [stage.spec for stage in plan if isinstance(stage.spec, Helm)]
     syncs = [stage.spec for stage in plan if isinstance(stage.spec, Git)]
-    found = [Check(WHERE, "git", partial(program, "git", (site.tool("git"), "--version")))]
+    found = [Check(WHERE, "git", partial(program, "git", (site.tool("git"), "--version"), GIT))]
     if syncs or site.hosts:
         found.append(Check(WHERE, "ssh", partial(_ssh, any(spec.via for spec in syncs))))
     if helms:
@@ -42,7 +43,7 @@ def checks(plan: Plan, site: Site) -> list[Check]:
     applied = [stage.spec for stage in plan if isinstance(stage.spec, Manifests)]
     for name in dict.fromkeys(spec.program for spec in applied):
         words = ("version", "--client") if name == "kubectl" else ("version",)
-        found.append(Check(WHERE, name, partial(program, name, (site.tool(name), *words))))
+        found.append(Check(WHERE, name, partial(program, name, (site.tool(name), *words), KUBE)))
     found += [
         Check(WHERE, "clock", partial(_clock, site)),
         Check(WHERE, "working copy", partial(_working_copy, site)),
@@ -57,8 +58,8 @@ def checks(plan: Plan, site: Site) -> list[Check]:
     return found
 
 
-def program(name: str, argv: tuple[str, ...]) -> Iterator[Verdict]:
-    """Whether a program is there, and what it says of its version."""
+def program(name: str, argv: tuple[str, ...], rule: Rule | None = None) -> Iterator[Verdict]:
+    """Whether a program is there, what it says of its version, and what `rule` withholds from it."""
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=5, check=False)
     except FileNotFoundError:
@@ -67,7 +68,7 @@ def program(name: str, argv: tuple[str, ...]) -> Iterator[Verdict]:
         yield fail(WHERE, name, f"{argv[0]} may not be run", f"chmod +x {argv[0]}, or name another {name} in the site's tools")
     else:
         said = (done.stdout or done.stderr).strip().splitlines()
-        yield ok(WHERE, name, said[0] if said else f"exit {done.returncode}")
+        yield ok(WHERE, name, (said[0] if said else f"exit {done.returncode}") + (_withheld(rule) if rule else ""))
 
 
 def _ssh(needed: bool) -> Iterator[Verdict]:
@@ -88,7 +89,12 @@ def _helm(site: Site) -> Iterator[Verdict]:
         yield fail(WHERE, "helm", f"{argv[0]} cannot be run: {error.strerror}", mend)
     else:
         helm.read_version(done.stdout or done.stderr)
-        yield ok(WHERE, "helm", f"{done.stdout.strip().splitlines()[0]} ({argv[0]})")
+        yield ok(WHERE, "helm", f"{done.stdout.strip().splitlines()[0]} ({argv[0]}){_withheld(KUBE)}")
+
+
+def _withheld(rule: Rule) -> str:
+    names = withheld(rule, os.environ)
+    return f"; of your environment it does not get {', '.join(names)}" if names else ""
 
 
 def _clock(site: Site) -> Iterator[Verdict]:

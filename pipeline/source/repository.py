@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.environment import GIT, passed
 from pipeline.errors import ConfigError, PipelineError, ResourceError
 
-# GIT_* of a surrounding hook or shell would point at another index, object store or work tree
-INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "XDG_CONFIG_HOME", "SYSTEMROOT")
 FIXED = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1"}
 # a repository's own settings must not start programs: hooks, the file monitor, filters and what names an alternate's refs would here
 QUIET = (
@@ -24,8 +23,8 @@ MISSING = "install it: apt install git, apk add git, or dnf install git"
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The allowed part of this process's environment, with `extra` on top."""
-    return {name: os.environ[name] for name in INHERITED if name in os.environ} | FIXED | dict(extra or {})
+    """What git gets of this process's environment, with `extra` on top."""
+    return passed(GIT, os.environ) | FIXED | dict(extra or {})
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,9 @@ def read_push(output: bytes) -> Pushed | None:
     return None
 
 
+KEY = "see that the .pub is known there of the key that is used: identity_file in the site file, else ~/.ssh and the agent (ssh-add -l)"
+
+
 def remote_error(errors: str, where: str, *, writing: bool = False) -> PipelineError:
     """What a failed push, fetch or ls-remote means. `writing` says that the other side may have taken it all the same."""
     cause = "\n".join(errors.strip().splitlines()[-6:])
@@ -158,9 +161,7 @@ def remote_error(errors: str, where: str, *, writing: bool = False) -> PipelineE
     if exposed := re.search(r"Permissions 0\d+ for '(.+)' are too open", errors):
         return ConfigError(f"the private key for {where} can be read by others", cause=cause, mend=f"chmod 600 {exposed[1]}")
     if "Permission denied (" in errors or "Authentication failed" in errors or "could not read Username" in errors:
-        return AuthError(
-            f"{where} refuses the key", cause=cause, mend="check identity_file in the site file, and that its .pub is known there"
-        )
+        return AuthError(f"{where} refuses the key", cause=cause, mend=KEY)
     if any(text in errors for text in ("No space left on device", "Disk quota exceeded")):
         return ResourceError(f"no space left for {where}", cause=cause, mend="the text says on which side; free some space there")
     if any(text in errors for text in PASSING):

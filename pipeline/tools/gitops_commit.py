@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,6 @@ from pipeline.yamlfile import HOSTILE
 
 Changes = Mapping[str, bytes | None]
 FILE, EXECUTABLE, FOLDER = "100644", "100755", "040000"
-PROGRAMS = ("GNUPGHOME", "SSH_AUTH_SOCK")  # where the programs that sign find their keys
 SIGN_TIMEOUT = 60.0  # seconds: an agent may ask a person somewhere
 
 
@@ -116,7 +114,7 @@ def commit(clone: Repository, tree: str, parent: str, text: str, who: Author, *,
         # commit.gpgSign does not hold for commit-tree, and no setting is asked to sign what was not asked for
         return call.run(clone, *encoding, "commit-tree", *words, stdin=text.encode(), env=who.variables).decode().strip()
     settings = ("-c", f"gpg.format={who.kind}", *(("-c", f"user.signingkey={who.key}") if who.key else ()))
-    env = {**who.variables, "SSH_ASKPASS_REQUIRE": "never", **{name: os.environ[name] for name in PROGRAMS if name in os.environ}}
+    env = {**who.variables, "SSH_ASKPASS_REQUIRE": "never"}
     try:
         done = call.call(clone, *encoding, *settings, "commit-tree", "-S", *words, stdin=text.encode(), env=env, timeout=SIGN_TIMEOUT)
     except Transient as error:

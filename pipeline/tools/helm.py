@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.environment import KUBE, passed
 from pipeline.errors import (
     Ambiguous,
     AuthError,
@@ -75,8 +76,8 @@ def lint(program: str, chart: str) -> Argv:
 
 
 def environment(inherited: Mapping[str, str], folder: str) -> dict[str, str]:
-    """The environment helm runs in: what it needs of `inherited`, no HELM_* and no KUBECONFIG of the user's, caches under `folder`."""
-    return kube_login.environment(inherited) | {
+    """The environment helm runs in: the user's, but no HELM_* and no KUBECONFIG, caches under `folder`."""
+    return passed(KUBE, inherited) | {
         "HELM_CACHE_HOME": f"{folder}/cache", "HELM_CONFIG_HOME": f"{folder}/config", "HELM_DATA_HOME": f"{folder}/data",
         "HELM_NO_PLUGINS": "1",
     }  # fmt: skip

@@ -34,11 +34,6 @@ LEAST = 5.0  # seconds between two runs of a plugin, even if what it gives has e
 NOBODY = re.compile(r"system:(?:anonymous|unauthenticated)")
 SHOWN = 800  # characters of a plugin's output
 
-# What the tools inherit: programs, caches and certificates, the way out, and what the plugins of the clouds read
-KEPT = ("HOME", "PATH", "USER", "LOGNAME", "TMPDIR", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR",
-        "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")  # fmt: skip
-CLOUDS = ("AWS_", "GOOGLE_", "CLOUDSDK_", "AZURE_", "AAD_", "DIGITALOCEAN_", "OCI_", "TELEPORT_", "VAULT_")
-
 
 @dataclass(frozen=True)
 class Credentials:
@@ -91,11 +86,6 @@ def forbidden(what: str, cause: str, grant: str) -> AuthError:
 def bearer(shown: Credentials) -> dict[str, str]:
     """Return the header that shows a token; none if there is none to show."""
     return {"Authorization": f"Bearer {shown.token}"} if shown.token else {}
-
-
-def environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return what of `inherited` a tool that speaks to a cluster gets: neither KUBECONFIG nor settings of the user's."""
-    return {key: value for key, value in inherited.items() if key in KEPT or key.startswith(CLOUDS)}
 
 
 def kept(found: Credentials, guard: Callable[[str], None]) -> Login:

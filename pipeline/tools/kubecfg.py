@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline import jsontext
+from pipeline.environment import KUBE, passed
 from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, ResourceError, Transient
 from pipeline.tools import kube_login
 from pipeline.tools.helm import QUOTED
@@ -43,7 +44,7 @@ def update(target: Target, file: str, tag: str) -> Argv:
 
 def environment(inherited: Mapping[str, str], _folder: str) -> dict[str, str]:
     """The environment it runs in: no search path of the user's, no KUBECONFIG."""
-    return kube_login.environment(inherited)
+    return passed(KUBE, inherited)
 
 
 def objects(text: str) -> list[Any]:

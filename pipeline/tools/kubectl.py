@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.environment import KUBE, passed
 from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, ResourceError, Transient
 from pipeline.host.scripts import one_value
 from pipeline.tools import kube_login
@@ -66,7 +67,7 @@ def apply(target: Target, file: str, manager: str) -> Argv:
 
 def environment(inherited: Mapping[str, str], folder: str) -> dict[str, str]:
     """The environment it runs in: no KUBECONFIG and no settings of the user's, its caches under `folder`."""
-    return kube_login.environment(inherited) | {"KUBECACHEDIR": f"{folder}/cache", "KUBERC": "off"}
+    return passed(KUBE, inherited) | {"KUBECACHEDIR": f"{folder}/cache", "KUBERC": "off"}
 
 
 def failure(code: int, text: str) -> PipelineError:

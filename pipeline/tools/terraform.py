@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline import jsontext
+from pipeline.environment import TERRAFORM, passed, withheld
 
 Argv = tuple[str, ...]
 NOTHING, CHANGES = 0, 2  # exit codes of plan -detailed-exitcode
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # of an output or a variable
-# what would change what is called or where its state lies, or write secrets into its output
-DROPPED = ("TF_CLI_ARGS", "TF_LOG", "TF_DATA_DIR", "TF_WORKSPACE", "TF_INPUT", "TF_REATTACH_PROVIDERS")
 
 
 def init(program: str, backend: Mapping[str, str], *, locked: bool) -> Argv:
@@ -52,9 +51,8 @@ def unlock(program: str, lock: str) -> Argv:
 
 def environment(inherited: Mapping[str, str], data: str) -> tuple[dict[str, str], list[str]]:
     """The environment of a call, its working data in folder `data`; and the names of the variables that are not passed on."""
-    gone = sorted(name for name in inherited if name.startswith(DROPPED))
-    kept = {name: value for name, value in inherited.items() if name not in gone}
-    return kept | {"TF_DATA_DIR": data, "TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}, gone
+    gone = withheld(TERRAFORM, inherited)
+    return passed(TERRAFORM, inherited) | {"TF_DATA_DIR": data, "TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}, gone
 
 
 @dataclass(frozen=True)

@@ -153,3 +153,20 @@ def test_manifests_and_their_tool_are_looked_at(root: Path, tmp_path: Path) -> N
         (root / "manifests/web.jsonnet").write_text("{}")
         verdicts = by_name(ask_all(workstation.checks((Stage("deploy", found, spec),), there_)))
         assert verdicts["manifests"].evidence == "manifests/web.jsonnet, made from 1 files"
+
+
+def test_what_a_tool_does_not_get_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_TRACE_CURL", "1")
+    monkeypatch.setenv("HELM_NAMESPACE", "other")
+    found = look(root)
+    assert "of your environment it does not get" in found["git"].evidence
+    assert "GIT_TRACE_CURL" in found["git"].evidence
+    assert "HELM_NAMESPACE" in found["helm"].evidence
+    assert "other" not in found["helm"].evidence
+
+
+def test_without_ssh_it_is_said_how_its_files_are_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.doctor.workstation.shutil.which", lambda _name: None)
+    (verdict,) = workstation._ssh(needed=False)
+    assert (verdict.status, verdict.mend) == ("warn", "apt-get install openssh-client")
+    assert "no Include, no Match final" in verdict.evidence
