@@ -16,6 +16,7 @@ PipelineError
 ├── NotRolledBack        17   the deploy failed, the old release was not restored
 ├── VerifyError          18   what runs is not what was asked for
 ├── ResourceError        19   disk, memory, file handles
+├── Unknown              20   a tool failed, and its words are not known here
 └── Cancelled            130 / 143   SIGINT / SIGTERM
 """
 
@@ -151,6 +152,13 @@ class ResourceError(PipelineError):
 
     exit_code = 19
     kind = "RESOURCE"
+
+
+class Unknown(PipelineError):
+    """A tool failed, and what it said is not known here: it is shown as it is, and nothing is tried again."""
+
+    exit_code = 20
+    kind = "UNKNOWN"
 
 
 class Cancelled(PipelineError):

@@ -37,7 +37,7 @@ def test_every_error_stands_in_the_tree_with_its_parent_and_code() -> None:
     tree = drawn()
     assert tree.pop("Cancelled") == ("PipelineError", 130)
     assert real == tree
-    assert len(real) == 15
+    assert len(real) == 16
 
 
 def test_exit_codes_differ_where_the_mend_does() -> None:

@@ -62,7 +62,7 @@ class Asker:
         done = self.host.run(Cmd((self.program, *words), env=gh.ENV, cwd=self.root, timeout=SECONDS))
         if done.ok:
             return done.stdout.decode(errors="replace")
-        error = gh.meaning(self.mask(COLOUR.sub("", done.errors or done.text)), done.code)
+        error = gh.failure(done.code, self.mask(COLOUR.sub("", done.errors or done.text)))
         if isinstance(error, RateLimited):
             asked = self.host.run(Cmd((self.program, *gh.limits()), env=gh.ENV, cwd=self.root, timeout=SECONDS))
             error.retry_after = gh.read_reset(asked.text, self.clock.now()) if asked.ok else gh.PATIENCE

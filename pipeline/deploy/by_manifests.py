@@ -40,10 +40,10 @@ class ByManifests:
         file, writing = self.written(site, manifest), self.writing(work, number)
         if spec.program == "kubecfg":
             argv = kubecfg.update(self.target, file, f"pipeline-{spec.namespace}-{spec.release}"[:63].strip("-"))
-            process.call(site, argv, LIMIT, writing, meaning=kubecfg.failure, program=KUBECFG)
+            process.call(site, argv, LIMIT, writing, meaning=kubecfg.TOOL.failure, program=KUBECFG)
         else:
             argv = kubectl.apply(self.target, file, spec.managers[0])
-            process.call(site, argv, LIMIT, writing, meaning=kubectl.failure, program=KUBECTL)
+            process.call(site, argv, LIMIT, writing, meaning=kubectl.TOOL.failure, program=KUBECTL)
 
     def written(self, site: Site, manifest: str) -> str:
         """The objects in a private file, by a name that lets a person run the same command again."""

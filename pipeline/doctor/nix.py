@@ -24,7 +24,7 @@ def read(where: str, said: str, settings: Mapping[str, str], store_said: Sequenc
         return
     yield _version(where, said, settings)
     if store_said:
-        error = nix.failure(_heard(store_said), 1, where.partition(" ")[0], "")
+        error = nix.failure(_complained(store_said), 1, where.partition(" ")[0], "")
         yield fail(where, "nix store", "\n".join(store_said), error.mend, type(error))
     features = settings.get("experimental-features", "").split()
     off = [word for word in ("nix-command", "flakes") if word not in features]
@@ -61,6 +61,13 @@ def _version(where: str, said: str, settings: Mapping[str, str]) -> Verdict:
 def _mended(version: tuple[int, int, int]) -> bool:
     major, minor, patch = version
     return (major, minor) > (2, max(MENDED)) or (major == 2 and minor in MENDED and patch >= MENDED[minor])
+
+
+def _complained(lines: Sequence[str]) -> NixLog:
+    """Return a log in which `lines` are nix's own: a short command speaks plain text."""
+    log = NixLog()
+    log.messages.extend(lines)
+    return log
 
 
 def _heard(lines: Sequence[str]) -> NixLog:

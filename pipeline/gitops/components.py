@@ -108,7 +108,7 @@ def install(found: Components, place: Place, site: Site, kube: Kube, host: Host)
     if done.code == 127:
         raise ConfigError(f"{site.tool('kubectl')} cannot be run", cause=done.errors, mend=kubectl.INSTALL)
     if not done.ok:
-        raise kubectl.failure(done.code, done.errors or done.text)
+        raise kubectl.TOOL.failure(done.code, done.errors or done.text)
     wait(found, site, kube)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from pipeline import jsontext
-from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError
+from pipeline.errors import AuthError, ConfigError, IntegrityError
 from pipeline.gitops.keys import body
 from pipeline.gitops.spec import Forge as Spec
 from pipeline.host import Cmd, Host
@@ -203,10 +203,9 @@ class GitHub:
         done = self.host.run(Cmd((self.program, *arguments), env=gh.ENV, timeout=SECONDS))
         if done.ok:
             return done.text
-        if missing and "HTTP 404" in done.errors:
+        if missing and gh.is_missing(done.errors):
             return None
-        error: PipelineError = gh.meaning(done.errors or done.text, done.code)
-        raise error
+        raise gh.failure(done.code, done.errors or done.text)
 
 
 def _read(found: Any, who: str) -> list[Known]:

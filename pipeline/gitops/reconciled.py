@@ -6,7 +6,7 @@ from pipeline.errors import AuthError, ConfigError, Expired, PipelineError
 from pipeline.events import What
 from pipeline.gitops.place import STAGE, Place
 from pipeline.stage import Site
-from pipeline.tools import flux
+from pipeline.tools import flux, flux_rules
 from pipeline.tools.flux import Ref, State
 from pipeline.tools.flux_words import Words, words
 from pipeline.tools.gitops import Repository
@@ -15,7 +15,6 @@ from pipeline.tools.kube import Kube
 RECONCILED = 120.0  # seconds until Flux has fetched and applied what is there, once it runs
 SETTLED = 6.0  # seconds that a fault lasts before it is taken for one: a key may be known a moment later
 TICK = 0.5
-DENIED = ("unable to authenticate", "permission denied", "authentication required", "invalid credentials", "deploy key")
 
 
 def reconciled(place: Place, site: Site, kube: Kube, commit: str, public: str, *, asked: bool) -> str:
@@ -38,7 +37,7 @@ def reconciled(place: Place, site: Site, kube: Kube, commit: str, public: str, *
         text = f"{why.what}: {why.cause.splitlines()[0] if why.cause else why.kind}" if why else _awaited(turn, fetched=fetched)
         if text != told:
             site.tell(What.WAIT, STAGE, told := text)
-        if why and now - since.setdefault(why.what, now) > SETTLED and (not why.passing or _denied(why.cause)):
+        if why and now - since.setdefault(why.what, now) > SETTLED and (not why.passing or _is_refused(why)):
             raise failure(why, public, asked=asked)
         if now - begun > RECONCILED:
             raise Expired(
@@ -61,12 +60,12 @@ def _awaited(state: State | None, *, fetched: bool) -> str:
     return f"{state.ref} is {'applied' if fetched else 'fetched'}{': ' + state.ready.message if state.ready.message else ''}"
 
 
-def _denied(cause: str) -> bool:
-    return any(text in cause.lower() for text in DENIED)
+def _is_refused(why: Words) -> bool:
+    return flux_rules.meaning((flux_rules.REFUSED,), why.cause) is not None
 
 
 def failure(why: Words, public: str, *, asked: bool) -> PipelineError:
-    if why.kind == "fetch" and _denied(why.cause):
+    if why.kind == "fetch" and _is_refused(why):
         add = f"add this deploy key to it, then run again: {public}" if not asked else "run it again; is the key still there?"
         return AuthError("the repository does not let Flux in", cause=why.cause, mend=add)
     return ConfigError(why.what, cause=why.cause, mend=why.mend)

@@ -220,7 +220,7 @@ def _failed(output: Output, faults: list[PipelineError], bundle: Bundle) -> Pipe
         fault = (lasting or faults)[-1]
         fault.cause = "\n".join(filter(None, (fault.cause, output.tail(1))))
         return fault
-    return skopeo.meaning(output.tail(30), output.code)
+    return skopeo.TOOL.failure(output.code, output.tail(30))
 
 
 def _still(client: Client, spec: Spec, tag: str, digest: str) -> None:

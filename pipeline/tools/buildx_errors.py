@@ -1,119 +1,119 @@
-"""What a build that failed means, read from what buildx and the step that failed said. Recorded outputs: tests/cases/buildx/."""
+"""What a build that failed means, by what buildx itself says. Recorded outputs: tests/cases/buildx/.
+
+What a step of the build printed is shown, and decides nothing: any program may print any words. But for one case: a program for another
+processor prints nothing itself, so if the runtime's complaint of that is all there is, it is the runtime's.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pipeline.errors import AuthError, BuildError, ConfigError, PipelineError, ResourceError, Transient
 from pipeline.tools.buildx import INSTALL
+from pipeline.tools.buildx_log import BuildxLog
+from pipeline.tools.meanings import LINES, LOST, NO_NAME, UNTRUSTED, Rule, Said, Tool, patience, request, shown
+
+OWN = re.compile(r"ERROR: (?=failed to (?:build|solve): |unknown flag: )")
+FOREIGN = re.compile(r"exec (?:/\S+|user process caused): exec format error\s*")
 
 
 class Lost(Transient):
     """The builder went away, or does not answer."""
 
 
-@dataclass(frozen=True)
-class Meaning:
-    """What one of these expressions, found in buildx's last word (with `in_step` in the output of the step too), stands for."""
+PROCESS = r'process "(?:\\.|[^"\\])*" did not complete successfully: '
+LOGIN = r"failed to fetch (?:oauth|anonymous) token: "
+STATUS = r"(?:unexpected status(?: code)?(?: \[[^\]]*\])?(?: from [A-Z]+ request to \S+)?: )"
+PUSH = r"failed to push \S+: "
+BASE = r"failed to resolve source metadata for (?P<image>\S+): "
+FAILING = r"(?:408|429|5\d\d)\b"
+_WAY, _ANSWERS = "the way to a registry broke off", "look whether the registry answers"
+_ACCOUNT = "check the registry's username and password in the site file: it needs the right to write packages"
 
-    found: tuple[str, ...]
-    kind: type[PipelineError]
-    what: str
-    mend: str
-    in_step: bool = False
-
-
-MEANINGS = (
-    Meaning(
-        ("no space left on device", "disk quota exceeded"),
-        ResourceError,
-        "the builder's disk is full",
-        "make room there: buildx prune",
-        in_step=True,
-    ),
-    Meaning(
-        (r"exit code: 137\b", "cannot allocate memory"),
+RULES = (
+    Rule(
+        rf"{PROCESS}(?:exit code: 137\b|cannot allocate memory)",
         ResourceError,
         "a step of the build was killed, most often for want of memory",
         "give the builder more memory, or build fewer things at once",
     ),
-    Meaning(
-        (
-            "failed to receive status: rpc error", "error reading from server", "transport is closing", "failed to list workers",
-            "listing workers for Build", "graceful_stop", r"^ERROR: failed to build: context deadline exceeded",
-        ),
+    Rule(PROCESS, BuildError, "a step of the build failed", "its output stands above"),
+    Rule(
+        r"(?:failed to receive status: rpc error|(?:rpc error: [^\n]*)?error reading from server: |transport is closing"
+        r"|failed to list workers: "
+        r"|listing workers for Build: |[^\n]*graceful_stop|failed to build: context deadline exceeded)",
         Lost,
         "the builder went away",
         "look whether it still runs, and at its log and memory",
     ),
-    Meaning(
-        (
-            r"failed to fetch (?:oauth|anonymous) token:.*(?:40[13]|denied|unauthorized)", "insufficient_scope", "push access denied",
-            "failed to authorize", "permission_denied", ": denied", "unauthorized", "no basic auth credentials",
-            r"40[13] (?:Forbidden|Unauthorized)",
-        ),
-        AuthError,
-        "the registry refused the account",
-        "check the registry's username and password in the site file: it needs the right to write packages",
-    ),
-    Meaning(
-        ("no match for platform in manifest",),
+    Rule(
+        r"failed to resolve source metadata for \S+: no match for platform in manifest",
         ConfigError,
         "a base image is not there for one of the platforms",
         "leave the platform out, or take a base image that has it",
     ),
-    Meaning(
-        (r"failed to resolve source metadata.*(?:not found|does not exist)",),
+    Rule(
+        rf"{BASE}(?:\S+: )?(?:not found|pull access denied, repository does not exist or may require authorization)",
         ConfigError,
-        "a base image is not there",
-        "correct its name in the Dockerfile",
+        "a base image is not there: {image}, or this account may not see it",
+        "correct its name in the Dockerfile; if it is private, write its registry with username and password into the site file",
     ),
-    Meaning(
-        ("exec format error",),
-        ConfigError,
-        "the builder cannot run programs of that platform",
-        "add a builder of that architecture to the site file, or emulation (binfmt) to the one there is",
-        in_step=True,
+    Rule(r"toomanyrequests: ", patience(60.0), "a registry asks for patience", "log in with an account that may pull more"),
+    Rule(rf"(?:{LOGIN})?{STATUS}{FAILING}|{LOGIN}(?:failed to do request: )?{request()}{LOST}", Transient, _WAY, _ANSWERS),
+    Rule(rf"(?:failed to do request: )?{request()}{UNTRUSTED}", ConfigError, "the builder does not trust a registry's certificate",
+         "give the builder the registry's CA: buildkitd.toml, [registry.\"HOST\"] ca"),
+    Rule(rf"(?:failed to do request: )?{request()}{NO_NAME}", ConfigError, "a registry's host has no address", "correct the name"),
+    Rule(rf"(?:failed to do request: )?{request()}{LOST}", Transient, _WAY, _ANSWERS),
+    Rule(
+        rf"(?:{LOGIN}|failed to authorize: |no basic auth credentials|{STATUS}40[13]\b|{PUSH}(?:push access denied|denied: |unauthorized: )"
+        r")",
+        AuthError,
+        "the registry refused the account",
+        _ACCOUNT,
     ),
-    Meaning((r"target stage .* could not be found",), ConfigError, "the Dockerfile has no such target", "correct target in the blueprint"),
-    Meaning(("failed to read dockerfile",), ConfigError, "there is no such Dockerfile", "correct dockerfile in the blueprint"),
-    Meaning(("dockerfile parse error", "unknown instruction"), BuildError, "the Dockerfile cannot be read", "correct that line"),
-    Meaning(
-        (r"failed to calculate checksum of ref", "failed to compute cache key"),
+    Rule(r'target stage "[^"]*" could not be found', ConfigError, "the Dockerfile has no such target", "correct target in the blueprint"),
+    Rule(r"failed to read dockerfile: ", ConfigError, "there is no such Dockerfile", "correct dockerfile in the blueprint"),
+    Rule(r"(?:dockerfile parse error|unknown instruction: )", BuildError, "the Dockerfile cannot be read", "correct that line"),
+    Rule(
+        r"failed to (?:calculate checksum of ref|compute cache key: )",
         BuildError,
         "the Dockerfile copies a file that is not in the context",
         "add it (what git or .dockerignore leaves out does not travel)",
     ),
-    Meaning((r"secret .*: not found",), ConfigError, "the build asks for a secret that it is not given", "name it under secrets"),
-    Meaning(("did not complete successfully: exit code",), BuildError, "a step of the build failed", "its output stands above"),
-    Meaning(
-        (
-            "connection (?:refused|reset)", "i/o timeout", "TLS handshake timeout", "temporary failure in name resolution", "EOF$",
-            "no route to host", r"(?:unexpected status|status code).* (?:429|5\d\d)", "toomanyrequests", "server misbehaving",
-        ),
-        Transient,
-        "the way to a registry broke off",
-        "look whether the registry answers",
+    Rule(r"secret \S+: not found", ConfigError, "the build asks for a secret that it is not given", "name it under secrets"),
+    Rule(
+        r"(?:[^:\n]*: )?(?:no space left on device|disk quota exceeded)$",
+        ResourceError,
+        "the builder's disk is full",
+        "make room there: buildx prune",
     ),
-    Meaning(("unknown flag: ",), ConfigError, "this buildx is too old", INSTALL),
+    Rule(r"unknown flag: ", ConfigError, "this buildx is too old", INSTALL),
 )  # fmt: skip
 
 
-def meaning(said: Sequence[str], step: Sequence[str], code: int) -> PipelineError:
-    """The error that a failed build stands for: `said` are buildx's own lines, `step` the last lines of the step that failed.
+def own(said: Sequence[str], step: Sequence[str]) -> Said:
+    """Return buildx's own words, `said`, shown with the last lines of the step that failed."""
+    lines = [line for line in said if line.strip() and not line.startswith("WARNING: ")]
+    sentences = tuple(line[found.end() :] for line in lines if (found := OWN.match(line)))
+    return Said(sentences, shown([*list(step)[-6:], *lines[-12:]], 18))
 
-    What is not known is a BuildError, or Transient where buildx was killed.
-    """
-    own = [line for line in said if line.strip() and not line.startswith("WARNING: ")]
-    last = "\n".join(line for line in own if line.startswith("ERROR: ")) or "\n".join(own[-5:])
-    evidence = "\n".join([*list(step)[-6:], *own[-12:]])[-3000:]
-    for each in MEANINGS:
-        text = "\n".join([last, *step]) if each.in_step else last
-        if any(re.search(pattern, text, re.IGNORECASE | re.MULTILINE) for pattern in each.found):
-            return each.kind(each.what, cause=evidence, mend=each.mend)
-    if code in (129, 137, 143):
-        what = f"buildx was ended by signal {code - 128}"
-        return Transient(what, cause=evidence, mend="if it happens again, look at this machine's memory")
-    return BuildError(f"buildx failed with exit {code}", cause=evidence, mend="the cause above is buildx's own word")
+
+def read(text: str) -> Said:
+    """Return what `own` does for all that a build printed."""
+    log = BuildxLog()
+    for line in text.splitlines():
+        log.feed(line)
+    return own(log.said, log.failed)
+
+
+TOOL = Tool("buildx", RULES, read, "the cause above is buildx's own word")
+
+
+def meaning(said: Sequence[str], step: Sequence[str], code: int) -> PipelineError:
+    """Return the error that a failed build stands for: `said` are buildx's own lines, `step` the last lines of the step that failed."""
+    error = TOOL.meaning(code, own(said, step))
+    if isinstance(error, BuildError) and FOREIGN.fullmatch("\n".join(step[-LINES:])):
+        mend = "add a builder of that architecture to the site file, or emulation (binfmt) to the one there is"
+        return ConfigError("the builder cannot run programs of that platform", cause=error.cause, mend=mend)
+    return error

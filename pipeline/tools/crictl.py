@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError, RateLimited, ResourceError, Transient
+from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError, RateLimited, ResourceError, Transient, Unknown
+from pipeline.tools.meanings import LOST, NO_NAME, find, request, unquoted
 
 
 @dataclass(frozen=True)
 class Pull:
-    """Why a pull failed: `kind` is one of http, realm, credentials, platform, absent, certificate, busy, disk, network, runtime, unknown.
+    """Why a pull failed: `kind` is one of http, realm, credentials, platform, absent, certificate, proxy, busy, disk,
+    network, runtime, unknown.
 
     `evidence` is the runtime's own sentence, `realm` the host and port of a token server that did not answer.
     """
@@ -20,31 +22,48 @@ class Pull:
     realm: str = ""
 
 
+@dataclass(frozen=True)
+class Meaning:
+    """The kind of a failure whose text has a clause that begins with `pattern`."""
+
+    pattern: str
+    kind: str
+
+
+# How the runtime, and a kubelet that speaks of it, begin; anything else is not theirs
+OWN = re.compile(
+    r"(?:rpc error: |[Ff]ailed to pull (?:and unpack )?image|validate service connection|pulling image"
+    r"|Back-off pulling image|E[a-zA-Z]*Pull[a-zA-Z]*: )"
+)
+ERR = re.compile(r' err=(".*")\s*$')
+STATUS = r"(?:unexpected status(?: code)?(?: from [A-Z]+ request to \S+)?: |(?:pulling from host \S+ )?failed with status code [^:\n]*: )?"
+ASKED = r'failed to fetch (?:oauth|anonymous) token: (?:Get|Post) "(?P<scheme>https?)://(?P<host>[^/"]+)[^"]*": '
+MEANINGS = (
+    Meaning(r"http: server gave HTTP response to HTTPS client", "http"),
+    Meaning(r"no space left on device", "disk"),
+    Meaning(rf"(?:toomanyrequests: |{STATUS}429 )", "busy"),
+    Meaning(rf"{ASKED}(?:{LOST}|{NO_NAME})", "realm"),
+    Meaning(r"(?:x509: |tls: )", "certificate"),
+    Meaning(r"(?:unexpected media type text/html|invalid character '<' looking for beginning of value)", "proxy"),
+    Meaning(rf"(?:pull access denied|authorization failed|insufficient_scope|no basic auth credentials|{STATUS}40[13] )", "credentials"),
+    Meaning(r"(?:no match for platform in manifest|exec format error)", "platform"),
+    Meaning(rf"(?:(?:\S+: )?not found$|{STATUS}404 |manifest unknown|MANIFEST_UNKNOWN)", "absent"),
+    Meaning(r"(?:validate service connection|dial unix )", "runtime"),
+    Meaning(rf"(?:(?:{request()})?{LOST}|(?:{request()}){NO_NAME}|{STATUS}5\d\d )", "network"),
+)
+
+
 def classify(text: str) -> Pull:
-    """What the output of a failed `crictl pull` (or a kubelet's event) means."""
-    evidence = _sentence(text)
-    if "server gave HTTP response to HTTPS client" in text:
-        return Pull("http", evidence)
-    if "no space left on device" in text:
-        return Pull("disk", evidence)
-    if re.search(r"toomanyrequests|429 Too Many Requests", text, re.IGNORECASE):
-        return Pull("busy", evidence)
-    if "token: " in evidence and (asked := re.search(r'(?:Get|Post) "(https?)://([^/"]+)/', evidence)) and _unanswered(text):
-        name, colon, port = asked[2].partition(":")
-        return Pull("realm", evidence, f"{name}:{port if colon else {'http': 80, 'https': 443}[asked[1]]}")
-    if "x509:" in text or "tls:" in text:
-        return Pull("certificate", evidence)
-    if re.search(r"insufficient_scope|authorization failed|401 Unauthorized|403 Forbidden|pull access denied|no basic auth", text):
-        return Pull("credentials", evidence)
-    if "no match for platform" in text or "exec format error" in text:
-        return Pull("platform", evidence)
-    if re.search(r": not found|404 Not Found|manifest unknown|MANIFEST_UNKNOWN", text):
-        return Pull("absent", evidence)
-    if re.search(r"validate service connection|dial unix|runtime-endpoint|command not found|No such file", text):
-        return Pull("runtime", evidence)
-    if _unanswered(text) or re.search(r"50[0-9] |connection reset|EOF", text):
-        return Pull("network", evidence)
-    return Pull("unknown", evidence)
+    """Return what the output of a failed `crictl pull` (or a kubelet's event) means."""
+    own = [sentence for sentence in _sentences(text) if OWN.match(sentence)]
+    evidence = _evidence(own[-1] if own else text)
+    if (found := find(MEANINGS, own)) is None:
+        return Pull("unknown", evidence)
+    meaning, match = found
+    if meaning.kind != "realm":
+        return Pull(meaning.kind, evidence)
+    name, colon, port = match["host"].partition(":")
+    return Pull("realm", evidence, f"{name}:{port if colon else {'http': 80, 'https': 443}[match['scheme']]}")
 
 
 def error(pull: Pull, image: str, node: str, registry: str, *, scheme: str = "http") -> PipelineError:
@@ -82,7 +101,10 @@ def error(pull: Pull, image: str, node: str, registry: str, *, scheme: str = "ht
         return Transient(
             f"{what}: the registry does not answer the node", cause=cause, mend=f"on {node}: curl -v {scheme}://{registry}/v2/"
         )
-    return ConfigError(what, cause=cause, mend=f"on {node}: crictl pull {image}")
+    if pull.kind == "proxy":
+        mend = f"on {node}: curl -v {scheme}://{registry}/v2/; take the registry out of the proxy there (NO_PROXY of k3s' own service)"
+        return ConfigError(f"{what}: a web page answers in place of the registry", cause=cause, mend=mend)
+    return Unknown(what, cause=cause, mend=f"on {node}: crictl pull {image}")
 
 
 def plain_http(registry: str) -> str:
@@ -122,14 +144,14 @@ def certificate_mend(registry: str) -> str:
     )
 
 
-def _unanswered(text: str) -> bool:
-    return bool(re.search(r"no such host|connection refused|i/o timeout|no route to host|network is unreachable|deadline exceeded", text))
-
-
-def _sentence(text: str) -> str:
-    """The runtime's own words, without the log prefix and without the image's name said over and over."""
+def _sentences(text: str) -> list[str]:
+    """Return the runtime's complaints, without the log's own words around them."""
     lines = [line for line in text.strip().splitlines() if line.strip() and not line.startswith("exit ")]
-    chosen = next((line for line in reversed(lines) if "err=" in line or "rror" in line), lines[-1] if lines else "no output")
-    chosen = chosen.rpartition(' err="')[2].strip().removesuffix('"').replace('\\"', '"')
-    chosen = re.sub(r"^.*?rpc error: code = \w+ desc = ", "", chosen)
+    return [unquoted(found[1]) if (found := ERR.search(line)) else line for line in lines]
+
+
+def _evidence(text: str) -> str:
+    """Return a complaint without the image's name said over and over."""
+    lines = text.strip().splitlines() or ["no output"]
+    chosen = re.sub(r"^.*?rpc error: code = \w+ desc = ", "", lines[-1])
     return re.sub(r'[Ff]ailed to (?:pull image|pull and unpack image|resolve reference) "[^"]*": ', "", chosen)[:1000]

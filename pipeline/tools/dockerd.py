@@ -15,12 +15,42 @@ import docker
 import docker.errors
 import requests.exceptions
 
-from pipeline.errors import AuthError, ConfigError, PipelineError, Transient, VerifyError
+from pipeline.errors import AuthError, ConfigError, PipelineError, Transient, Unknown, VerifyError
 from pipeline.host import Address
+from pipeline.tools.meanings import LOST, Rule, Said, Tool, request
 
 LINES = 20  # of a container's log that are shown
-PASSING = ("connection refused", "connection reset", "i/o timeout", "network is unreachable", "no route to host", "TLS handshake timeout",
-           "toomanyrequests", "unexpected EOF", "server misbehaving", "Temporary failure")  # fmt: skip
+
+ASKED = request('[^"]*/(?:v2|token)\\b')
+# The first that fits counts. What the container's own program says is in its log, and no part of this
+RULES = (
+    Rule(r"(?:Bind for \S+ failed: port is already allocated|bind: address already in use)", ConfigError, "{doing}: the port is in use",
+         "name another port, or none for any that is free"),
+    Rule(r"cannot assign requested address", ConfigError, "{doing}",
+         "correct `host` of this docker in the site file: it is no address of that machine"),
+    Rule(r"http: server gave HTTP response to HTTPS client", ConfigError, "{doing}",
+         'put "{registry}" among "insecure-registries" in that machine\'s daemon.json'),
+    Rule(r"(?:no matching manifest for|image with reference \S+ was found but (?:its platform|does not match))", ConfigError,
+         "{doing}: the image is not there for its architecture", "build it for that platform, too"),
+    Rule(r"(?:^manifest unknown|manifest for \S+ not found|No such image)", VerifyError, "{doing}: the registry does not have it",
+         "`inv push` puts it there"),
+    Rule(rf"(?:^{ASKED}(?:denied|unauthorized)(?:$|: )|^(?:denied|unauthorized): |pull access denied for "
+         r"|no basic auth credentials)", AuthError,
+         "{doing}: the registry refused it", "look at the registry's username and password in the site file"),
+    Rule(r'(?:OCI runtime create failed|failed to create (?:shim )?task): [^\n]*(?:no such file or directory|executable file not found'
+         r"|permission denied)[^\n]*", VerifyError, "{doing}: its program cannot be started",
+         "correct `command`, or the image's entrypoint"),
+    Rule(rf"(?:toomanyrequests: |^{ASKED}{LOST})", Transient, "{doing}", ""),
+)  # fmt: skip
+
+
+def own(text: str) -> Said:
+    """Return the daemon's one sentence."""
+    said = text.strip()
+    return Said(() if "\n" in said else (said,), " ".join(said.split())[-400:])
+
+
+TOOL = Tool("the Docker daemon", RULES, own, "correct what the message names")
 
 
 @dataclass(frozen=True)
@@ -154,29 +184,10 @@ class _Absent(Exception):
 
 
 def failure(doing: str, text: str, name: str, image: str) -> PipelineError:
-    """What the daemon's complaint means, in which `text` is its own."""
-    what = f"the Docker {name} could not {doing}"
-    cause = " ".join(text.split())[-400:]
-    if "port is already allocated" in text or "address already in use" in text:
-        return ConfigError(what + ": the port is in use", cause=cause, mend="name another port, or none for any that is free")
-    if "cannot assign requested address" in text:
-        return ConfigError(what, cause=cause, mend="correct `host` of this docker in the site file: it is no address of that machine")
-    if "server gave HTTP response to HTTPS client" in text:
-        registry = image.partition("/")[0]
-        return ConfigError(what, cause=cause, mend=f'put "{registry}" among "insecure-registries" in that machine\'s daemon.json')
-    if "no matching manifest" in text or "does not match the specified platform" in text:
-        return ConfigError(what + ": the image is not there for its architecture", cause=cause, mend="build it for that platform, too")
-    if "manifest unknown" in text or "not found: manifest" in text or "No such image" in text:
-        return VerifyError(what + ": the registry does not have it", cause=cause, mend="`inv push` puts it there")
-    if any(word in text for word in ("denied", "unauthorized", "authentication required", "no basic auth")):
-        return AuthError(
-            what + ": the registry refused it", cause=cause, mend="look at the registry's username and password in the site file"
-        )
-    if "no such file or directory" in text or "executable file not found" in text or "permission denied: unknown" in text:
-        return VerifyError(what + ": its program cannot be started", cause=cause, mend="correct `command`, or the image's entrypoint")
-    if any(word in text for word in PASSING):
-        return Transient(what, cause=cause)
-    return ConfigError(what, cause=cause, mend="correct what the message names")
+    """Return what the daemon's complaint means, in which `text` is its own."""
+    what, said = f"the Docker {name} could not {doing}", TOOL.read(text)
+    error = TOOL.error(said, doing=what, registry=image.partition("/")[0])
+    return error or Unknown(what, cause=said.shown, mend=TOOL.otherwise)
 
 
 def unreachable(name: str, address: str, text: str) -> PipelineError:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import jsontext
-from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError, RateLimited, Transient
+from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError, Transient
+from pipeline.tools.meanings import LOST, Rule, Said, Tool, patience, shown
 
 ENV = {"GH_PROMPT_DISABLED": "1", "GH_NO_UPDATE_NOTIFIER": "1", "NO_COLOR": "1", "GH_PAGER": "cat"}
 FIELDS = "databaseId,headSha,headBranch,event,status,conclusion,url,displayTitle,workflowName,createdAt"
@@ -125,43 +126,61 @@ def read_log(text: str) -> list[tuple[str, str, str]]:
     return [(line["job"], line["step"], line["text"]) for line in found if line]
 
 
-_LOGIN = "gh auth login, or export GH_TOKEN with a token that may read actions"
-_MEANING: tuple[tuple[str, type[PipelineError], str, str], ...] = (
-    (r"gh auth login|HTTP 401|Bad credentials", AuthError, "gh is not logged in, or its token is refused", _LOGIN),
-    (r"Resource not accessible|HTTP 403.*(?:scope|SAML|permission)", AuthError, "gh's token may not read workflow runs", _LOGIN),
-    (
-        r"determine base repo|no git remotes|none of the git remotes",
+API = r'(?:Get|Post|Put|Patch|Delete) "https?://(?:api\.[^"/]+/|[^"/]+/api/)[^"]*": '
+OF_API = re.compile(r"gh: (.*) \((HTTP \d+)\)")
+NO_LOGIN = 4  # gh's exit code where it is not logged in: https://cli.github.com/manual/gh_help_exit-codes
+_LOGIN = "gh auth login, or export GH_TOKEN with a token that may read actions; in a workflow: env: GH_TOKEN: ${{{{ github.token }}}}"
+RULES = (
+    Rule(r"HTTP (?:403: [^\n]*rate limit|429: )", patience(PATIENCE), "GitHub asks for patience"),
+    Rule(r"(?:HTTP 401: |To get started with GitHub CLI, please run: )", AuthError, "gh is not logged in, or its token is refused", _LOGIN),
+    Rule(
+        r"HTTP 403: (?:Resource not accessible|[^\n]*(?:scope|SAML|permission))", AuthError, "gh's token may not read workflow runs", _LOGIN
+    ),
+    Rule(
+        r"(?:failed to determine base repo: |no git remotes found|none of the git remotes )",
         ConfigError,
         "gh cannot tell which repository on GitHub this is",
         "write repository: owner/name in the blueprint's section ci",
     ),
-    (
-        r"HTTP 404.*/actions/runs/|failed to get run: HTTP 404",
-        ConfigError,
-        "GitHub knows no such run",
-        "gh run list shows those there are",
-    ),
-    (
-        r"HTTP 404|could not find any workflows|Could not resolve to a Repository",
+    Rule(r"failed to get run: HTTP 404: ", ConfigError, "GitHub knows no such run", "gh run list shows those there are"),
+    Rule(
+        r"(?:HTTP 404: |could not find any workflows|Could not resolve to a Repository)",
         ConfigError,
         "GitHub shows no such repository or workflow to this account",
         "push the workflow's file to the default branch first; is ci.repository right, and may the account see it?",
     ),
-    (r"unknown flag|unknown command|unknown json field", ConfigError, "gh is too old", "install gh 2.20 or newer"),
+    Rule(r"unknown (?:flag|command|json field)\b", ConfigError, "gh is too old", "install gh 2.20 or newer"),
+    Rule(r"run \d+ is still in progress; ", Transient, "the run is not over yet", "inv ci.watch follows it"),
+    Rule(
+        rf"(?:HTTP 5\d\d: |error connecting to |{API}{LOST})",
+        Transient,
+        "GitHub could not be asked",
+        "the run goes on without us: inv ci.watch again follows it",
+    ),
 )
 
 
-def meaning(output: str, code: int) -> PipelineError:
-    """The error that a failed call's output stands for. What is not known is taken as passing: nothing was written."""
-    cause = "\n".join(output.strip().splitlines()[-5:])[-1500:]
+def own(text: str) -> Said:
+    """Return gh's complaint, which is its first line; that of `gh api` in the form of the others."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return Said(tuple(OF_API.sub(r"\2: \1", line) for line in lines[:1]), shown(lines, 5))
+
+
+def is_missing(text: str) -> bool:
+    """Return whether gh complains that GitHub does not have what was asked for."""
+    return any(sentence.startswith("HTTP 404: ") for sentence in own(text).sentences)
+
+
+TOOL = Tool("gh", RULES, own, "run the same by hand: gh run list")
+
+
+def failure(code: int, text: str) -> PipelineError:
+    """Return the error that a failed call's exit code and output mean."""
     if code in (126, 127):
-        return ConfigError("gh is not installed", cause=cause, mend="apt-get install gh, or see https://cli.github.com")
-    if re.search(r"rate limit|HTTP 429", cause, re.IGNORECASE):
-        return RateLimited("GitHub asks for patience", retry_after=PATIENCE, cause=cause)
-    for pattern, kind, what, mend in _MEANING:
-        if re.search(pattern, cause, re.IGNORECASE):
-            return kind(what, cause=cause, mend=mend)
-    return Transient("GitHub could not be asked", cause=cause, mend="the run goes on without us: inv ci.watch again follows it")
+        return ConfigError("gh is not installed", cause=own(text).shown, mend="apt-get install gh, or see https://cli.github.com")
+    if code == NO_LOGIN:
+        return AuthError("gh is not logged in", cause=own(text).shown, mend=_LOGIN.format())
+    return TOOL.failure(code, text)
 
 
 def _where(repository: str) -> tuple[str, ...]:

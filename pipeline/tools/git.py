@@ -18,6 +18,7 @@ from pipeline.errors import (
     Transient,
 )
 from pipeline.stage import Remote
+from pipeline.tools.meanings import Rule, Said, Tool, find, shown
 
 # https://git-scm.com/docs/git-check-ref-format, and narrower: what no shell and no option parser could misread
 BRANCH = re.compile(r"(?![./-])(?!.*(\.\.|//|@\{|\.lock(/|$)|/\.))[A-Za-z0-9._/@+=,#%-]+(?<![./])")
@@ -29,22 +30,8 @@ URLS = (
     re.compile(rf"(?:{USER})?{HOST}:(?!//){PATH}"),
     re.compile(rf"https://{HOST}(?::[0-9]{{1,5}})?/{PATH}"),
 )
+KEY = "compare the fingerprint with its owner's word; then add the key to the known_hosts file that the site names"
 PROTOCOLS = "https:ssh"  # `ext::` runs programs, `file:` reads this machine
-PASSING = (
-    "Connection refused",
-    "Connection timed out",
-    "Connection reset",
-    "Operation timed out",
-    "No route to host",
-    "Network is unreachable",
-    "Temporary failure in name resolution",
-    "kex_exchange_identification",
-    "Connection closed by",
-    "Broken pipe",
-    "returned error: 50",
-    "Failed to connect",
-    "Timeout, server",
-)
 
 
 def remote_url(remote: Remote, app: str) -> str:
@@ -145,42 +132,93 @@ def read_push(output: bytes) -> Pushed | None:
     return None
 
 
-KEY = "see that the .pub is known there of the key that is used: identity_file in the site file, else ~/.ssh and the agent (ssh-add -l)"
+UNREACHABLE = (
+    r"^(?:ssh: connect to host \S+ port \d+: (?:Connection (?:refused|timed out)|Operation timed out|No route to host"
+    r"|Network is unreachable)"
+    r"|ssh: Could not resolve hostname [^:]+: Temporary failure in name resolution|kex_exchange_identification: "
+    r"|Connection (?:closed|reset) by \S+ port \d+|Connection timed out during banner exchange|client_loop: send disconnect: "
+    r"|Timeout, server \S+ not responding"
+    r"|(?:fatal: )?unable to access '[^']*': (?:The requested URL returned error: (?:408|429|50\d)|Failed to connect to "
+    r"|Connection timed out"
+    r"|Recv failure: |Send failure: |OpenSSL SSL_|GnuTLS |SSL connection timeout|Empty reply from server|Operation too slow"
+    r"|Could not resolve proxy))"
+)
+MISSING = (
+    Rule(
+        r"(?:repository '[^']*' (?:not found|does not exist)|'[^']*' does not appear to be a git repository"
+        r"|(?<=ERROR: )Repository not found|(?<=Gitea: )Repository not found|(?<=remote: )Repository not found\.$"
+        r"|Cannot find repository: \S"
+        r"|unable to access '[^']*': The requested URL returned error: 404)",
+        ConfigError,
+        "{where} does not exist, or the key may not see it",
+        "make the repository there, or mend the remote's url",
+    ),
+)
+DENIED = r"(?:RPC failed; HTTP 403|(?:unable to access '[^']*': )?The requested URL returned error: 403)"
+_WRITE = AuthError, "the key may not write to {where}", "give the deploy key write access there, or name another"
+_READ = AuthError, "the key may not read {where}", "make it a deploy key of that repository, or name another"
+# The first that fits counts. Texts are git 2.39's, OpenSSH 9's, Gitea 1.26's, and those of GitHub's documentation
+WRITING = (
+    Rule(
+        r"(?:[^\n:]*marked as read only|(?:Public \()?Deploy\)? Key: [^\n]* is not authorized to write |Permission to \S+ denied to "
+        r"|Write access to repository not granted)",
+        *_WRITE,
+    ),
+    Rule(DENIED, *_WRITE),
+    Rule(
+        r"(?:GH0\d\d: |Not allowed to push |Repo: \S+ is archived|refusing to (?:update|delete)|deny updating|[^\n:]*prohibited by"
+        r"|(?:pre-receive|update) hook declined|[^:\n]*[Pp]rotected branch|\[remote rejected\])",
+        ConfigError,
+        "{where} refuses the commit",
+        "let this key push to that branch; or, in a GitOps repository, name another `branch` that is merged by a person",
+    ),
+)
+RULES = (
+    Rule(r"(?:Public \(Deploy\) Key|Deploy Key): [^\n]* is not authorized to read ", *_READ),
+    Rule(DENIED, *_READ),
+    Rule(r"@\s+WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!", HostKeyError, "the host key of {where} has changed", KEY),
+    Rule(r"^(?:Host key verification failed\.|No \S+ host key is known for )", HostKeyError, "the host key of {where} is not known", KEY),
+    Rule(r"Permissions 0\d+ for '(?P<file>[^'\n]+)' are too open", ConfigError, "the private key for {where} can be read by others",
+         "chmod 600 {file}"),
+    Rule(r"^\S+@\S+: Permission denied \(|Authentication failed for '|could not read Username for '", AuthError, "{where} refuses the key",
+         "see that the .pub is known there of the key that is used: identity_file in the site file, else ~/.ssh or the agent (ssh-add -l)"),
+    Rule(r"^(?:remote: )?(?:fatal|error): [^\n]+: (?:No space left on device|Disk quota exceeded)$", ResourceError,
+         "no space left for {where}", "the text says on which side; free some space there"),
+    Rule(UNREACHABLE, Transient, "{where} cannot be reached", "is it up, and is the address right?"),
+    Rule(r"(?:ssh: |unable to access '[^']*': )?Could not resolve host", ConfigError, "the name of {where} is not known",
+         "check the remote's url in the site file"),
+    *MISSING,
+    Rule(
+        r"(?:RPC failed; HTTP (?:429|5\d\d)|Internal Server (?:Connection )?Error|The requested URL returned error: (?:429|5\d\d))",
+        Transient,
+        "{where} answers with an error of its own",
+        "its log says why; the disk and the database first",
+    ),
+    Rule(r"(?:(?:fetch|send)-pack: unexpected disconnect|early EOF|[Tt]he remote end hung up )", Ambiguous,
+         "{where} went away in the middle", "run it again: what arrived is found"),
+)  # fmt: skip
+
+
+def own(text: str) -> Said:
+    """Return the lines of git, of its ssh and of the server that speaks through them."""
+    lines = text.splitlines()
+    return Said(tuple(line.strip() for line in lines if line.strip()), shown(lines, 6))
+
+
+READER, WRITER = (Tool("git", rules, own, "run the same by hand") for rules in (RULES, WRITING + RULES))
 
 
 def remote_error(errors: str, where: str, *, writing: bool = False) -> PipelineError:
-    """What a failed push, fetch or ls-remote means. `writing` says that the other side may have taken it all the same."""
-    cause = "\n".join(errors.strip().splitlines()[-6:])
-    if "REMOTE HOST IDENTIFICATION HAS CHANGED" in errors or "Host key verification failed" in errors:
-        changed = "HAS CHANGED" in errors
-        return HostKeyError(
-            f"the host key of {where} {'has changed' if changed else 'is not known'}",
-            cause=cause,
-            mend="compare the fingerprint with its owner's word; then add the key to the known_hosts file that the site names",
-        )
-    if exposed := re.search(r"Permissions 0\d+ for '(.+)' are too open", errors):
-        return ConfigError(f"the private key for {where} can be read by others", cause=cause, mend=f"chmod 600 {exposed[1]}")
-    if "Permission denied (" in errors or "Authentication failed" in errors or "could not read Username" in errors:
-        return AuthError(f"{where} refuses the key", cause=cause, mend=KEY)
-    if any(text in errors for text in ("No space left on device", "Disk quota exceeded")):
-        return ResourceError(f"no space left for {where}", cause=cause, mend="the text says on which side; free some space there")
-    if any(text in errors for text in PASSING):
-        return Transient(f"{where} cannot be reached", cause=cause, mend="is it up, and is the address right?")
-    if "Could not resolve host" in errors:
-        return ConfigError(f"the name of {where} is not known", cause=cause, mend="check the remote's url in the site file")
-    if is_missing(errors):
-        return ConfigError(f"{where} does not exist", cause=cause, mend="make the repository there, or mend the remote's url")
-    if any(text in errors for text in ("unexpected disconnect", "early EOF", "hung up unexpectedly", "the remote end hung up")):
-        return (Ambiguous if writing else Transient)(f"{where} went away in the middle", cause=cause)
-    if "pre-receive hook declined" in errors or "protected branch" in errors:
-        return ConfigError(f"{where} refuses the push", cause=cause, mend="ask its owner to let this be pushed")
-    return ConfigError(f"git cannot use {where}", cause=cause, mend="run the same push by hand: git push")
+    """Return what a failed push, fetch or ls-remote means. `writing` says that the other side may have taken it all the same."""
+    error = (WRITER if writing else READER).meaning(1, own(errors), where=where)
+    if type(error) is Ambiguous and not writing:
+        return Transient(error.what, cause=error.cause, mend=error.mend)
+    return error
 
 
 def is_missing(errors: str) -> bool:
-    """Whether the other side says that there is no such repository."""
-    texts = ("does not exist", "not found", "does not appear to be a git repository", "Not found", "Cannot find repository")  # Gitea's last
-    return any(text in errors for text in texts)
+    """Return whether the other side says that there is no such repository."""
+    return find(MISSING, own(errors).sentences) is not None
 
 
 def receive_error(code: int, errors: str, host: str, tree: str) -> PipelineError:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from pipeline.errors import ConfigError, PipelineError, Transient
 from pipeline.host import Address, Output
+from pipeline.tools.meanings import Rule, Said, Tool, shown
 
 HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])"
 PATH = r"/[A-Za-z0-9._~][A-Za-z0-9._~/+-]*"
@@ -18,7 +19,6 @@ LINE = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\t(\S+)")
 ENVIRONMENT: Mapping[str, str] = {
     "GIT_ALLOW_PROTOCOL": "git", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C",
 }  # fmt: skip
-UNREACHABLE = ("Connection refused", "Connection timed out", "No route to host", "Network is unreachable", "unable to look up")
 PORT = 9418  # https://www.iana.org/assignments/service-names-port-numbers
 
 
@@ -44,23 +44,33 @@ def named(found: Mapping[str, str], ref: str) -> str:
     return next((name for name in (ref, f"refs/{ref}", f"refs/tags/{ref}", f"refs/heads/{ref}") if name in found), "")
 
 
-def failure(output: Output, where: str) -> PipelineError:
-    """What an exit code other than 0 means: ConfigError where git is not here, else Transient.
+class Unreachable(Transient):
+    """No connection came about."""
 
-    Its `cause` is "unreachable" where no connection came about.
-    """
+
+RULES = (
+    Rule(
+        r"remote error: access denied or repository not exported: (?P<name>\S+)",
+        Transient,
+        "the git daemon has no repository {name}, or does not export it (git-daemon-export-ok)",
+    ),
+    Rule(r"unable to (?:connect to|look up) ", Unreachable, "no connection to the git daemon"),
+    Rule(r"protocol error: ", Transient, "what answers does not speak git's protocol"),
+    Rule(
+        r"(?:Could not read from remote repository|[Tt]he remote end hung up )",
+        Transient,
+        "the git daemon closed the connection without an answer",
+    ),
+)
+TOOL = Tool(
+    "git ls-remote", RULES, lambda text: Said((text.strip().removeprefix("fatal: "),), shown(text.splitlines(), 3)), "see the cause"
+)
+
+
+def failure(output: Output) -> PipelineError:
+    """Return what an exit code other than 0 means: ConfigError if git is not here, Unreachable if no connection came about."""
     if output.code == 127:
         return ConfigError(
             "git is not installed on this machine", mend="install it (Debian: apt-get install git), or name it under `tools`"
         )
-    text = output.errors
-    if "access denied or repository not exported" in text:
-        name = where.partition("://")[2].partition("/")[2]
-        return Transient(f"the git daemon has no repository /{name}, or does not export it (git-daemon-export-ok)")
-    if any(reason in text for reason in UNREACHABLE):
-        return Transient("no connection to the git daemon: " + " ".join(text.split())[-200:], cause="unreachable")
-    if "protocol error" in text:
-        return Transient("what answers does not speak git's protocol: " + text.splitlines()[0][:200])
-    if "Could not read from remote repository" in text or "hung up" in text:
-        return Transient("the git daemon closed the connection without an answer")
-    return Transient(f"git ls-remote ended with {output.code}: " + " ".join(output.tail(3).split())[:300])
+    return TOOL.failure(output.code, output.errors)

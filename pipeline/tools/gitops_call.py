@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import AuthError, ConfigError, PipelineError, Transient
+from pipeline.errors import ConfigError, PipelineError, Transient
 from pipeline.host.child import Child
 from pipeline.source.repository import Repository, environment, refusal
 from pipeline.tools import git
@@ -54,20 +54,7 @@ BROKEN = (
 OF_THE_MACHINE = ("No space left", "quota exceeded", "Permission denied", "insufficient permission", "dubious ownership", "Read-only file")
 # ssh and Gitea or GitHub say "Could not read from remote repository." whatever it is
 OF_THE_SERVER = ("Could not read from remote repository", "could not read Username", "Could not resolve host")
-READ_ONLY = ("marked as read only", "is not authorized to write", "Deploy Key", "Write access to repository not granted", "denied to")
-MISSING = ("Cannot find repository", "Repository not found", "repository not exist", "does not exist", "does not appear to be")
-REFUSED = (
-    "hook declined",
-    "rotected branch",
-    "rule violations",
-    "denyCurrentBranch",
-    "Not allowed to push",
-    "deny updating",
-    "prohibited",
-    "is archived",
-)
 RACED = ("fetch first", "non-fast-forward", "cannot lock ref", "failed to update ref", "incorrect old value", "reference already exists")
-BUSY = ("Internal Server", "Server Error", "Bad Gateway", "Service Unavailable", "try again", "returned error: 429", "exceeded")
 
 
 @dataclass(frozen=True)
@@ -141,29 +128,12 @@ def damaged(repository: Repository, errors: str) -> Damaged:
 
 
 def server_error(errors: str, where: str, *, writing: bool = False) -> PipelineError:
-    """What a failed push, fetch or ls-remote means: `git.remote_error`, and what Git servers say through it. Texts are Gitea 1.26's and
-    those of GitHub's documentation."""
-    cause = _end(errors)
-    refused = any(text in errors for text in READ_ONLY) or (writing and "returned error: 403" in errors)
-    if refused and "Permission denied (" not in errors:
-        return AuthError(f"the key may not write to {where}", cause=cause, mend="give the deploy key write access there, or name another")
-    if "is not authorized to read" in errors or "returned error: 403" in errors:
-        return AuthError(f"the key may not read {where}", cause=cause, mend="make it a deploy key of that repository, or name another")
-    if any(text in errors for text in MISSING):
-        return ConfigError(
-            f"{where} does not exist, or the key may not see it",
-            cause=cause,
-            mend="inv flux.bootstrap makes the repository where the blueprint says who keeps it (gitops.forge); or mend the remote's url",
-        )
-    if writing and any(text in errors for text in REFUSED):
-        return ConfigError(
-            f"{where} refuses the commit",
-            cause=cause,
-            mend="let the pipeline's key push to that branch, or name another `branch` that is merged by a person",
-        )
-    if any(text in errors for text in BUSY):
-        return Transient(f"{where} answers with an error of its own", cause=cause, mend="its log says why; the disk and the database first")
-    return git.remote_error(errors, where, writing=writing)
+    """Return what a failed push, fetch or ls-remote of a GitOps repository means, as `git.remote_error` says."""
+    error = git.remote_error(errors, where, writing=writing)
+    error.cause = _end(errors)
+    if git.is_missing(errors):
+        error.mend = f"inv flux.bootstrap makes it if the blueprint says who keeps it (gitops.forge); or {error.mend}"
+    return error
 
 
 def raced(pushed: git.Pushed | None) -> bool:

@@ -7,24 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.environment import KUBE, passed
-from pipeline.errors import (
-    Ambiguous,
-    AuthError,
-    ConfigError,
-    Locked,
-    NotRolledBack,
-    PipelineError,
-    ResourceError,
-    Transient,
-)
+from pipeline.errors import ConfigError, Locked, NotRolledBack, PipelineError, ResourceError
 from pipeline.host.scripts import one_value
-from pipeline.tools import kube_login
-from pipeline.tools.kube_status import DENIED, FULL, QUOTA
+from pipeline.tools import kube_rules
+from pipeline.tools.meanings import Rule, Said, Tool, shown
 
 OLDEST = (3, 13)  # the first whose upgrade takes --labels
 LIMIT = 1 << 20  # bytes a Secret may hold, which is where Helm keeps a release
 NOTES = "NOTES:"  # the line before what the chart's NOTES.txt gives, the last that helm prints
-QUOTED = re.compile(r'"[^"\n]*"')  # a name, or a value: it says nothing of what went wrong
 Argv = tuple[str, ...]
 
 
@@ -112,133 +102,86 @@ def _forced(target: Target) -> Argv:
     return ("--server-side=true", "--force-conflicts") if target.version >= (4, 0) else ()
 
 
-@dataclass(frozen=True)
-class Meaning:
-    """What a text that `pattern` finds in helm's output means."""
-
-    pattern: str
-    kind: type[PipelineError]
-    what: str
-    mend: str = ""
-
-
 UNRENDERED = "the chart cannot be rendered"
 TEMPLATE = re.compile(r"([\w.-]+/(?:charts/[\w.-]+/)*templates/[\w./-]+):(\d+)")
 OUTPUT = re.compile(r"YAML parse error on (\S+): .*?line (\d+)")
+OWN = re.compile(r"^Error: ", re.MULTILINE)
+CHART = "correct the chart or its values"
 
-# The first that fits counts. Recorded outputs: tests/cases/helm/
-MEANINGS = (
-    Meaning(
+# The first that fits counts: what a chart's author makes helm say comes before all that looks like it. Recorded outputs: tests/cases/helm/
+RULES = (
+    Rule(r"(?:execution error at|template: |parse error at|YAML parse error on|error converting YAML)", ConfigError, UNRENDERED, CHART),
+    Rule(rf"{TEMPLATE.pattern}:\d+\n\s*executing ", ConfigError, UNRENDERED, CHART),  # Helm 4
+    Rule(
+        r"values don't meet the specifications of the schema", ConfigError, "the values do not fit the chart's schema", "correct `values`"
+    ),
+    Rule(
+        r"(?:failed (?:pre|post)-(?:install|upgrade|rollback): |(?:pre|post)-(?:install|upgrade|rollback) hooks failed)",
+        NotRolledBack,
+        "a hook of the chart failed",
+        "kubectl logs of the hook's Job",
+    ),
+    Rule(
         r"another operation \(install/upgrade/rollback\) is in progress",
         Locked,
         "helm says another operation is in progress",
         "run again: a release whose helm was killed is repaired first",
     ),
-    Meaning(
-        r"Too long: (?:must have|may not be more than) (?:at most )?\d+|request is too large",
+    Rule(
+        r"(?:Too long: (?:must have|may not be more than) (?:at most )?\d+|Request entity too large|etcdserver: request is too large)",
         ConfigError,
         "the release is too large to be kept in a Secret (1 MiB)",
         "look for large files in the chart's folder; name them in .helmignore",
     ),
-    Meaning(r"because it is being terminated", ConfigError, "the namespace is being deleted", "wait until it is gone, then run again"),
-    Meaning(
-        r'namespaces "[^"]*" not found',
-        ConfigError,
-        "the namespace does not exist",
-        "make it, or set `create_namespace: true` in the deploy stage",
-    ),
-    Meaning(
-        r"invalid ownership metadata|cannot be imported into the current release",
+    Rule(
+        r"(?:invalid ownership metadata|[\w.-]+ \"[^\"]*\" in namespace \"[^\"]*\" exists and cannot be imported)",
         ConfigError,
         "an object of that name exists and belongs to somebody else",
         "delete it, or give it to the release with the labels the cause names",
     ),
-    Meaning(r"don't meet the specifications of the schema", ConfigError, "the values do not fit the chart's schema", "correct `values`"),
-    Meaning(
-        r"failed (?:pre|post)-(?:install|upgrade|rollback): |(?:pre|post)-(?:install|upgrade|rollback) hooks failed",
-        NotRolledBack,
-        "a hook of the chart failed",
-        "kubectl logs of the hook's Job",
-    ),
-    Meaning(
-        r"field is immutable|may not change once set",
-        ConfigError,
-        "the chart changes a field that cannot change",
-        "rename the object in the chart, or delete it by hand first",
-    ),
-    Meaning(
-        r"no matches for kind|unable to recognize",
-        ConfigError,
-        "the chart uses a kind this cluster does not know",
-        "install its CRDs, or turn that part of the chart off",
-    ),
-    Meaning(r"incompatible with Kubernetes", ConfigError, "the chart does not allow this version of Kubernetes", "see kubeVersion"),
-    Meaning(
-        r"failed with \d+ conflict|conflicts? with \"",
-        ConfigError,
-        "a field belongs to another field manager",
-        "take the edit back, or let the other manager go",
-    ),
-    Meaning(
-        r"(?i:unauthorized)|asked for the client to provide credentials",
-        AuthError,
-        "the Kubernetes API does not know these credentials",
-        "renew the kubeconfig of this cluster",
-    ),
-    Meaning(
-        r"connection refused|connection reset|cluster unreachable|no route to host|i/o timeout|TLS handshake timeout|EOF$",
-        Transient,
-        "helm lost the Kubernetes API",
-    ),
-    Meaning(
-        r"etcdserver: |raft proposal dropped|InternalError|failed calling webhook|(?i:internal error occurred)"
-        r"|context deadline exceeded|the server was unable to return|the server is currently unable|(?i:too many ?requests)|timed out",
-        Ambiguous,
-        "the Kubernetes API failed while helm wrote",
-    ),
-    Meaning(QUOTA, ResourceError, "a quota of the namespace is used up", FULL),
-    Meaning(DENIED, AuthError, "the Kubernetes API forbids what the chart needs", "grant this user what the cause names"),
-    Meaning(r"(?i:forbidden)", ConfigError, "a rule of the cluster refuses what the chart makes", "correct what the cause names"),
-    Meaning(
-        r"parse error at|execution error at|error converting YAML|YAML parse error|error calling|template: |  executing \"",
-        ConfigError,
-        UNRENDERED,
-        "correct the chart or its values",
-    ),
-    Meaning(
-        r"path .* not found|Chart\.yaml file is missing|missing in charts/ directory|validation: |is invalid:",
+    Rule(r"chart requires kubeVersion", ConfigError, "the chart does not allow this version of Kubernetes", "see kubeVersion"),
+    *kube_rules.RULES,
+    Rule(
+        r"(?:path \"[^\"]*\" not found|Chart\.yaml file is missing|found in Chart\.yaml, but missing in charts/ directory|validation: "
+        r"|chart\.metadata\.)",
         ConfigError,
         "helm refused the chart",
         "correct what the cause names",
     ),
-    Meaning(r"no space left on device", ResourceError, "no disk space for helm", "free some space here"),
-    Meaning(r"exec format error|permission denied", ConfigError, "helm cannot be run", "install helm for this machine"),
+    Rule(
+        r"release(?:: not found$| has no \d+ version$)",
+        ConfigError,
+        "helm knows no such release or revision",
+        "helm history shows those there are",
+    ),
+    Rule(r"(?:write|open|mkdir) [^:\n]*: no space left on device$", ResourceError, "no disk space for helm", "free some space here"),
 )
 
 
-def _place(meaning: Meaning, text: str) -> str:
-    """`: FILE:LINE` of the template that cannot be rendered, where helm says it."""
-    if meaning.what != UNRENDERED:
-        return ""
+def own(text: str) -> Said:
+    """Return helm's last complaint; what hooks and charts printed before it is not helm's."""
+    begun = [found.end() for found in OWN.finditer(text)]
+    lines = [line for line in text.splitlines() if not line.startswith(("level=", 'Release "')) and line.strip()]
+    return Said((text[begun[-1] :],) if begun else (), shown(lines, 6))
+
+
+TOOL = Tool("helm", RULES, own, "see the cause; `helm upgrade … --dry-run=server` shows more")
+
+
+def failure(code: int, text: str) -> PipelineError:
+    """Return the error that helm's exit `code` and its output mean, with the place in a template that cannot be rendered."""
+    error = TOOL.failure(code, text)
+    if error.what == UNRENDERED:
+        error.what += _place(text)
+    return error
+
+
+def _place(text: str) -> str:
+    """Return `: FILE:LINE` of the template that cannot be rendered, as far as helm says it."""
     if found := TEMPLATE.search(text):
         return f": {found[1]}:{found[2]}"
     found = OUTPUT.search(text)
     return f": {found[1]}, line {found[2]} of what it gives" if found else ""
-
-
-def failure(code: int, text: str) -> PipelineError:
-    """The error that helm's exit `code` and its output mean. What is not known is Ambiguous: the next look tells what came of it."""
-    lines = [line for line in text.splitlines() if not line.startswith(("level=", 'Release "')) and line.strip()]
-    evidence = "\n".join(lines[-6:]).strip()
-    if code < 0:
-        return Ambiguous(f"helm was ended by signal {-code}", cause=evidence)
-    said = QUOTED.sub('""', text)
-    for meaning in MEANINGS:
-        if re.search(meaning.pattern, said, re.MULTILINE):
-            if meaning.pattern == DENIED:
-                return kube_login.forbidden(meaning.what, evidence, meaning.mend)
-            return meaning.kind(meaning.what + _place(meaning, text), cause=evidence, mend=meaning.mend)
-    return ConfigError(f"helm failed (exit {code})", cause=evidence, mend="see the cause; `helm upgrade … --dry-run=server` shows more")
 
 
 def lint_failure(code: int, text: str) -> PipelineError:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import jsontext
-from pipeline.errors import Ambiguous, AuthError, ConfigError, Locked, PipelineError, RateLimited, ResourceError, Transient
-from pipeline.tools import kube_login
+from pipeline.errors import Ambiguous, AuthError, ConfigError, Locked, PipelineError, RateLimited, Transient
+from pipeline.tools import kube_login, kube_rules
 from pipeline.tools.http_faults import retry_after
+from pipeline.tools.meanings import Said, Tool, shown
 
 EXPIRED, NOT_YET_VALID = 10, 9  # X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_CERT_NOT_YET_VALID of openssl/x509_vfy.h
-QUOTA = "exceeded quota: "  # a quota and a missing right have one reason, Forbidden, and differ in their message alone
-FULL = "raise the quota that the cause names, or free some of it: kubectl describe resourcequota"
-DENIED = r"cannot [a-z]+ resource"  # in the message of a missing right
+# one reason, Forbidden, stands for a missing right, a quota and a rule of the cluster: the message tells which
+OBJECT = Tool("the Kubernetes API", kube_rules.ADMISSION + kube_rules.OBJECTS, lambda text: Said((text,), shown(text.splitlines())), "")
 RENEW = "renew the kubeconfig of this cluster; where it is an output of the infrastructure: inv infra.plan, then inv infra.apply"
 CLOCK = "compare `date -u` here and on the node, set the wrong one right (timedatectl set-ntp true)"
 
@@ -63,8 +63,10 @@ def refused(asked: Asked, code: int, headers: Mapping[str, str], body: bytes) ->
     what = f"the Kubernetes API refused to {asked}"
     if code == 401:
         return AuthError(f"{what}: it does not know these credentials", cause=message, mend=RENEW)
-    if code == 403 and QUOTA in message:
-        return ResourceError(f"{what}: a quota of the namespace is used up", cause=message, mend=FULL)
+    read = OBJECT.error(Said((message,), message))
+    if read and not isinstance(read, AuthError) and code in (403, 500):
+        read.what = f"{what}: {read.what}"
+        return read
     if code == 403:
         grant = f"allow this user to {asked.verb} {asked.resource}" + (f" in {asked.namespace}" if asked.namespace else "")
         return kube_login.forbidden(what, message, f"{grant} (a Role and a RoleBinding), or name another kubeconfig")

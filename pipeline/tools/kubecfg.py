@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline import jsontext
 from pipeline.environment import KUBE, passed
-from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, ResourceError, Transient
-from pipeline.tools import kube_login
-from pipeline.tools.helm import QUOTED
-from pipeline.tools.kube_status import DENIED, FULL, QUOTA
-from pipeline.tools.kubectl import FIXED, LOST, UNKNOWN_USER, Argv, Target, common
+from pipeline.errors import ConfigError
+from pipeline.tools import kube_rules
+from pipeline.tools.kubectl import Argv, Target, common
+from pipeline.tools.meanings import Said, Tool, find, shown
 
 INSTALL = "install kubecfg 0.34 or later (github.com/kubecfg/kubecfg), or name it in the site's tools"
 PLACE = re.compile(r"file://(?P<file>[^\s:]+):\(?(?P<line>\d+)")
@@ -65,19 +65,26 @@ def unshown(text: str, root: str) -> ConfigError:
     if place and said.startswith(f"{place}:"):
         said = re.sub(r"^\S+ ", "", said)
     where = place or (entry[1] if entry else "the manifests")
-    for pattern, mend in UNSHOWN:
-        if found := re.search(pattern, said):
-            return ConfigError(f"{where}: {said}", cause="\n".join(lines[1:6]), mend=mend.format(*found.groups()))
-    return ConfigError(f"{where}: {said}", cause="\n".join(lines[1:6]), mend="correct the manifests: kubecfg show evaluates them")
+    found = find(UNSHOWN, (said,))
+    mend = found[0].mend.format(*found[1].groups()) if found else "correct the manifests: kubecfg show evaluates them"
+    return ConfigError(f"{where}: {said}", cause="\n".join(lines[1:6]), mend=mend)
+
+
+@dataclass(frozen=True)
+class Unshown:
+    """What to do if the manifests cannot be evaluated; the numbers in `mend` are the pattern's groups."""
+
+    pattern: str
+    mend: str
 
 
 UNSHOWN = (
-    (r"^Missing argument: (\w+)", 'write it in the deploy stage: values: {{{0}: …}}, an image as "{{reference}}"'),
-    (r"^function has no parameter (\w+)", "take {0} out of the deploy stage's `values`, or make it a parameter of the function"),
-    (r"^Undefined external variable: (\S+)", "write it in the deploy stage: external: {{{0}: …}}"),
-    (r"^Couldn't open import \"([^\"]*)\"", "put {0} beside the file that imports it, or name its folder in `libraries`"),
-    (r"^Looking for kubernetes object at \"([^\"]*)\"", "{0} is neither an object with apiVersion and kind nor a collection of such"),
-    (r"^duplicate resource", "two objects of one kind have one name: rename one"),
+    Unshown(r"Missing argument: (\w+)", 'write it in the deploy stage: values: {{{0}: …}}, an image as "{{reference}}"'),
+    Unshown(r"function has no parameter (\w+)", "take {0} out of the deploy stage's `values`, or make it a parameter of the function"),
+    Unshown(r"Undefined external variable: (\S+)", "write it in the deploy stage: external: {{{0}: …}}"),
+    Unshown(r"Couldn't open import \"([^\"]*)\"", "put {0} beside the file that imports it, or name its folder in `libraries`"),
+    Unshown(r"Looking for kubernetes object at \"([^\"]*)\"", "{0} is neither an object with apiVersion and kind nor a collection of such"),
+    Unshown(r"duplicate resource", "two objects of one kind have one name: rename one"),
 )
 
 
@@ -93,28 +100,13 @@ def changes(text: str) -> Iterator[tuple[str, list[str]]]:
             yield name, ["~"] if name.startswith("secrets ") else changed
 
 
-# The first that fits counts
-MEANINGS: tuple[tuple[str, type[PipelineError], str, str], ...] = (
-    (LOST, Transient, "kubecfg lost the Kubernetes API", ""),
-    (UNKNOWN_USER, AuthError, "the Kubernetes API does not know these credentials", "renew the kubeconfig of this cluster"),
-    (QUOTA, ResourceError, "a quota of the namespace is used up", FULL),
-    (DENIED, AuthError, "the Kubernetes API forbids what the manifests need", "grant this user what the cause names"),
-    (r"(?i)forbidden", ConfigError, "a rule of the cluster refuses the manifests", "correct what the cause names"),
-    (FIXED, ConfigError, "the manifests change a field that cannot change", "rename the object, or delete it first"),
-    (r"is invalid:|not found", ConfigError, "the cluster refused the manifests", "correct what the cause names"),
-)
+OWN = re.compile(r"(?:Error (?:updating|creating|deleting|fetching|patching|in) .+?: |ERROR |E\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] )")
 
 
-def failure(code: int, text: str) -> PipelineError:
-    """The error that an `update` with exit `code` means. What is not known is Ambiguous: the next look tells what came of it."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    evidence = "\n".join(lines[-4:])
-    if code < 0:
-        return Ambiguous(f"kubecfg was ended by signal {-code}", cause=evidence)
-    said = QUOTED.sub('""', text)
-    for pattern, kind, what, mend in MEANINGS:
-        if re.search(pattern, said):
-            if pattern == DENIED:
-                return kube_login.forbidden(what, evidence, mend)
-            return kind(what, cause=evidence, mend=mend)
-    return Ambiguous(f"kubecfg failed (exit {code})", cause=evidence)
+def own(text: str) -> Said:
+    """Return kubecfg's complaints, one for each object that it could not update."""
+    lines = text.splitlines()
+    return Said(tuple(line[found.end() :] for line in lines if (found := OWN.match(line))), shown(lines, 4))
+
+
+TOOL = Tool("kubecfg", kube_rules.RULES, own, "see the cause; kubecfg validate shows more")  # recorded outputs: tests/cases/kubecfg/

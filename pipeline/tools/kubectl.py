@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.environment import KUBE, passed
-from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, ResourceError, Transient
 from pipeline.host.scripts import one_value
-from pipeline.tools import kube_login
-from pipeline.tools.helm import QUOTED
-from pipeline.tools.kube_status import DENIED, FULL, QUOTA
+from pipeline.tools import kube_rules
+from pipeline.tools.meanings import Said, Tool, shown
 
 Argv = tuple[str, ...]
 INSTALL = "install kubectl 1.28 or later, or name it in the site's tools"
 
-LOST = r"connection refused|connection reset|no route to host|i/o timeout|TLS handshake timeout|was refused|unexpected EOF"
-UNKNOWN_USER = r"(?i)unauthorized|provide credentials|must be logged in"
-FIXED = r"field is immutable|may not change once set"
+OWN = re.compile(
+    r"(?:error: |Error from server(?: \([A-Za-z]+\))?: |The [\w.-]+ \"|Unable to connect to the server: |The connection to the server )"
+)
 
 
 @dataclass(frozen=True)
@@ -31,24 +29,6 @@ class Target:
     context: str
     server: str = ""
     server_name: str = ""
-
-
-# The first that fits counts: before kubectl sends anything it asks for the schema, and calls every failure of that one of validation
-MEANINGS: tuple[tuple[str, type[PipelineError], str, str], ...] = (
-    (LOST, Transient, "kubectl lost the Kubernetes API", ""),
-    (UNKNOWN_USER, AuthError, "the Kubernetes API does not know these credentials", "renew the kubeconfig of this cluster"),
-    (QUOTA, ResourceError, "a quota of the namespace is used up", FULL),
-    (DENIED, AuthError, "the Kubernetes API forbids what the manifests need", "grant this user what the cause names"),
-    (r"(?i)forbidden", ConfigError, "a rule of the cluster refuses the manifests", "correct what the cause names"),
-    (FIXED, ConfigError, "the manifests change a field that cannot change", "rename the object, or delete it first"),
-    (
-        r"strict decoding error|field not declared in schema|error validating",
-        ConfigError, "the manifests hold a field that is not known", "correct what the cause names",
-    ),
-    (r"no matches for kind", ConfigError, "the manifests hold a kind this cluster does not know", "install its CRDs first"),
-    (r'namespaces "[^"]*" not found', ConfigError, "the namespace is gone", "make it, or set `create_namespace: true`"),
-    (r"is invalid:", ConfigError, "the cluster refused the manifests", "correct what the cause names"),
-)  # fmt: skip
 
 
 def common(target: Target) -> Argv:
@@ -70,16 +50,11 @@ def environment(inherited: Mapping[str, str], folder: str) -> dict[str, str]:
     return passed(KUBE, inherited) | {"KUBECACHEDIR": f"{folder}/cache", "KUBERC": "off"}
 
 
-def failure(code: int, text: str) -> PipelineError:
-    """The error that an `apply` with exit `code` means. What is not known is Ambiguous: the next look tells what came of it."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    evidence = "\n".join(lines[-4:])
-    if code < 0:
-        return Ambiguous(f"kubectl was ended by signal {-code}", cause=evidence)
-    said = QUOTED.sub('""', text)
-    for pattern, kind, what, mend in MEANINGS:
-        if re.search(pattern, said):
-            if pattern == DENIED:
-                return kube_login.forbidden(what, evidence, mend)
-            return kind(what, cause=evidence, mend=mend)
-    return Ambiguous(f"kubectl failed (exit {code})", cause=evidence)
+def own(text: str) -> Said:
+    """Return kubectl's complaints, one for each object that it could not apply."""
+    lines = text.splitlines()
+    return Said(tuple(line for line in lines if OWN.match(line)), shown(lines, 4))
+
+
+# Recorded outputs: tests/cases/kubectl/. Before kubectl sends anything it asks for the schema, and calls that validation
+TOOL = Tool("kubectl", kube_rules.RULES, own, "see the cause; kubectl apply --server-side --dry-run=server shows more")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError, ResourceError, Transient
+from pipeline.errors import AuthError, ConfigError, IntegrityError, ResourceError, Transient
+from pipeline.tools.meanings import LOST, Rule, Said, Tool, request, shown, unquoted
 
 OLDEST = "1.6"  # --dest-precompute-digests, --digestfile and --retry-times are all there (containers/skopeo, CHANGELOG of 1.6)
 INSTALL = "install skopeo there: apt-get install skopeo (Debian), apk add skopeo (Alpine), nix profile install nixpkgs#skopeo"
@@ -24,40 +25,49 @@ def copy() -> tuple[str, ...]:
 
 
 _ARCHIVE = "the image archive is damaged, or is not a docker-archive with one image"
-_MEANING: tuple[tuple[str, type[PipelineError], str, str], ...] = (
-    (r"no space left on device|disk quota exceeded", ResourceError, "the build host's disk is full", SPACE),
-    (r"cannot allocate memory|too many open files|out of memory", ResourceError, "the build host ran out of memory or files", ""),
-    (r"unknown flag: ", ConfigError, f"skopeo on the build host is older than {OLDEST}", f"{INSTALL}; at least {OLDEST}"),
-    (r"initializing source docker-archive|determining manifest MIME type for docker-archive", IntegrityError, _ARCHIVE, AGAIN),
-    (r"writing blob: .*(?:invalid tar header|unexpected EOF)$", IntegrityError, _ARCHIVE, AGAIN),
-    (r"Digest did not match", IntegrityError, "a layer is not what the archive's configuration says", AGAIN),
-    (
-        r"unauthorized|authentication required|: denied",
+_REACH = "look whether the relay's connection to the build host and the registry hold"
+_LOST = "the way to the registry broke off"
+# a terminal's form of the log, and that of a pipe
+OWN = re.compile(r'(?:time="[^"]*" level=fatal msg=(?P<quoted>".*")|FATA\[\d+\] (?P<plain>.*))')
+
+RULES = (
+    Rule(r"unknown flag: ", ConfigError, f"skopeo on the build host is older than {OLDEST}", f"{INSTALL}; at least {OLDEST}"),
+    Rule(request("/v2/") + LOST, Transient, _LOST, _REACH),
+    Rule(r"(?:received unexpected HTTP status: |StatusCode: )(?:408|429|5\d\d)\b|toomanyrequests: ", Transient, _LOST, _REACH),
+    Rule(
+        r"writing to temporary [^\n]*: (?:no space left on device|disk quota exceeded)$",
+        ResourceError,
+        "the build host's disk is full",
+        SPACE,
+    ),
+    Rule(
+        r"(?:[^:\n]*: )?(?:cannot allocate memory|too many open files)$",
+        ResourceError,
+        "the build host ran out of memory or files",
+        "see there what uses them, then run again",
+    ),
+    Rule(r"(?:initializing source docker-archive|determining manifest MIME type for docker-archive):", IntegrityError, _ARCHIVE, AGAIN),
+    Rule(r"writing blob: [^\n]*(?:invalid tar header|unexpected EOF)$", IntegrityError, _ARCHIVE, AGAIN),
+    Rule(r"Digest did not match, ", IntegrityError, "a layer is not what the archive's configuration says", AGAIN),
+    Rule(
+        r"(?:unauthorized: |authentication required|denied(?:$|: )|requested access to the resource is denied)",
         AuthError,
         "the registry refused the upload",
         "check the registry's account in the site file",
     ),
-    (
-        r"connection (?:refused|reset)|broken pipe|EOF|i/o timeout|HTTP status: (?:408|429|5\d\d)|TOOMANYREQUESTS|proxyconnect",
-        Transient,
-        "the way to the registry broke off",
-        "look whether the relay's connection to the build host and the registry hold",
-    ),
+    Rule(r"StatusCode: 4\d\d, ", ConfigError, "the registry does not take the image", "see the cause, and the registry's log"),
 )
 
 
-def meaning(output: str, code: int) -> PipelineError:
-    """The error that a failed copy's output stands for. What is not known is Transient if skopeo was killed, else a ConfigError."""
-    lines = [line for line in output.strip().splitlines() if not line.startswith(("Copying ", "Getting ", "Writing "))]
-    cause = "\n".join(lines[-5:])[-1500:]
-    for pattern, kind, what, mend in _MEANING:
-        if re.search(pattern, cause, re.IGNORECASE):
-            return kind(what, cause=cause, mend=mend)
-    if code in (137, 143, 129):
-        return Transient(
-            f"skopeo was ended by signal {code - 128}", cause=cause, mend="if it happens again, look at the host's memory (dmesg)"
-        )
-    return ConfigError(f"skopeo failed with exit {code}", cause=cause, mend="the cause above is skopeo's own word")
+def own(text: str) -> Said:
+    """Return skopeo's last words."""
+    lines = text.splitlines()
+    found = [match for line in lines if (match := OWN.fullmatch(line))]
+    sentences = tuple(match["plain"] or unquoted(match["quoted"]) for match in found)
+    return Said(sentences, shown((line for line in lines if not line.startswith(("Copying ", "Getting ", "Writing "))), 5))
+
+
+TOOL = Tool("skopeo", RULES, own, "the cause above is skopeo's own word")
 
 
 def stored(stdout: str) -> str:

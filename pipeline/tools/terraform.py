@@ -57,13 +57,15 @@ def environment(inherited: Mapping[str, str], data: str) -> tuple[dict[str, str]
 
 @dataclass(frozen=True)
 class Heard:
-    """One line of the output: its `kind` (apply_start, diagnostic, …; "" where it is not JSON), its `text`, the resource's `address`."""
+    """One line of the output: its `kind` (apply_start, diagnostic, …; "" where it is not JSON), its `text`, the resource's `address`.
+    `written` says that a diagnostic names a place in the configuration's files."""
 
     kind: str
     text: str
     address: str = ""
     action: str = ""
     error: bool = False
+    written: bool = False
 
 
 def hear(line: str) -> Heard:
@@ -78,7 +80,7 @@ def hear(line: str) -> Heard:
     text = str(said.get("@message", ""))
     if isinstance(found := said.get("diagnostic"), dict):
         text = "\n".join(filter(None, (str(found.get("summary", "")), str(found.get("detail", "")).strip())))
-        return Heard(kind, text, str(found.get("address") or ""), error=found.get("severity") == "error")
+        return Heard(kind, text, str(found.get("address") or ""), error=found.get("severity") == "error", written=bool(found.get("range")))
     of = said.get("hook") or said.get("change") or {}
     address = str((of.get("resource") or {}).get("addr", "")) if isinstance(of, dict) else ""
     return Heard(kind, text.strip(), address, str(of.get("action", "")) if isinstance(of, dict) else "", said.get("@level") == "error")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from pipeline.artifacts import Check
-from pipeline.errors import Transient
+from pipeline.errors import ConfigError, Transient
 from pipeline.host import Cmd
 from pipeline.schema import keyed
 from pipeline.tools import git_daemon
@@ -92,10 +92,11 @@ def _list(where: str, ref: str, world: World, seconds: float) -> dict[str, str]:
     except Transient as error:
         raise Transient(f"no complete answer within {seconds:.1f} s") from error
     if not output.ok:
-        failure = git_daemon.failure(output, where)
-        if isinstance(failure, Transient) and failure.cause:
-            raise Unreachable(failure.what)
-        raise failure
+        failure = git_daemon.failure(output)
+        if isinstance(failure, ConfigError):
+            raise failure
+        said = f"{failure.what}: {' '.join(failure.cause.split())}"
+        raise Unreachable(said) if isinstance(failure, git_daemon.Unreachable) else Transient(said)  # it only looked: it looks again
     return git_daemon.refs(output.stdout.decode(errors="replace"))
 
 

@@ -72,7 +72,7 @@ def test_m01_one_that_fails_leaves_the_others_built_and_nothing_tagged(there: Wo
 
 
 def test_m01_a_lasting_failure_is_told_before_one_that_passes(there: World) -> None:
-    there.say("fail-web", "ERROR: failed to build: failed to solve: connection refused\n")
+    there.say("fail-web", 'ERROR: failed to solve: failed to do request: Head "https://r/v2/": dial tcp: connection refused\n')
     there.say("fail-worker", FAILED)
     with pytest.raises(BuildError, match="worker: ") as caught:
         make(spec(images=TWO), there.source, there.site)

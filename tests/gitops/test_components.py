@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.errors import Ambiguous, ConfigError, Expired
+from pipeline.errors import ConfigError, Expired, Unknown
 from pipeline.events import Event
 from pipeline.gitops import components
 from pipeline.gitops.spec import Automation
@@ -156,7 +156,7 @@ def test_one_that_does_not_come_up_is_named(world: World) -> None:
 
 def test_what_kubectl_says_is_told(world: World, tmp_path: Path) -> None:
     program(tmp_path / "kubectl", "echo something >&2; exit 1")
-    with pytest.raises(Ambiguous, match="kubectl failed"):
+    with pytest.raises(Unknown, match="kubectl failed"):
         components.install(components.parse(TEXT, "here"), place(), world.site, world.kube, LocalHost())
     (tmp_path / "kubectl").unlink()
     with pytest.raises(ConfigError, match="cannot be run"):

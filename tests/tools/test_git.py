@@ -17,6 +17,7 @@ from pipeline.errors import (
     PipelineError,
     ResourceError,
     Transient,
+    Unknown,
 )
 from pipeline.stage import Remote
 from pipeline.tools import git
@@ -135,7 +136,7 @@ def test_a_push_that_did_not_get_far_says_nothing() -> None:
         ("remote: error: pre-receive hook declined", ConfigError),
         ("fatal: the remote end hung up unexpectedly", Ambiguous),
         ("fetch-pack: unexpected disconnect while reading sideband packet", Ambiguous),
-        ("something new", ConfigError),
+        ("something new", Unknown),
     ],
 )
 def test_what_a_failed_push_means(text: str, kind: type[PipelineError]) -> None:

@@ -1,4 +1,4 @@
-"""Helm's argv as written, and what its output means, recorded from Helm 3.19 and Helm 4.3."""
+"""Helm's argv as written, and its output read, recorded from Helm 3.19 and Helm 4.3."""
 
 from __future__ import annotations
 
@@ -7,58 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import Ambiguous, AuthError, ConfigError, Locked, NotRolledBack, PipelineError, Transient
+from pipeline.errors import Ambiguous, ConfigError
 from pipeline.tools import helm
 
 CASES = Path(__file__).parents[1] / "cases" / "helm"
-EXPECTED: dict[str, tuple[type[PipelineError], str]] = {
-    "conflict": (ConfigError, "another field manager"),
-    "forbidden": (AuthError, "forbids"),
-    "hook-failed": (NotRolledBack, "hook"),
-    "immutable": (ConfigError, "cannot change"),
-    "invalid-name": (ConfigError, "refused"),
-    "kind": (ConfigError, "does not know"),
-    "kubeversion": (ConfigError, "version of Kubernetes"),
-    "large": (ConfigError, "too large"),
-    "missing-chart": (ConfigError, "refused"),
-    "no-namespace": (ConfigError, "does not exist"),
-    "no-release": (ConfigError, "helm failed"),
-    "no-revision": (ConfigError, "helm failed"),
-    "ownership": (ConfigError, "belongs to somebody else"),
-    "parse": (ConfigError, "cannot be rendered"),
-    "pending": (Locked, "another operation"),
-    "schema": (ConfigError, "schema"),
-    "schema-value": (ConfigError, "schema"),
-    "template": (ConfigError, "cannot be rendered"),
-    "terminating": (ConfigError, "being deleted"),
-    "unauthorized": (AuthError, "credentials"),
-    "unreachable": (Transient, "lost the Kubernetes API"),
-    "yaml": (ConfigError, "cannot be rendered"),
-}
 TARGET = helm.Target("helm", (4, 3), "web", "shop", "/k/config", "lab")
-RECORDED = sorted(file for file in CASES.glob("*.txt") if "exit 0" not in file.read_text())
-
-
-def test_every_recorded_failure_is_expected_here() -> None:
-    assert {file.stem.partition("-")[2] for file in RECORDED} == set(EXPECTED)
-
-
-@pytest.mark.parametrize("file", RECORDED, ids=lambda file: str(file.stem))
-def test_a_failure_means_what_it_says(file: Path) -> None:
-    text, _, code = file.read_text().strip().rpartition("exit ")
-    kind, words = EXPECTED[file.stem.partition("-")[2]]
-    error = helm.failure(int(code), text)
-    assert type(error) is kind
-    assert words in error.what
-    assert "Error: " in error.cause
-    assert error.mend or isinstance(error, Transient)
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "Error: UPGRADE FAILED: etcdserver: leader changed",
-        'Error: UPGRADE FAILED: Internal error occurred: failed calling webhook "x": context deadline exceeded',
         "Error: raft proposal dropped",
     ],
 )

@@ -249,8 +249,8 @@ def test_d08_nobody_is_given_rights() -> None:
     asked = Asked("list", "secrets", "shop", server="api.test")
     errors = [
         refused(asked, 403, {}, json.dumps({"message": NOBODY}).encode()),
-        helm.failure(1, f"Error: {NOBODY}"), kubectl.failure(1, f"Error from server (Forbidden): {NOBODY}"),
-        kubecfg.failure(1, f"ERROR {NOBODY}"),
+        helm.failure(1, f"Error: {NOBODY}"), kubectl.TOOL.failure(1, f"Error from server (Forbidden): {NOBODY}"),
+        kubecfg.TOOL.failure(1, f"ERROR {NOBODY}"),
     ]  # fmt: skip
     for error in errors:
         assert isinstance(error, AuthError)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, Transient
+from pipeline.errors import ConfigError
 from pipeline.tools import kubecfg, kubectl
 
 CASES = Path(__file__).parents[1] / "cases" / "kubecfg"
@@ -36,26 +36,6 @@ def test_what_cannot_be_evaluated_is_told_with_its_place(name: str, what: str, m
     assert what in error.what
     assert mend in error.mend
     assert "file://" not in error.what
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("immutable", ConfigError),
-        ("refused", Transient),
-        ("unauthorized", AuthError),
-        ("forbidden", AuthError),
-    ],
-)
-def test_what_an_update_says_is_understood(name: str, kind: type[PipelineError]) -> None:
-    error = kubecfg.failure(1, said(f"update-{name}"))
-    assert type(error) is kind
-    assert error.cause
-
-
-def test_what_nobody_knows_is_looked_at_first() -> None:
-    assert isinstance(kubecfg.failure(1, "something new"), Ambiguous)
-    assert "signal 9" in kubecfg.failure(-9, "").what
 
 
 def test_its_diff_is_read_object_by_object_and_no_secret_is_in_it() -> None:
