@@ -127,7 +127,7 @@ def _pull(pod: Object, container: Container, evidence: Evidence) -> Cause:
         )
     text = _latest(evidence, name(pod), ("Failed",), having="pull") or container.message or container.reason
     registry = image.partition("/")[0]
-    pull = crictl.classify(text)
+    pull = crictl.classify_message(text)
     mend = crictl.error(pull, image, "the node", registry).mend
     return Cause(10, f"{name(pod)}: image {image} cannot be pulled: {pull.evidence}", name(pod), container.name, mend)
 

@@ -107,7 +107,7 @@ def _pulled(pod: dict[str, Any], image: Image, kube: Kube, spec: Spec, site: Sit
             events = kube.list(path("v1", "events", spec.namespace), fields=f"involvedObject.name={pod['metadata']['name']}")["items"]
             found = cause(Evidence(pods=[pod], events=events))
             registry = image.repository.partition("/")[0]
-            pull = crictl.classify(found.sentence)
+            pull = crictl.classify_message(found.sentence)
             raise crictl.error(pull, image.reference, f"the cluster {spec.cluster}", registry, scheme=scheme_of(site, registry))
         if container.image_id or container.state in ("terminated", "running") or "Error" in container.reason:
             return True

@@ -13,7 +13,7 @@ from pipeline.deploy.stuck import stuck
 from pipeline.deploy.watching import Watched, drained, watching
 from pipeline.errors import PipelineError
 from pipeline.tools import manifest
-from pipeline.tools.crictl import classify
+from pipeline.tools.crictl import classify_message
 from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_objects import (
     HASH,
@@ -175,7 +175,7 @@ def judge(view: View, allowed: int, now: float) -> Failure | None:
             if container.state != "waiting":
                 continue
             if container.reason in PULL:
-                kind = classify(container.message).kind
+                kind = classify_message(container.message).kind
                 passing = container.reason == "ErrImagePull" and kind in PASSING
                 if container.reason == "InvalidImageName" or (not passing and kind not in PASSING):
                     return Failure(f"{name(pod)} cannot pull its image", (pod,))

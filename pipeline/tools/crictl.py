@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError, RateLimited, ResourceError, Transient, Unknown
@@ -54,9 +55,18 @@ MEANINGS = (
 
 
 def classify(text: str) -> Pull:
-    """Return what the output of a failed `crictl pull` (or a kubelet's event) means."""
+    """Return what the output of a failed `crictl pull` means."""
     own = [sentence for sentence in _sentences(text) if OWN.match(sentence)]
-    evidence = _evidence(own[-1] if own else text)
+    return _pull(own, own[-1] if own else text)
+
+
+def classify_message(message: str) -> Pull:
+    """Return what a kubelet's message of a pull that failed means: nothing else is in it."""
+    return _pull([message], message)
+
+
+def _pull(own: Sequence[str], text: str) -> Pull:
+    evidence = _evidence(text)
     if (found := find(MEANINGS, own)) is None:
         return Pull("unknown", evidence)
     meaning, match = found

@@ -63,7 +63,8 @@ CONNECTION: tuple[Rule, ...] = (
     Rule(ASKED + UNTRUSTED, ConfigError, "the certificate of the Kubernetes API is not one that the kubeconfig trusts",
          "correct `server` or `certificate-authority-data` in the kubeconfig; if both are right, compare the clocks"),
     Rule(ASKED + NO_NAME, ConfigError, "the Kubernetes API's host has no address", "correct `server` in the kubeconfig"),
-    Rule(ASKED + LOST, Transient, "the Kubernetes API does not answer", "look whether it is up and reachable from here"),
+    Rule(rf"(?:{ASKED}|Unable to connect to the server: |(?:dial|read|write) tcp \S+: ){LOST}", Transient,
+         "the Kubernetes API does not answer", "look whether it is up and reachable from here"),
     Rule(r"(?:http2: client connection lost|The connection to the server \S+ was refused)", Transient, "the Kubernetes API does not answer",
          "look whether it is up and reachable from here"),
     Rule(r"(?:etcdserver: |raft proposal dropped|Internal error occurred: |the server was unable to return a response"

@@ -227,7 +227,7 @@ def test_what_is_applied_in_part_is_taken_back(site: Site, tools: Tools, driver:
 def test_an_api_that_goes_away_is_tried_again_and_nothing_is_taken_back(site: Site, tools: Tools, events: list[Event]) -> None:
     fail = tools.folder / "fail"
     fail.write_text("Unable to connect to the server: dial tcp 10.0.0.1:6443: connect: connection refused")
-    with pytest.raises(Transient, match="kubectl lost the Kubernetes API"):
+    with pytest.raises(Transient, match="the Kubernetes API does not answer"):
         make(spec(), images(), site)
     assert tools.revisions()[1]["status"] == "pending-upgrade"
     assert "pending-upgrade" in find(spec(), images(), site).why

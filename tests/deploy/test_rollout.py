@@ -95,7 +95,7 @@ def test_d03_what_no_retry_mends_fails_at_once(reason: str) -> None:
 @pytest.mark.parametrize(
     ("message", "at_once"),
     [
-        ("server gave HTTP response to HTTPS client", True),
+        ("http: server gave HTTP response to HTTPS client", True),
         (f"{IMAGE}: not found", True),
         ("pull access denied: insufficient_scope", True),
         ("dial tcp 192.0.2.1:443: connect: connection refused", False),

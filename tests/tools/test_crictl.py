@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ResourceError
-from pipeline.tools.crictl import classify, error
+from pipeline.tools.crictl import classify, classify_message, error
 
 CASES = Path(__file__).parents[1] / "cases" / "crictl"
 REGISTRY = "192.0.2.7:32166"
@@ -42,7 +42,7 @@ def test_a_dead_realm_is_mended_with_its_name_and_port() -> None:
 
 def test_a_kubelets_event_is_read_like_the_runtimes_own_words() -> None:
     text = f'Failed to pull image "{IMAGE}": rpc error: code = Unknown desc = failed to pull and unpack image "a": no space left on device'
-    pull = classify(text)
+    pull = classify_message(text)
     assert pull.kind == "disk"
     assert isinstance(error(pull, IMAGE, "node", REGISTRY), ResourceError)
     assert pull.evidence == "no space left on device"
