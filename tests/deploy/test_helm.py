@@ -220,7 +220,7 @@ def test_d22_a_quota_is_told_as_one(site: Site, cluster: Cluster) -> None:
 
 def test_d22_a_fault_that_passes_is_taken_back_and_tried_again(site: Site, cluster: Cluster) -> None:
     make(spec(), images(), site)
-    text = 'Error: UPGRADE FAILED: Post "https://10.0.0.1:6443/api/v1/x": read tcp 10.0.0.2:5->10.0.0.1:6443: read: connection reset by peer'
+    text = 'Error: UPGRADE FAILED: Post "https://10.0.0.1:6443/api/v1/x": read tcp 10.0.0.2:5->10.0.0.1:6443: connection reset by peer'
     cluster.fail("upgrade", {"left": "pending-upgrade", "text": text}, {"left": "deployed", "text": text})
     with pytest.raises(Transient, match="the Kubernetes API does not answer; revision 1 serves again"):
         make(spec(), images("b"), site)
@@ -620,7 +620,7 @@ def test_the_pull_is_proved_on_the_node_by_digest_before_each_release(site: Site
 
 
 def test_d03_a_pull_that_fails_stops_everything_before_helm(site: Site, node: FakeHost, cluster: Cluster) -> None:
-    node.on(("sh",), Output(1, b"", b'E1 run.go:72] "command failed" err="failed to pull and unpack image: failed to do request: http: server gave HTTP response to HTTPS client"'))
+    node.on(("sh",), Output(1, b"", b'E1 run.go:72] "command failed" err="failed to pull image: http: server gave HTTP response to HTTPS client"'))
     with pytest.raises(ConfigError, match="the registry speaks HTTP") as caught:
         make(spec(), images(), site)
     assert 'endpoint:\n        - "http://reg.test:5000"' in caught.value.mend
