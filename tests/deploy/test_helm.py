@@ -620,7 +620,7 @@ def test_the_pull_is_proved_on_the_node_by_digest_before_each_release(site: Site
 
 
 def test_d03_a_pull_that_fails_stops_everything_before_helm(site: Site, node: FakeHost, cluster: Cluster) -> None:
-    node.on(("sh",), Output(1, b"", b'E1 run.go:72] "command failed" err="failed to pull image: http: server gave HTTP response to HTTPS client"'))
+    node.on(("sh",), Output(1, b"", b'E1 run.go:72] err="failed to pull image: http: server gave HTTP response to HTTPS client"'))
     with pytest.raises(ConfigError, match="the registry speaks HTTP") as caught:
         make(spec(), images(), site)
     assert 'endpoint:\n        - "http://reg.test:5000"' in caught.value.mend
