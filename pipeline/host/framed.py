@@ -41,6 +41,11 @@ class Framed:
         self._lines.feed(data[: len(data) - keep])
         self._held = data[len(data) - keep :]
 
+    @property
+    def held(self) -> bytes:
+        """What has come and belongs to nobody yet."""
+        return self._held if self.begun else self.banner
+
     def _begins(self, data: bytes) -> int:
         """How many of the last bytes may be the start of the last line."""
         at = data.rfind(self._token)

@@ -47,6 +47,18 @@ def one_value(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if re.search(r'[,"\n]', text) else text
 
 
+def login_line(argv: tuple[str, ...]) -> bytes:
+    """`argv` as one line for a login shell of whatever kind: sh, bash, zsh, fish, csh and tcsh read it alike.
+
+    They agree on words in single quotes that hold neither quotes nor backslashes before those, no line breaks and no `!`. So all such
+    bytes are written as octal numbers, which the sh that is called makes bytes of again. What would be too long goes as it is.
+    """
+    plain = command_line(argv)
+    packed = re.sub(rb"[^ -~]|['!\\\\]", lambda found: b"\\0%03o" % found[0][0], b"exec " + plain)
+    line = b'sh -c \'eval "$(printf %b "$0")"\' \'' + packed + b"'"
+    return line if len(line) <= LONGEST else plain
+
+
 def command_line(argv: tuple[str, ...]) -> bytes:
     """`argv` as one line for a POSIX shell, each word a single token whatever is in it."""
     line = shlex.join(argv).encode(errors="surrogateescape")

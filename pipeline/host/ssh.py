@@ -14,7 +14,7 @@ import paramiko
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import Transient
 from pipeline.host import Address, Cmd, OnLine, Output
-from pipeline.host.scripts import command_line, script, words
+from pipeline.host.scripts import login_line, script, words
 from pipeline.host.ssh_config import Hop, Way, route
 from pipeline.host.ssh_link import LOST, Link, shut
 from pipeline.host.ssh_put import copy
@@ -65,7 +65,7 @@ class SshHost:
     def stream(self, cmd: Cmd, stdin: Iterable[bytes], size: int, on_line: OnLine | None = None) -> Output:
         """`run`, with the `size` bytes of stdin taken from an iterable as they can be sent."""
         token = secrets.token_hex(16)
-        line = command_line(("sh", "-c", script("ssh_wrap"), "wrap", token, str(size), cmd.cwd or "", *words(cmd)))
+        line = login_line(("sh", "-c", script("ssh_wrap"), "wrap", token, str(size), cmd.cwd or "", *words(cmd)))
         link = self._open()
         channel = self._channel(link)
         try:

@@ -23,6 +23,7 @@ WRITE = 1 << 15  # bytes given to it: OpenSSH takes no larger packet
 INLINE = 1 << 16  # bytes of stdin that fit the peer's window, so that no thread is needed to write them
 GRACE = 20.0  # seconds for a command to end when told to: it gets five before it is killed, and more where the machine is busy
 STRAGGLE = 5.0  # seconds that output may come after the wrapper's own exit status
+STRANGE = 20.0  # seconds of silence after which somebody who said something, but not what we are to hear, is not our command
 GLANCE = 1.0  # seconds; paramiko wakes the reader, but two of its locks can miss each other
 Taken = TypeVar("Taken")
 
@@ -103,6 +104,8 @@ class Talk:
                 last = self._clock.monotonic()
             if self._code is not None:
                 return
+            if self._clock.monotonic() - last > STRANGE and not self._err.begun and (self._out.begun or self._out.held or self._err.held):
+                raise self._strange()
             if ended:
                 raise self._gone(self._broken)
             poll.poll(1000 * min(left, GLANCE))
@@ -155,16 +158,24 @@ class Talk:
             return self._lost(error)
         answered = self._channel.status_event.wait(1.0) and self._channel.exit_status >= 0  # closing it here sets the event too
         if answered and not self._out.begun:
-            return ConfigError(
-                f"{link.way.user} on {link.way.name} ({link.place}) has a login shell that runs no commands",
-                cause=self._out.banner.decode(errors="replace"),
-                mend=f"give {link.way.user} a POSIX shell there: usermod -s /bin/sh {link.way.user}",
-            )
+            return self._strange()
         if not self._out.begun and error is not None:
             said = f"{link.way.name} ({link.place}) gave no answer when asked to run {self._cmd.argv[0]}"
             return Ambiguous(said, cause=str(error))
         return Ambiguous(
             f"{self._name} ended without an exit code", cause=self._tail(), mend="see whether the machine ran out of memory: dmesg"
+        )
+
+    def _strange(self) -> ConfigError:
+        """The error of a machine on which something else than our command answers."""
+        link, user = self._link, self._link.way.user
+        said = (self._out.banner + self._err.banner).replace(self._token, b"").decode(errors="replace").strip()
+        return ConfigError(
+            f"{user} on {link.way.name} ({link.place}) has a login shell that runs no commands",
+            cause=said,
+            mend=f"give {user} a POSIX shell there: usermod -s /bin/sh {user}\n"
+            "if it has one: `ForceCommand` in sshd_config or `command=` in authorized_keys replaces what is asked for; "
+            'let that end in: exec sh -c "$SSH_ORIGINAL_COMMAND"',
         )
 
     @property

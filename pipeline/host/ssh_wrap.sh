@@ -8,6 +8,10 @@ token=$1 size=$2 dir=$3
 shift 3
 printf '%s\n' "$token"
 printf '%s\n' "$token" >&2
+# what a login by ssh often does not have on its PATH: it counts behind what is there
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:${HOME:-/}/.nix-profile/bin
+PATH=$PATH:/nix/var/nix/profiles/default/bin:/run/current-system/sw/bin:/run/wrappers/bin:/var/lib/rancher/rke2/bin
+export PATH
 
 finish() {
 	printf '%s %s\n' "$token" "$1"
