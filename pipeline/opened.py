@@ -63,7 +63,7 @@ class Clusters(Mapping[str, Cluster]):
 
 
 class Hosts(Mapping[str, "Host"]):
-    """Hosts by name, opened on first use: paramiko is not loaded by a run that needs no host."""
+    """Hosts by name, opened on first use: Fabric is not loaded by a run that needs no host."""
 
     def __init__(self, specs: Mapping[str, HostSpec], clock: Clock) -> None:
         self._specs = specs

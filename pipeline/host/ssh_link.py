@@ -1,4 +1,5 @@
-"""One SSH connection, over as many machines as ssh would go over; a pulse notices when the other side has fallen silent."""
+"""One SSH connection, over as many machines as ssh would go over, each a connection of Fabric's; a pulse notices when the other side has
+fallen silent."""
 
 from __future__ import annotations
 
@@ -12,8 +13,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
+import fabric
 import paramiko
 
 from pipeline.errors import ConfigError, HostKeyError, PipelineError, Transient
@@ -86,19 +89,17 @@ class Link:
         """Make `hop` the machine that `transport` speaks to. Failures are told in this project's own terms."""
         name, place = self.way.name, hop.place
         keys = Keys(name, hop)
-        login = Login(hop)
         try:
-            transport = self._shake_hands(self._line(hop, keys), keys)
-            self._opened.callback(transport.close)
-            keys.check(transport.get_remote_server_key())
-            login.run(transport, name)
+            connection = self._connection(hop, keys)
+            self._opened.callback(connection.client.close)
+            connection.open()
         except PipelineError:
             raise
         except paramiko.AuthenticationException as error:
             raise Transient(f"{name} ({place}): the SSH login got no answer", cause=str(error)) from error
         except LOST as error:
             raise self._unreached(hop, error) from error
-        self.transport: paramiko.Transport = transport
+        self.transport: paramiko.Transport = connection.transport
         self._over.append(hop)
 
     def _line(self, hop: Hop, keys: Keys) -> Any:
@@ -128,22 +129,28 @@ class Link:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return line
 
-    def _shake_hands(self, line: Any, keys: Keys) -> paramiko.Transport:
+    def _connection(self, hop: Hop, keys: Keys) -> Any:
+        """Return Fabric's connection to `hop`, not yet open: its line, its host keys and its login are ours, and it reads no file."""
+        login = Login(hop, self.way.name)
+        config = fabric.Config(lazy=True, overrides={"authentication": {"strategy_class": lambda **_known: login}})
+        connection = fabric.Connection(
+            hop.host, user=hop.user, port=hop.port, config=config, connect_timeout=int(CONNECT),
+            connect_kwargs={
+                "sock": self._line(hop, keys), "transport_factory": partial(self._made, keys),
+                "banner_timeout": GREETING, "auth_timeout": GREETING, "channel_timeout": GREETING,
+            },
+        )  # fmt: skip
+        connection.client.set_missing_host_key_policy(keys)
+        return connection
+
+    def _made(self, keys: Keys, line: Any, **_options: Any) -> paramiko.Transport:
         heard = _Heard(line)
         self._heard.append(heard)
         weak = {"pubkeys": ["ssh-rsa", "ssh-dss"]}
         transport = _Transport(cast(socket.socket, heard), default_window_size=WINDOW, disabled_algorithms=weak)
         transport.asked = keys.algorithms()
-        transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = GREETING
         security = transport.get_security_options()
         security.ciphers = tuple(cipher for cipher in CIPHERS if cipher in security.ciphers)
-        try:
-            transport.start_client(timeout=CONNECT)
-            if not transport.initial_kex_done:
-                raise paramiko.SSHException("the key exchange did not end in time")
-        except BaseException:
-            transport.close()
-            raise
         return transport
 
     def _unreached(self, hop: Hop, error: BaseException) -> PipelineError:
@@ -205,6 +212,11 @@ class _Transport(Ordered):
     @property
     def preferred_keys(self) -> tuple[str, ...]:
         return self.asked
+
+    def start_client(self, event: threading.Event | None = None, timeout: float | None = None) -> None:
+        super().start_client(event, timeout)
+        if not self.initial_kex_done:
+            raise paramiko.SSHException("the key exchange did not end in time")
 
 
 class _Program:

@@ -78,11 +78,12 @@ class Login:
     """The attempts to log in to `hop`: what was `tried`, and what had to be left out (`notes`), for the error that may come of it."""
 
     hop: Hop
+    name: str
     tried: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def run(self, transport: paramiko.Transport, name: str) -> None:
-        """Log in. Raise AuthError if no key is taken, paramiko's errors if the connection fails."""
+    def authenticate(self, transport: paramiko.Transport) -> None:
+        """Log in, as Fabric asks a strategy of authentication to. Raise AuthError if no key is taken, paramiko's if it is lost."""
         said = ""
         with contextlib.ExitStack() as stack:
             for label, key in self._candidates(stack):
@@ -91,22 +92,22 @@ class Login:
                 try:
                     wanted = transport.auth_publickey(self.hop.user, key)
                 except paramiko.BadAuthenticationType as error:
-                    raise self._refused(name, f"it takes no keys, only {', '.join(error.allowed_types)}") from error
+                    raise self._refused(f"it takes no keys, only {', '.join(error.allowed_types)}") from error
                 except paramiko.SSHException as error:
                     said = str(error)
                     if not transport.is_active() and len(self.tried) > 1 and isinstance(error, paramiko.AuthenticationException):
-                        raise self._refused(name, f"it {ENOUGH} {len(self.tried)} keys") from error
+                        raise self._refused(f"it {ENOUGH} {len(self.tried)} keys") from error
                     if not transport.is_active() or "imeout" in said:
                         raise
                     continue
                 if wanted:
                     said = f"it takes the key, and wants {' or '.join(wanted)} besides: nobody is here to give that"
-                    raise self._refused(name, said)
+                    raise self._refused(said)
                 return
-        raise self._refused(name, said)
+        raise self._refused(said)
 
-    def _refused(self, name: str, said: str) -> AuthError:
-        hop = self.hop
+    def _refused(self, said: str) -> AuthError:
+        hop, name = self.hop, self.name
         cause = "\n".join(filter(None, (said, *self.notes)))
         if not self.tried:
             mend = "ssh-add a key, or name one that nobody has to unlock: identity_file in the site file"
