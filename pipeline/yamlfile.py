@@ -39,10 +39,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Document:
-    """Plain values, and for each path of keys the place it was written."""
+    """Plain values, and for each path of keys the place it was written; `twice` is what there is to tell of keys that stand twice."""
 
     data: Any
     places: Mapping[Path_, Place]
+    twice: tuple[str, ...] = ()
 
     def place(self, path: Path_) -> Place:
         """The place of `path`, or of the nearest thing above it that has one."""
@@ -72,12 +73,20 @@ def read(path: Path) -> Document:
 
 def parse(text: str, name: str) -> Document:
     """The document in `text`; `name` is how errors call it."""
+    found = documents(text, name, Reader)
+    if len(found) > 1:
+        raise ConfigError(f"{found[1].place(())}: a second document starts here", mend="one document in one file")
+    return found[0] if found and found[0].data is not None else Document({}, {(): Place(name, 1)})
+
+
+def documents(text: str, name: str, reader: type[Reader]) -> list[Document]:
+    """The documents in `text`, as `reader` reads them; `name` is how errors call it."""
     import yaml
 
     # Events, not nodes: composing nodes recurses in C, where 100 kB of `[` end the process
     events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
-        return _Reader(name, events).document()
+        return reader(name, events).documents()
     except (yaml.YAMLError, UnicodeEncodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
@@ -88,26 +97,27 @@ def parse(text: str, name: str) -> Document:
         raise ConfigError(f"{where}: this is not YAML", cause=problem, mend=mend) from error
 
 
-class _Reader:
-    """Builds the values from YAML events, and keeps to the limits while it does."""
+class Reader:
+    """Builds the values from YAML events, and keeps to the limits while it does. Other rules of YAML are a subclass's."""
+
+    most_values, deepest = MOST_VALUES, DEEPEST
 
     def __init__(self, name: str, events: Iterator[Any]) -> None:
         self.name = name
         self.events = events
-        self.places: dict[Path_, Place] = {(): Place(name, 1)}
+        self.places: dict[Path_, Place] = {}
         self.anchors: dict[str, Any] = {}
+        self.twice: list[str] = []
         self.count = 0
 
-    def document(self) -> Document:
-        data: Any = {}
-        documents = 0
+    def documents(self) -> list[Document]:
+        """Every document, with the place where it starts; the first starts at the top."""
+        found: list[Document] = []
         for event in self.events:
             if kind(event) == "DocumentStart":
-                documents += 1
-                if documents > 1:
-                    raise ConfigError(f"{self.place(event)}: a second document starts here", mend="one document in one file")
-                data = self.value(next(self.events), (), 0)
-        return Document({} if data is None else data, self.places)
+                self.places, self.anchors, self.twice = {(): self.place(event) if found else Place(self.name, 1)}, {}, []
+                found.append(Document(self.value(next(self.events), (), 0), self.places, tuple(self.twice)))
+        return found
 
     def value(self, event: Any, path: Path_, depth: int) -> Any:
         place = self.place(event)
@@ -117,19 +127,29 @@ class _Reader:
             return self.followed(self.anchors[event.anchor], place, depth)
         self.limit(place, depth)
         self.places.setdefault(path, place)
-        if event.tag:
-            raise ConfigError(f"{place}: the tag {event.tag!r} is not read here", mend="write the plain value")
         if kind(event) == "MappingStart":
+            self.tagged(event, place)
             found: Any = self.mapping(path, depth)
         elif kind(event) == "SequenceStart":
+            self.tagged(event, place)
             found = []
             while kind(item := next(self.events)) != "SequenceEnd":
                 found.append(self.value(item, (*path, str(len(found))), depth + 1))
         else:
-            found = self.text(event, place) if event.style else scalar(self.text(event, place))
+            found = self.scalar(event, place)
         if event.anchor:
             self.anchors[event.anchor] = found
         return found
+
+    def tagged(self, event: Any, place: Place) -> None:
+        """Look at the tag of a mapping or a list."""
+        if event.tag:
+            raise ConfigError(f"{place}: the tag {event.tag!r} is not read here", mend="write the plain value")
+
+    def scalar(self, event: Any, place: Place) -> Any:
+        self.tagged(event, place)
+        text = self.text(event, place)
+        return text if event.style else scalar(text)
 
     def mapping(self, path: Path_, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -161,10 +181,10 @@ class _Reader:
 
     def limit(self, place: Place, depth: int) -> None:
         self.count += 1
-        if self.count > MOST_VALUES:
-            raise ConfigError(f"{place}: more than {MOST_VALUES} values, aliases followed", mend="write out what is meant")
-        if depth > DEEPEST:
-            raise ConfigError(f"{place}: nested deeper than {DEEPEST} levels", mend="a blueprint is flatter than that")
+        if self.count > self.most_values:
+            raise ConfigError(f"{place}: more than {self.most_values} values, aliases followed", mend="write out what is meant")
+        if depth > self.deepest:
+            raise ConfigError(f"{place}: nested deeper than {self.deepest} levels", mend="no page of configuration is as deep: look at it")
 
     def place(self, event: Any) -> Place:
         return Place(self.name, event.start_mark.line + 1)

@@ -29,7 +29,7 @@ from pipeline.events import What
 from pipeline.failpoint import failpoint
 from pipeline.host.local import LocalHost
 from pipeline.stage import Site
-from pipeline.tools import kubecfg
+from pipeline.tools import goyaml, kubecfg
 from pipeline.tools.kube import connect
 
 SHOWN = 12  # changes of one object that are told
@@ -57,7 +57,7 @@ def make(spec: Manifests, images: Images, site: Site) -> Release:
         kept = manifest_store.inventory(work) if newest else {}
         ours = frozenset(place for those in kept.values() for place in those)
         trials = manifest_trial.attempt(work.kube, spec, objects, places, ours)
-        manifest = manifest_render.text(objects)
+        manifest = goyaml.dump(objects)
         _tell(work, spec, trials, manifest)
         pull.prove(spec, images, {"imagePullSecrets": manifest_check.pull_secrets(objects)}, work.kube, site)
         failpoint("deploy.proven")

@@ -9,14 +9,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.deploy import manifest_render, process
+from pipeline.deploy import process
 from pipeline.deploy.data import holds_data
 from pipeline.deploy.spec import Spec
 from pipeline.deploy.work import LIMIT, STAGE, Work
 from pipeline.errors import IntegrityError, NotRolledBack
 from pipeline.events import What
 from pipeline.stage import Site
-from pipeline.tools import helm, helm_stored, kubeconfig, manifest
+from pipeline.tools import goyaml, helm, helm_stored, kubeconfig, manifest
 from pipeline.tools.kube import Kube
 from pipeline.tools.kube_objects import labels, name, notes
 
@@ -46,7 +46,7 @@ class ByHelm:
         for place, each in manifest.places(work.kube, objects, work.spec.namespace).items():
             if place in kept:
                 each["metadata"]["annotations"] = {**notes(each), KEEP: "keep"}
-        packed = helm_stored.packed({**release, "manifest": manifest_render.text(objects)})
+        packed = helm_stored.packed({**release, "manifest": goyaml.dump(objects)})
         work.kube.replace(work.secret(number), {**secret, "data": {"release": packed}})
         process.call(work.site, helm.uninstall(self.target, int(LIMIT)), LIMIT, process.Writing(work.lease, "helm uninstall", number))
 

@@ -107,7 +107,7 @@ def check(spec: Flux, site: Site) -> None:
     """Contacts nobody. Raises ConfigError or AuthError for what the deploy itself would stumble over."""
     shared.known(spec, site)
     flux_file.repository(spec, site).check()
-    placeholders.check(spec.values, "values", values.OF_THE_SECRET)
+    placeholders.check(spec.values, "values", placeholders.OF_THE_SECRET)
     flux_wanted.paths(spec)
     values.secret_data(spec.secret, site)
     if shutil.which(site.tool("git")) is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.deploy import stored
 from pipeline.deploy.spec import HELM, Keeper
+from pipeline.errors import ConfigError
 from pipeline.tools import helm_stored
 from pipeline.tools.kube import Kube
 from pipeline.tools.kube_objects import name
@@ -29,11 +30,9 @@ def idle(
 
 def replicas(manifest: str) -> dict[str, int]:
     """How many pods the manifest gives each workload that it gives any number; {} if it cannot be read."""
-    import yaml
-
     try:
         found = list(helm_stored.parsed(manifest))
-    except yaml.YAMLError:
+    except ConfigError:
         return {}
     those = [each for each in found if each.get("kind") in WORKLOADS and isinstance(each.get("spec"), dict)]
     return {_called(each): each["spec"]["replicas"] for each in those if isinstance(each["spec"].get("replicas"), int)}

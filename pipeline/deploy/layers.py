@@ -1,39 +1,44 @@
-"""Values files laid over each other, and `values` over all of them, as helm lays its own; each value with the line it was written on."""
+"""Values files laid over each other, and `values` over all of them, as helm lays its own; each value with the line it was written on.
+
+A values file is written for helm, and is what it is to helm: braces in it are no words of ours, and helm gets the file itself.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
-from pipeline.yamlfile import Document, keys_like, kind, scalar
-from pipeline.yamlfile import read as read_yaml
+from pipeline.tools import goyaml, placeholders
+from pipeline.yamlfile import LARGEST, Document, Place, keys_like
 
-OTHER = ("bool", "int", "float", "null")  # what YAML 1.1 has beside text; helm's reader leaves a date as it is written
-OTHERWISE = re.compile(
-    r"[yYnN]|0o[0-7]+|[-+]?\d+(\.\d*)?[eE][-+]?\d+|[-+]?0\d+|<<"
-)  # what PyYAML takes for text and helm's reader does not
 Path_ = tuple[str, ...]
-Fill = Callable[[str, str], Any]  # (text, its place) -> what it stands for
 
 
 @dataclass(frozen=True)
 class Layers:
-    """The documents from below to above, and the blueprint's own `values` on top."""
+    """The documents from below to above with the text of each, and the blueprint's own `values` on top."""
 
     documents: tuple[Document, ...]
+    texts: tuple[str, ...]
     values: Mapping[str, Any]
 
-    def merged(self, fill: Fill) -> dict[str, Any]:
-        """One mapping, with `fill` applied to each text. A null of an upper layer stays: to helm it removes the chart's own default."""
+    def merged(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """One mapping of the files and `values`, which are the blueprint's own as they are filled in. A null of an upper layer stays: to
+        helm it removes the chart's own default."""
         low: dict[str, Any] = {}
         for document in self.documents:
-            low = over(low, _filled(document.data, (), partial(_told, document, fill)))
-        return over(low, _filled(self.values, (), lambda path, text: fill(text, ".".join(("values", *path)))))
+            low = over(low, document.data)
+        return over(low, values)
+
+    def told(self) -> Iterator[str]:
+        """What there is to say of the files: keys that stand twice, and what looks like a word of ours inside a text."""
+        for document in self.documents:
+            yield from document.twice
+            for path, word, _ in placeholders.meant(document.data):
+                yield f"{_said(document, path)} holds {{{word}}}, which stays as it is: words are filled in under `values` alone"
 
     def origin(self, path: Path_) -> str:
         """Where the value at `path` was written last: FILE:LINE: and its name, or its name in the blueprint."""
@@ -45,7 +50,8 @@ class Layers:
 
 def read(root: Path, files: Sequence[str], values: Mapping[str, Any]) -> Layers:
     """The layers that a blueprint names; files are below `root`. Raises ConfigError with file and line for what is wrong with one."""
-    return Layers(tuple(_document(root, name) for name in files), values)
+    found = [_document(root, name) for name in files]
+    return Layers(tuple(document for document, _ in found), tuple(text for _, text in found), values)
 
 
 def over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +63,7 @@ def over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _document(root: Path, name: str) -> Document:
+def _document(root: Path, name: str) -> tuple[Document, str]:
     path = root / name
     if not path.is_file():
         near = sorted(each.relative_to(root).as_posix() for each in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
@@ -65,46 +71,35 @@ def _document(root: Path, name: str) -> Document:
         raise ConfigError(f"there is no values file {name}{keys_like(name, near)}", mend=mend)
     if not path.resolve().is_relative_to(root.resolve()):
         raise ConfigError(f"values file {name} leads out of the working copy", mend="copy it into the working copy")
-    found = read_yaml(path)
-    _same_to_helm(path, name)
-    places = {key: type(place)(name, place.line) for key, place in found.places.items()}
-    if not isinstance(found.data, dict):
-        raise ConfigError(f"{places[()]}: a values file holds a mapping, not {type(found.data).__name__}", mend="write `key: value` lines")
-    return Document(found.data, places)
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ConfigError(
+                f"values file {name} is larger than {LARGEST >> 20} MiB", mend="a release has to fit into a Secret: see what is in it"
+            )
+        text = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"values file {name} cannot be read", cause=str(error), mend="write it as UTF-8") from error
+    first, *more = [each for each in goyaml.documents(text, name) if each.data is not None] or [Document({}, {(): Place(name, 1)})]
+    if more:
+        raise ConfigError(
+            f"{more[0].place(())}: a second document starts here",
+            mend="write one: Helm 3 reads the first alone, Helm 4 lays all over each other",
+        )
+    if not isinstance(first.data, dict):
+        raise ConfigError(
+            f"{first.place(())}: a values file holds a mapping, not {type(first.data).__name__}", mend="write `key: value` lines"
+        )
+    for place, word, alone in placeholders.meant(first.data):
+        if alone:
+            raise ConfigError(
+                f"{_said(first, place)} is {{{word}}}, and a values file is given to helm as it is",
+                mend=f"write {'.'.join(place)} under the stage's `values`, where it is filled in; the text itself is {{{{{word}}}}} there",
+            )
+    return first, text
 
 
 def _said(document: Document, path: Path_) -> str:
     return f"{document.place(path)}: {'.'.join(path)}"
-
-
-def _same_to_helm(path: Path, name: str) -> None:
-    """Raises ConfigError for a word that is text here and something else to helm: `enabled: no` must not turn into what counts as true."""
-    import yaml
-
-    resolver: Any = yaml.resolver.Resolver()
-    events: Iterator[Any] = yaml.parse(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    for event in events:
-        if kind(event) != "Scalar" or event.style or not isinstance(scalar(event.value), str):
-            continue
-        kind_of = resolver.resolve(yaml.ScalarNode, event.value, (True, False)).rpartition(":")[2]
-        if (kind_of in OTHER and ":" not in event.value) or OTHERWISE.fullmatch(event.value):  # 1:30 is text to it, too
-            where = f"{name}:{event.start_mark.line + 1}"
-            raise ConfigError(
-                f"{where}: {event.value!r} is not text to helm",
-                mend=f'write true, false or the plain number, or put quotes around "{event.value}"',
-            )
-
-
-def _told(document: Document, fill: Fill, path: Path_, text: str) -> Any:
-    return fill(text, _said(document, path))
-
-
-def _filled(value: Any, path: Path_, fill: Callable[[Path_, str], Any]) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _filled(item, (*path, str(key)), fill) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_filled(item, (*path, str(index)), fill) for index, item in enumerate(value)]
-    return fill(path, value) if isinstance(value, str) else value
 
 
 def _has(value: Any, path: Path_) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pipeline.deploy.manifest_spec import Kubecfg, Manifests
+from pipeline.deploy.manifest_spec import Kubecfg, Kubectl, Manifests
 from pipeline.errors import ConfigError
 from pipeline.tools import jsonnet
+from pipeline.yamlfile import keys_like
 
 YAML = (".yaml", ".yml", ".json")
 LARGEST = 4 << 20  # bytes of all files; a release has to fit into a Secret of 1 MiB, packed
@@ -19,11 +21,13 @@ OWN = "kubecfg.libsonnet"  # kubecfg brings it itself
 
 @dataclass(frozen=True)
 class Files:
-    """The files that the manifests are made from, by their names in the working copy; `entries` are those that hold objects."""
+    """The files that the manifests are made from, by their names in the working copy; `entries` are those that hold objects, `filled` those
+    of them in which words are filled in."""
 
     entries: tuple[str, ...]
     content: tuple[tuple[str, bytes], ...]
     digest: str
+    filled: frozenset[str] = frozenset()
 
     def text(self, name: str) -> str:
         """Raises ConfigError where the file is no text."""
@@ -56,7 +60,20 @@ def read(root: Path, spec: Manifests) -> Files:
     digest = hashlib.sha256()
     for name, body in sorted(content.items()):
         digest.update(f"{len(name)} {name} {len(body)} ".encode() + body)
-    return Files(entries, tuple(sorted(content.items())), digest.hexdigest()[:LENGTH])
+    filled = frozenset(_filled(entries, spec)) if isinstance(spec, Kubectl) else frozenset[str]()
+    return Files(entries, tuple(sorted(content.items())), digest.hexdigest()[:LENGTH], filled)
+
+
+def _filled(entries: tuple[str, ...], spec: Kubectl) -> Iterator[str]:
+    """The files that `placeholders` names."""
+    names = {PurePosixPath(name).name: name for name in entries}
+    for pattern in spec.placeholders:
+        if not (found := [name for short, name in names.items() if fnmatch.fnmatchcase(short, pattern)]):
+            near = keys_like(pattern, list(names))
+            raise ConfigError(
+                f"placeholders: there is no manifest {pattern}{near}", mend=f"there are: {', '.join(names)}; * is all of them"
+            )
+        yield from found
 
 
 def _entries(root: Path, place: Path, evaluated: bool) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from pipeline.errors import ConfigError
 from pipeline.host import Cmd
 from pipeline.host.local import LocalHost
 from pipeline.stage import Site
-from pipeline.tools import kubecfg, placeholders
-from pipeline.yamlfile import parse
+from pipeline.tools import goyaml, kubecfg, placeholders
+from pipeline.yamlfile import Document
 
 SHOW = 60.0  # seconds the evaluation may take
 BREAK = re.compile(r"^---(?:[ \t].*)?$", re.MULTILINE)
@@ -39,7 +39,7 @@ def wanted(spec: Manifests, images: Images, files: Files, site: Site) -> Wanted:
         leaves = {name: content_hash(value)[:8] for name, value in placeholders.flat(given)}
     else:
         known = words | manifest_words.of_values(given["values"])
-        used = {found[1] for name in files.entries for found in placeholders.IN_MANIFEST.finditer(files.text(name))}
+        used = {found[1] for name in files.filled for found in placeholders.IN_MANIFEST.finditer(files.text(name))}
         leaves = {word: content_hash(known[word])[:8] for word in sorted(used & known.keys())}
         given["words"] = known
         plain = values.unnamed(words) | manifest_words.of_values(same["values"])
@@ -58,26 +58,35 @@ def objects(spec: Manifests, want: Wanted, images: Images, files: Files, site: S
     if isinstance(spec, Kubecfg):
         found = _evaluated(spec, want.values, files, site)
     else:
-        found = [each for name in files.entries for each in _filled(name, files.text(name), want.values["words"])]
+        found = [each for name in files.entries for each in _filled(name, files, want.values["words"])]
     flat = list(manifest_check.flattened(found, spec.manifests))
     return manifest_check.check(flat, images, spec.namespace, spec.release)
 
 
-def text(values_: list[dict[str, Any]]) -> str:
-    """The objects as YAML documents: what is applied, and kept."""
-    import yaml
-
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return str(yaml.dump_all(values_, Dumper=dumper, sort_keys=True, default_flow_style=False, explicit_start=True, width=10_000))
-
-
-def _filled(name: str, text: str, words: Mapping[str, Any]) -> Iterator[Any]:
-    for line, part in _documents(text):
-        document = parse("\n" * line + part, name)  # so that its lines are the file's
-        yield manifest_words.filled(document.data, words, document.place)
+def told(spec: Manifests, files: Files) -> Iterator[str]:
+    """What there is to tell of the files before anything is known of images. Raise ConfigError for what is no YAML, and for a word that
+    no release has or that nobody would fill in."""
+    for name in () if isinstance(spec, Kubecfg) else files.entries:
+        for document in _documents(name, files.text(name)):
+            yield from document.twice
+            if name in files.filled:
+                manifest_words.check(document.data, document.place, tuple(manifest_words.of_values(spec.values)))
+            else:
+                yield from manifest_words.left(document.data, document.place, name.rpartition("/")[2])
 
 
-def _documents(text: str) -> Iterator[tuple[int, str]]:
+def _filled(name: str, files: Files, words: Mapping[str, Any]) -> Iterator[Any]:
+    for document in _documents(name, files.text(name)):
+        yield manifest_words.filled(document.data, words, document.place) if name in files.filled else document.data
+
+
+def _documents(name: str, text: str) -> Iterator[Document]:
+    """The documents of a manifest, as kubectl reads them."""
+    for line, part in _parts(text):
+        yield from goyaml.documents("\n" * line + part, name)  # so that its lines are the file's
+
+
+def _parts(text: str) -> Iterator[tuple[int, str]]:
     """(lines before it, text) of each document of a YAML file; a line of --- at the left begins one, whatever it stands in."""
     start = 0
     for end in [*(found.start() for found in BREAK.finditer(text)), len(text)]:

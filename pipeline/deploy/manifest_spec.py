@@ -67,12 +67,15 @@ class Manifests:
 class Kubectl(Manifests):
     """YAML manifests, applied on the server by kubectl. `manifests` is a .yaml, .yml or .json file, or a folder of them.
 
-    The words that `values` may hold may stand in the manifests' own strings too, and so may {values.NAME}: where a string is nothing but
-    that, it becomes the value itself (a number, a list). Braces around anything else, and ${…}, are left as they are.
+    A manifest is applied as it is written, braces too, unless `placeholders` names its file (within the folder, * for any): in the strings
+    of such a file the words that `values` may hold are filled in, and so is {values.NAME}; if a string is nothing but that, it becomes
+    the value itself (a number, a list). Braces around anything else, and ${…}, are left as they are.
     """
 
     program: ClassVar[str] = "kubectl"
     managers: ClassVar[tuple[str, ...]] = ("pipeline",)
+
+    placeholders: tuple[str, ...] = ()
 
     __doc__ = f"{__doc__}\n\n{Manifests.__doc__}"
 

@@ -1,9 +1,9 @@
-"""Fills in what stands in braces in YAML manifests: {reference}, {commit}, {values.replicas}, and nothing else."""
+"""Fills in what stands in braces in the YAML manifests that the blueprint names: {reference}, {commit}, {values.replicas}, nothing else."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import ConfigError
@@ -38,11 +38,34 @@ def filled(value: Any, words: Mapping[str, Any], place: Place, path: tuple[str, 
     return IN_MANIFEST.sub(replaced, value)
 
 
+def check(value: Any, place: Place, others: tuple[str, ...]) -> None:
+    """Raise ConfigError for a word that no release can have, `others` being those of the stage's `values`."""
+    for path, text in placeholders.texts(value):
+        for found in IN_MANIFEST.finditer(text):
+            if not placeholders.is_known(found[1], (*placeholders.OF_THE_SECRET, *others)):
+                raise unknown(
+                    str(place(path)),
+                    found[1],
+                    (*placeholders.OF_THE_SOURCE, *placeholders.OF_AN_IMAGE, *placeholders.OF_THE_SECRET, *others),
+                )
+
+
 def unknown(place: str, word: str, known: Iterable[str]) -> ConfigError:
     """The error of a {word} that is not `known`; what manifests say of braces differs from what a blueprint says."""
     error = placeholders.unknown(place, word, known)
     mend = error.mend.partition("; a brace")[0]
-    return ConfigError(error.what, mend=f"{mend}; where the braces are meant as they stand, write ${{{word}}} or {{ {word} }}")
+    return ConfigError(error.what, mend=f"{mend}; if it is no word of ours, move its object to a file that `placeholders` does not name")
+
+
+def left(value: Any, place: Place, file: str) -> Iterator[str]:
+    """What there is to tell of the words of ours in a manifest that is applied as it is. Raise ConfigError for a text that is nothing but
+    such a word: it was meant to be filled in."""
+    for path, word, alone in placeholders.meant(value):
+        said = f"{place(path)}: {'.'.join(path)}"
+        if alone:
+            mend = f"add `placeholders: [{file}]` to the deploy stage: then words are filled in in this file"
+            raise ConfigError(f"{said} is {{{word}}}, and this file is applied as it is", mend=mend)
+        yield f"{said} holds {{{word}}}, which stays as it is: `placeholders` does not name this file"
 
 
 def of_values(given: Mapping[str, Any]) -> dict[str, Any]:

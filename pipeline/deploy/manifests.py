@@ -10,6 +10,7 @@ from pipeline.deploy import drift, history, manifest_files, manifest_render, sto
 from pipeline.deploy.manifest_spec import Kubecfg, Manifests
 from pipeline.deploy.shared import found, greet, known
 from pipeline.errors import ConfigError
+from pipeline.events import What
 from pipeline.stage import Finding, Site
 from pipeline.tools import placeholders
 from pipeline.tools.kube import connect
@@ -51,10 +52,11 @@ def warm(spec: Manifests, site: Site) -> None:
 def check(spec: Manifests, site: Site) -> None:
     """Contacts nobody. Raises ConfigError or AuthError for what the deploy itself would stumble over."""
     known(spec, site)
-    manifest_files.read(site.root, spec)
-    placeholders.check(spec.values, "values", values.OF_THE_SECRET)
+    for line in manifest_render.told(spec, manifest_files.read(site.root, spec)):
+        site.tell(What.WARN, "deploy", line)
+    placeholders.check(spec.values, "values", placeholders.OF_THE_SECRET)
     if isinstance(spec, Kubecfg):
-        placeholders.check(spec.external, "external", values.OF_THE_SECRET)
+        placeholders.check(spec.external, "external", placeholders.OF_THE_SECRET)
     values.secret_data(spec.secret, site)
     program = site.tool(spec.program)
     if shutil.which(program) is None:

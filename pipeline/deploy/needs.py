@@ -7,8 +7,11 @@ import shutil
 from pipeline.deploy import chart, layers, shared, typos, values
 from pipeline.deploy.spec import SCHEME, Helm
 from pipeline.errors import ConfigError
+from pipeline.events import What
 from pipeline.stage import Site
 from pipeline.tools import placeholders
+
+STAGE = "deploy"
 
 
 def check(spec: Helm, site: Site) -> None:
@@ -30,12 +33,9 @@ def _chart(spec: Helm, site: Site) -> None:
         oci.needs(spec.chart, site)
         here = spec.source
     found = layers.read(site.root, spec.values_files, spec.values)
-    merged = found.merged(_checked)
+    placeholders.check(spec.values, "values", placeholders.OF_THE_SECRET)
+    for line in found.told():
+        site.tell(What.WARN, STAGE, line)
     made = chart.read(site.root, here) if here else None
     if made and not spec.version:
-        typos.check(made, merged, found)
-
-
-def _checked(text: str, place: str) -> str:
-    placeholders.check(text, place, values.OF_THE_SECRET)
-    return text
+        typos.check(made, found.merged(spec.values), found)

@@ -86,9 +86,9 @@ class Helm:
     1.2.3@sha256:… to pin its content), a range (^1.2), or latest; `pinned` refuses all but one. `source` is the folder that `inv
     chart.push` publishes there, and its version is the one that is meant where `version` says none.
 
-    `values_files` of the working copy are laid over each other in their order, `values` over all of them. Strings in them may hold
-    {repository}, {digest}, {tag}, {reference}, of several images {name.digest} and so on, {commit}, {short}, {app}, {secret} (a
-    fingerprint that changes with the Secret) and {secret.name} (what the Secret of this content alone is called).
+    `values_files` of the working copy are laid over each other in their order, as they are written, and `values` over all of them.
+    Strings in `values` may hold {repository}, {digest}, {tag}, {reference}, of several images {name.digest} and so on, {commit}, {short},
+    {app}, {secret} (a fingerprint that changes with the Secret) and {secret.name} (what the Secret of this content alone is called).
 
     `rollback` says what happens to a release that does not come up, `deadline` (seconds) and `restarts` (how often a container ends) when
     that is decided, `pull` whether a node has to prove first that it can pull the image, `create_namespace` that a missing one is made.

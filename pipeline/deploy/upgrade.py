@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 
@@ -70,10 +69,10 @@ def _upgrade(
     """Call helm; gives the new revision's number, which is above that of `newest`, and the chart's notes. If it changes nothing, the
     `secrets` go."""
     site, before, printed = work.site, newest.number if newest else 0, ""
-    file = _values_file(spec, site, want)
+    files = _values_files(spec, site, want)
     labels = settle.labels(images, want, work)
     seconds = max(1, int(spec.deadline))
-    argv = helm.upgrade(by_helm.target_of(work), str(made.folder), file, labels, seconds, validate=not _shaped_alike(newest, want))
+    argv = helm.upgrade(by_helm.target_of(work), str(made.folder), files, labels, seconds, validate=not _shaped_alike(newest, want))
     work.lease.assert_held()
     try:
         printed = process.call(site, argv, spec.deadline + RUN, process.Writing(work.lease, "helm upgrade", before + 1))
@@ -100,15 +99,19 @@ def _shaped_alike(newest: Revision | None, want: Wanted) -> bool:
     return then.get("chart") == now["chart"] and set(then.get("values") or ()) == set(now["values"])
 
 
-def _values_file(spec: Helm, site: Site, want: Wanted) -> str:
-    """The values as JSON in a private file, by a name that lets a person run the same helm again."""
+def _values_files(spec: Helm, site: Site, want: Wanted) -> list[str]:
+    """What helm makes the values of, in private files, by names that let a person run the same helm again: the values files as they are
+    written, and the blueprint's own values as JSON."""
     folder = site.root / ".pipeline" / "deploy" / spec.cluster / spec.namespace
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = folder / f"{spec.release}.json"
-    file.unlink(missing_ok=True)
-    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:  # noqa: PTH123  # the mode counts from the first byte
-        json.dump(want.values, stream, indent=1)
-    return str(file)
+    made = []
+    for number, text in enumerate(want.files, 1):
+        file = folder / (f"{spec.release}.json" if number == len(want.files) else f"{spec.release}.{number}.yaml")
+        file.unlink(missing_ok=True)
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:  # noqa: PTH123  # the mode counts from the first byte
+            stream.write(text.encode())
+        made.append(str(file))
+    return made
 
 
 def _untouched(error: BaseException, layered: Layers, chart: str) -> BaseException:

@@ -18,7 +18,6 @@ from pipeline.tools import placeholders
 
 SCHEMES = tuple(source.partition(":")[0] for source in SOURCES)
 ROUNDS = 10_000  # makes a guess at a short secret from its fingerprint costly, at 3 ms a look
-OF_THE_SECRET = ("secret", "secret.name")
 LENGTH = 40  # of `inputs`: a label's value may have 63 characters
 
 
@@ -27,12 +26,14 @@ class Wanted:
     """A release as the blueprint wants it: rendered `values`, the Secret's `data` (revealed), and `parts`, the hashes of each input.
 
     `code` names what would run, and leaves out what only says where it came from: two commits, git tags or Secrets may have one code.
+    `files` are the texts of which helm makes the values itself, the one that counts most last.
     """
 
     values: Mapping[str, Any]
     data: Mapping[str, str]
     parts: Mapping[str, Any]
     code: str = ""
+    files: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> str:
@@ -51,8 +52,9 @@ def wanted(spec: Helm, images: Images, chart: str, site: Site) -> Wanted:
     mark = fingerprint(spec, data)
     words = placeholders.words(images.source, images.images, site.app) | secret_words(spec, mark)
     layered = layers.read(site.root, spec.values_files, spec.values)
-    values = layered.merged(lambda text, place: placeholders.render(text, words, place))
-    same = dict(placeholders.flat(layered.merged(lambda text, place: placeholders.render(text, unnamed(words), place))))
+    own = placeholders.render(spec.values, words)
+    values = layered.merged(own)
+    same = dict(placeholders.flat(layered.merged(placeholders.render(spec.values, unnamed(words)))))
     leaves = {name: content_hash(value)[:8] for name, value in placeholders.flat(values)}
     parts = {
         "chart": chart,
@@ -60,7 +62,7 @@ def wanted(spec: Helm, images: Images, chart: str, site: Site) -> Wanted:
         "secret": mark,
         "values": leaves,
     }
-    return Wanted(values, data, parts, code_of([chart, parts["images"], same]))
+    return Wanted(values, data, parts, code_of([chart, parts["images"], same]), (*layered.texts, json.dumps(own, indent=1)))
 
 
 def unnamed(words: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.environment import KUBE, passed
@@ -37,14 +37,15 @@ def version(program: str) -> Argv:
     return (program, "version", "--short")
 
 
-def upgrade(target: Target, chart: str, values: str, labels: Mapping[str, str], seconds: int, *, validate: bool = True) -> Argv:
+def upgrade(target: Target, chart: str, values: Sequence[str], labels: Mapping[str, str], seconds: int, *, validate: bool = True) -> Argv:
     """Install or upgrade; returns once the objects are written, without waiting for pods. `seconds` bounds each hook.
 
     Without `validate` helm does not compare field names with the cluster's schema, half of what it does (0.4 and 0.2 s with Helm 4.3):
     for what it has let through before. Types and admission are the server's own work, and stay.
     """
+    files = (word for file in values for word in ("--values", one_value(file)))
     return (
-        target.program, "upgrade", "--install", *_common(target), "--values", one_value(values), "--history-max", "10",
+        target.program, "upgrade", "--install", *_common(target), *files, "--history-max", "10",
         "--labels", ",".join(f"{key}={value}" for key, value in labels.items()), "--timeout", f"{seconds}s", *_forced(target),
         *(() if validate else ("--disable-openapi-validation",)), "--", target.release, chart,
     )  # fmt: skip

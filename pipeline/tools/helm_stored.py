@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline import jsontext
 from pipeline.errors import IntegrityError
+from pipeline.tools import goyaml
 from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_objects import labels, notes
 
@@ -86,11 +87,8 @@ def note(secret: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def parsed(manifest: str) -> Iterator[dict[str, Any]]:
-    """The objects of a manifest; those of a List one by one."""
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    for each in yaml.load_all(manifest, Loader=loader):  # both are safe loaders
+    """The objects of a manifest; those of a List one by one. Raises ConfigError if it is no YAML."""
+    for each in goyaml.values(manifest, "the release's manifest"):
         if isinstance(each, dict):
             inner = each.get("items") if str(each.get("kind", "")).endswith("List") else None
             yield from (one for one in inner if isinstance(one, dict)) if isinstance(inner, list) else (each,)

@@ -19,6 +19,7 @@ IN_TEXT = re.compile(rf"\{{({NAME})\}}")  # in what else has braces, as a regula
 # In YAML manifests. ${HOME} is a shell's, {{ .x }} a template's, {"a": 1} is JSON: all of them stay
 IN_MANIFEST = re.compile(rf"(?<![$\w{{])\{{({NAME})\}}(?!\}})")
 OF_THE_SOURCE = ("app", "commit", "short", "label")
+OF_THE_SECRET = ("secret", "secret.name")  # of the stage's own Secret
 OF_AN_IMAGE = ("repository", "digest", "tag", "reference")  # bare if all images agree, else behind the image's name and a dot
 DEPTH = 50
 
@@ -47,6 +48,23 @@ def check(value: Any, path: str, others: tuple[str, ...] = ()) -> None:
         for found in WORD.finditer(text) if isinstance(text, str) else ():
             if found[1] is not None and not is_known(found[1], others):
                 raise unknown(name, found[1], (*OF_THE_SOURCE, *OF_AN_IMAGE, *others))
+
+
+def texts(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Each text in `value`, with its path."""
+    if isinstance(value, Mapping | list | tuple):
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from texts(item, (*path, str(key)))
+    elif isinstance(value, str):
+        yield path, value
+
+
+def meant(value: Any) -> Iterator[tuple[tuple[str, ...], str, bool]]:
+    """Each word of ours in a text that nobody fills in: its path, the word, and whether the text is nothing else."""
+    for path, text in texts(value):
+        words = (each[1] for each in IN_MANIFEST.finditer(text))
+        if found := next((each for each in words if is_known(each, OF_THE_SECRET) or each.startswith("values.")), ""):
+            yield path, found, text.strip() == f"{{{found}}}"
 
 
 def is_known(word: str, others: Sequence[str] = ()) -> bool:

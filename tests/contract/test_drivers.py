@@ -62,7 +62,7 @@ SPECS: dict[tuple[str, str], Any] = {
         secret=SecretSpec("web", {"KEY": "env:KEY"}),
         deadline=10.0,
     ),
-    ("deploy", "kubectl"): Kubectl("lab", NAMESPACE, RELEASE, values={"image": "{reference}"}, deadline=10.0),
+    ("deploy", "kubectl"): Kubectl("lab", NAMESPACE, RELEASE, values={"image": "{reference}"}, deadline=10.0, placeholders=("*",)),
     ("deploy", "kubecfg"): Kubecfg("lab", NAMESPACE, RELEASE, values={"image": "{reference}"}, deadline=10.0),
     ("deploy", "flux"): flux_cluster.spec(),
     ("verify", "checks"): Checks("railiance01", "probe.example", checks=(Page("/healthz", json={"commit": "{commit}"}),)),

@@ -57,6 +57,6 @@ def test_what_is_a_shells_a_templates_or_a_servers_stays(text: str) -> None:
 def test_an_unknown_word_is_told_with_file_and_line_and_the_near_one() -> None:
     with pytest.raises(ConfigError, match=r"web\.yaml:2: \{refrence\} is not known; did you mean 'reference'") as caught:
         filled({"a": {"b": "{refrence}"}}, WORDS, place)
-    assert "${refrence}" in caught.value.mend
+    assert "`placeholders` does not name" in caught.value.mend
     with pytest.raises(ConfigError, match="is no text"):
         filled("x {values.hosts}", WORDS, place)

@@ -58,7 +58,8 @@ def site(site: Site, tools: Tools) -> Site:
 
 def spec(driver: str = "kubectl", **options: Any) -> Manifests:
     kinds: dict[str, type[Manifests]] = {"kubectl": Kubectl, "kubecfg": Kubecfg}
-    chosen: dict[str, Any] = {"values": {"image": "{reference}"}, "deadline": 10.0, **options}
+    marked: dict[str, Any] = {"placeholders": ("*",)} if driver == "kubectl" else {}
+    chosen: dict[str, Any] = {"values": {"image": "{reference}"}, "deadline": 10.0, **marked, **options}
     return kinds[driver]("lab", NAMESPACE, RELEASE, **chosen)
 
 
@@ -120,8 +121,8 @@ def test_a_word_in_yaml_is_told_with_its_line(site: Site) -> None:
     )
     with pytest.raises(ConfigError, match=r"manifests/web\.yaml:7: \{nope\} is not known"):
         make(spec(), images(), site)
-    (site.root / "manifests/web.yaml").write_text("a: 1\n---\na: 1\na: 2\n")
-    with pytest.raises(ConfigError, match=r"manifests/web\.yaml:4: 'a' stands here a second time"):
+    (site.root / "manifests/web.yaml").write_text("a: 1\n---\na: 1\na: .inf\n")
+    with pytest.raises(ConfigError, match=r"manifests/web\.yaml:4: \.inf is no number"):
         make(spec(), images(), site)
 
 
@@ -401,3 +402,55 @@ def test_the_look_loads_nothing_that_only_acts() -> None:
     assert done.stdout.strip() == "[]"
     for made in (kubectl.DRIVER, kubecfg.DRIVER):
         assert (made.takes.kind, made.gives.kind, made.back, made.undo) == ("images", "release", back, undo)
+
+
+CADDY = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: caddy}
+data:
+  Caddyfile: |
+    example.org {
+      reverse_proxy {host}:{port}
+      header X-Tag "{http.request.uri} {{placeholder}} ${tag}"
+    }
+  prompt: "\\e[0m\\r\\n"
+  ready: "y"
+  octal: "0o17"
+"""
+
+
+def test_f24_a_caddyfile_in_a_manifest_is_left_alone(site: Site, tools: Tools) -> None:
+    """Row 24 of the strangers: also beside a manifest in which words are filled in."""
+    (site.root / "manifests/caddy.yaml").write_text(CADDY)
+    check(spec(placeholders=("web.yaml",)), site)
+    make(spec(placeholders=("web.yaml",)), images(), site)
+    found = tools.get("configmaps", "caddy")
+    assert found is not None
+    assert found["data"] == {
+        "Caddyfile": 'example.org {\n  reverse_proxy {host}:{port}\n  header X-Tag "{http.request.uri} {{placeholder}} ${tag}"\n}\n',
+        "prompt": "\x1b[0m\r\n", "ready": "y", "octal": "0o17",
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match=r"manifests/caddy\.yaml:6: \{host\} is not known") as told:
+        check(spec(placeholders=("*",)), site)
+    assert "a file that `placeholders` does not name" in told.value.mend
+
+
+def test_f24_a_word_of_ours_in_a_manifest_that_is_not_marked_is_told_by_the_plan(site: Site, events: list[Event], tools: Tools) -> None:
+    with pytest.raises(
+        ConfigError, match=r"manifests/web\.yaml:3: .*image is \{values\.image\}, and this file is applied as it is"
+    ) as told:
+        check(spec(placeholders=()), site)
+    assert told.value.mend == "add `placeholders: [web.yaml]` to the deploy stage: then words are filled in in this file"
+    (site.root / "manifests/web.yaml").write_text("a: 'v-{tag} of {host}'\nb: 1\nb: 2\n")
+    check(spec(placeholders=()), site)
+    said = [event.text for event in events if event.what is What.WARN]
+    assert [line.partition(" ")[2][:42] for line in said] == [
+        "'b' stands here a second time, and what st",
+        "a holds {tag}, which stays as it is: `plac",
+    ]
+    with pytest.raises(ConfigError, match=r"placeholders: there is no manifest wbe\.yaml; did you mean 'web\.yaml'"):
+        check(spec(placeholders=("wbe.yaml",)), site)
+    with pytest.raises(ConfigError, match=r"manifests/web\.yaml:1: \{host\} is not known"):
+        check(spec(placeholders=("web.yaml",)), site)
+    assert tools.revisions() == {}

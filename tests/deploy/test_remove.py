@@ -137,7 +137,7 @@ def tools(cluster: Cluster, tmp_path: Path) -> Tools:
 
 def test_a_release_of_manifests_goes_by_its_inventory(site: Site, cluster: Cluster, tools: Tools) -> None:
     site = dataclasses.replace(site, tools={name: str(tools.folder / name) for name in ("kubectl", "kubecfg")})
-    spec = Kubectl("lab", NAMESPACE, RELEASE, values={"image": "{reference}"}, deadline=10.0)
+    spec = Kubectl("lab", NAMESPACE, RELEASE, values={"image": "{reference}"}, deadline=10.0, placeholders=("*",))
     foreign = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "taken"}, "data": {}}
     write(site.root, CONFIG, CLAIM, foreign, DEPLOYMENT)
     kubectl.DRIVER.make(spec, images(), site)

@@ -199,14 +199,15 @@ def test_values_files_are_layered_and_a_mistake_in_one_has_its_line(lab_world: W
     site, images = lab_world.site, lab_world.image()
     (site.root / "values").mkdir()
     base, staging = site.root / "values/base.yaml", site.root / "values/staging.yaml"
-    base.write_text("replicas: 1\nenv:\n  baseUrl: http://base.test\n  extra:\n    KIND: base\n    COMMIT: '{short}'\n")
+    extra = "\n  extra:\n    KIND: base\n    LEGEND: '{{instance}} of {host} v-{short}'\n"
+    base.write_text(f"replicas: 1\nenv:\n  baseUrl: http://base.test{extra}")
     staging.write_text("env:\n  baseUrl: https://staging.test\n  extra: {KIND: staging}\n")
     spec = dataclasses.replace(of(lab_world, "coulombcore"), values_files=("values/base.yaml", "values/staging.yaml"))
     publish.push(spec, site, SOURCE)
     made = make(spec, images, site)
     settings = lab_world.kube.list(path("v1", "configmaps", lab_world.namespace))["items"]
     (data,) = [each["data"] for each in settings if "IHP_BASEURL" in each.get("data", {})]
-    assert (data["IHP_BASEURL"], data["KIND"], data["COMMIT"]) == ("https://staging.test", "staging", images.source.label)
+    assert (data["IHP_BASEURL"], data["KIND"], data["LEGEND"]) == ("https://staging.test", "staging", "{{instance}} of {host} v-{short}")
     assert find(spec, images, site).artifact == made
 
     staging.write_text("env:\n  baseUrl: https://staging.test\n  extar: {KIND: staging}\n")

@@ -62,6 +62,8 @@ class Way:
         secret = SecretSpec("web-env", {"IHP_SESSION_SECRET": "value:session_secret"})
         kinds: dict[str, type[Manifests]] = {"kubectl": Kubectl, "kubecfg": Kubecfg}
         usual: dict[str, Any] = {"values": values, "secret": secret, "deadline": 200.0}
+        if self.driver == "kubectl":
+            usual["placeholders"] = ("*",)
         chosen: dict[str, Any] = {**usual, **options}
         return kinds[self.driver](CLUSTER, self.world.namespace, APP, "manifests", **chosen)
 
@@ -335,7 +337,8 @@ def test_the_relays_jsonnet_and_its_yaml_are_the_same_and_the_cluster_takes_them
     values = {"image": "{reference}", "commit": "{commit}", "version": "{short}", "replicas": 2}
     found = []
     for kind in (Kubectl, Kubecfg):
-        spec = kind(CLUSTER, lab_world.namespace, "relay", values=values)
+        marked: dict[str, Any] = {"placeholders": ("relay.yaml",)} if kind is Kubectl else {}
+        spec = kind(CLUSTER, lab_world.namespace, "relay", values=values, **marked)
         files = manifest_files.read(lab_world.site.root, spec)
         want = manifest_render.wanted(spec, images, files, lab_world.site)
         objects = manifest_render.objects(spec, want, images, files, lab_world.site)

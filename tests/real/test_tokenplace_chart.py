@@ -27,7 +27,7 @@ def template(helm: Site, values: dict[str, Any]) -> subprocess.CompletedProcess[
 
 def rendered(helm: Site, overlay: str, **more: Any) -> dict[str, dict[str, Any]]:
     """The objects by kind and name, of the values file of an environment."""
-    merged = layers.read(ROOT, (f"{SAMPLE}/values/{overlay}.yaml",), {**IMAGE, **more}).merged(lambda text, _: text)
+    merged = layers.read(ROOT, (f"{SAMPLE}/values/{overlay}.yaml",), {}).merged({**IMAGE, **more})
     done = template(helm, merged)
     assert done.returncode == 0, done.stderr
     return {f"{each['kind']}/{each['metadata']['name']}": each for each in yaml.safe_load_all(done.stdout) if each}

@@ -30,10 +30,10 @@ def test_a_killed_helm_is_ambiguous() -> None:
 
 
 def test_an_upgrade_never_waits_never_sets_and_puts_names_last() -> None:
-    argv = helm.upgrade(TARGET, "/w/chart", "/w/v.json", {"inputs": "ab", "fence": "3"}, 300)
+    argv = helm.upgrade(TARGET, "/w/chart", ["/w/a,b.yaml", "/w/v.json"], {"inputs": "ab", "fence": "3"}, 300)
     assert argv == (
         "helm", "upgrade", "--install", "--namespace", "shop", "--kubeconfig", "/k/config", "--kube-context", "lab",
-        "--values", "/w/v.json",
+        "--values", '"/w/a,b.yaml"', "--values", "/w/v.json",
         "--history-max", "10", "--labels", "inputs=ab,fence=3", "--timeout", "300s", "--server-side=true", "--force-conflicts",
         "--", "web", "/w/chart",
     )  # fmt: skip
