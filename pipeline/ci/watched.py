@@ -19,6 +19,7 @@ from pipeline.retry import Policy, retrying
 from pipeline.say import remember
 from pipeline.source import Repository
 from pipeline.stage import Site
+from pipeline.tools import references
 from pipeline.tools.gh import Run
 
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -71,8 +72,8 @@ def _tried(plan: Published, site: Site, run: Run, packages: tuple[Package, ...])
 
 
 def _image(package: Package) -> Image:
-    repository, _, digest = package.reference.partition("@")
-    return Image(repository, digest, (*package.tags, "")[0])
+    found = references.read(package.reference)
+    return Image(found.repository, found.digest, (*package.tags, "")[0])
 
 
 def _commit(git: Repository, named: str) -> str:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.artifacts import Release
-from pipeline.deploy import author, history, rollback, stored, unfinished
-from pipeline.deploy.compare import live_release, release_at
+from pipeline.deploy import author, history, naming, rollback, stored, unfinished
+from pipeline.deploy.compare import release_at
 from pipeline.deploy.history import Revision
 from pipeline.deploy.settle import explained
 from pipeline.deploy.spec import Engined
@@ -41,7 +41,7 @@ def back(spec: Engined, to: str, despite_freeze: bool, site: Site) -> Iterator[R
         images = _proved(work, goal)
         repeated = newest.status == "deployed" and origin in (goal.number, _origin(work, goal.number))
         there = repeated and newest.rollout == history.GOOD and newest.noted
-        now = live_release(spec, newest, work.running(newest))
+        now = release_at(spec, newest, naming.running(work.site, newest, work.running(newest)))
         if there:
             yield Return(now, now, str(goal.number), _live(goal, newest), None)
         else:
@@ -104,7 +104,7 @@ def _go(work: Work, newest: Revision, goal: Revision, left: Revision, repeated: 
         if left.number > goal.number and left.rollout in (history.GOOD, history.STARTED):
             work.mark(left.number, history.TAKEN)
         newest = work.revisions()[0]
-        return live_release(spec, newest, work.running(newest))
+        return release_at(spec, newest, naming.running(work.site, newest, work.running(newest)))
     error = explained(work, view, failure.why)
     if newest.rollout == history.GOOD and not repeated:
         raise rollback.taken_back(work, number, error)
@@ -143,15 +143,14 @@ def _origin(work: Work, number: int) -> int:
 
 def _proved(work: Work, goal: Revision) -> list[str]:
     """The goal's images, by reference. X01: what is gone to must be whole before anything is changed."""
-    found = stored.images(work.stored(goal.number))
+    found = naming.known(work.site, goal, stored.images(work.stored(goal.number)))
     if not found:
         work.site.tell(What.WARN, STAGE, f"{_called(goal)} names no image by digest: whether the registry has it cannot be asked")
     commit = goal.labels.get("commit", "")
     again = f"git switch --detach {commit}, then inv release: it is built and pushed again" if commit else "name another: --to REVISION"
-    for reference in found:
-        if rollback.is_gone(work.site, reference):
-            what = f"{_called(goal)} cannot come back: its image is gone from the registry"
-            raise IntegrityError(what, cause=reference, mend=again)
+    gone = [each for each in found if rollback.is_gone(work.site, each)] + naming.lost(goal, found)
+    if gone:
+        raise IntegrityError(f"{_called(goal)} cannot come back: its image is gone from the registry", cause="\n".join(gone), mend=again)
     return found
 
 

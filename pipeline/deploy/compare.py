@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.artifacts import Image, Images, Release, Source
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Spec
 from pipeline.deploy.values import Wanted, changes
+from pipeline.tools import references
 from pipeline.tools.kube_objects import pending, template_images
 
 Object = Mapping[str, Any]
@@ -36,50 +37,35 @@ def differences(newest: Revision | None, workloads: Sequence[Object], want: Want
 
 def other_images(deployments: Iterable[Object], images: Images) -> list[str]:
     """Images that the Deployments do not run, though the release says so."""
-    live = {image for deployment in deployments for _, image in template_images(deployment)}
-    return [
-        f"a workload was edited: {_beside(live, image)} is live, {image.reference} is wanted"
-        for image in images.images
-        if image.reference not in live
-    ]
+    return [f"a workload was edited: {live} is live, {image.reference} is wanted" for image, live in _missing(deployments, images)]
 
 
 def missing_images(deployments: Iterable[Object], images: Images) -> list[str]:
     """Images that are to run and do not, each beside the one that does."""
-    live = {image for deployment in deployments for _, image in template_images(deployment)}
-    return [f"image {_beside(live, image)} is live, {image.reference} is wanted" for image in images.images if image.reference not in live]
+    return [f"image {live} is live, {image.reference} is wanted" for image, live in _missing(deployments, images)]
 
 
 def release_of(spec: Spec, images: Images, revision: int, inputs: str) -> Release:
     return Release(images.source, images.images, spec.cluster, spec.namespace, spec.release, revision, inputs)
 
 
-def live_release(spec: Spec, newest: Revision, deployments: Sequence[Object]) -> Release:
-    """What runs, from the labels its deploy left and the images its Deployments name."""
-    references = {image for deployment in deployments for _, image in template_images(deployment) if "@sha256:" in image}
-    return release_at(spec, newest, references)
-
-
-def release_at(spec: Spec, revision: Revision, references: Iterable[str]) -> Release:
-    """A revision's release, from its labels and the images it runs."""
+def release_at(spec: Spec, revision: Revision, named: Iterable[str]) -> Release:
+    """A revision's release, from its labels and the images it runs, which are `named` by digest."""
     labels = revision.labels
     source = Source(labels.get("tree", ""), labels.get("commit", ""), labels.get("dirty") == "true", "")
-    images = tuple(
-        Image(reference.partition("@")[0].rpartition(":")[0] if _tagged(reference) else reference.partition("@")[0],
-              reference.partition("@")[2], labels.get("tag", ""))
-        for reference in sorted(references)
-    )  # fmt: skip
+    found = [references.read(each) for each in sorted(named)]
+    images = tuple(Image(each.repository, each.digest, labels.get("tag", "")) for each in found)
     return Release(source, images, spec.cluster, spec.namespace, spec.release, revision.number, revision.inputs)
 
 
-def _tagged(reference: str) -> bool:
-    return ":" in reference.partition("@")[0].rpartition("/")[2]
-
-
-def _beside(live: Iterable[str], image: Image) -> str:
-    """The live image of the same repository, as the one to name."""
-    same = [other for other in sorted(live) if other.startswith((f"{image.repository}@", f"{image.repository}:"))]
-    return (same or sorted(live) or ["none"])[0]
+def _missing(workloads: Iterable[Object], images: Images) -> Iterator[tuple[Image, str]]:
+    """Each image whose digest no workload names, with what is live in its place: one of the same repository, if there is one."""
+    live = sorted({image for each in workloads for _, image in template_images(each)})
+    digests = {references.read(each).digest for each in live}
+    for image in images.images:
+        if image.digest not in digests:
+            same = [each for each in live if references.read(each).repository == image.repository]
+            yield image, (same or live or ["none"])[0]
 
 
 def _unlabelled(newest: Revision, deployments: Sequence[Object], images: Images) -> list[str]:

@@ -8,6 +8,7 @@ from pipeline.artifacts import Image, Images, Source
 from pipeline.deploy.flux_spec import Flux
 from pipeline.deploy.values import Wanted
 from pipeline.records import actor
+from pipeline.tools import references
 from pipeline.tools.gitops_history import Entry
 from pipeline.tools.gitops_message import Message, Trailers
 
@@ -86,8 +87,8 @@ def images_of(entry: Entry) -> list[str]:
 
 def image(reference: str, tag: str) -> Image:
     """An image from its name by digest."""
-    repository, _, digest = reference.partition("@")
-    return Image(repository, digest, tag)
+    found = references.read(reference)
+    return Image(found.repository, found.digest, tag)
 
 
 def called(entry: Entry) -> str:

@@ -7,6 +7,7 @@ from pipeline.deploy import history, stored
 from pipeline.deploy.flux_follow import Failure
 from pipeline.deploy.rollout import View, judge, look
 from pipeline.deploy.work import Held
+from pipeline.tools import references
 from pipeline.tools.kube_objects import template_images
 
 PAUSE = 1.0  # seconds between two looks
@@ -17,7 +18,7 @@ class Watched:
 
     def __init__(self, work: Held, images: Images) -> None:
         self.work = work
-        self.wanted = {image.reference for image in images.images}
+        self.wanted = {image.digest for image in images.images}
         self.view = View()
         self._last = float("-inf")
 
@@ -28,7 +29,7 @@ class Watched:
             return None
         self._last = now
         self.look()
-        if not any(image in self.wanted for each in self.view.workloads for _, image in template_images(each)):
+        if not any(references.read(image).digest in self.wanted for each in self.view.workloads for _, image in template_images(each)):
             return None  # what runs is still the release before
         found = judge(self.view, self.work.spec.restarts, now)
         return None if found is None else Failure("rollout", found.why, touched=True)

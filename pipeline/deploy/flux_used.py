@@ -29,7 +29,7 @@ def of_git(known: Sequence[Step], keep: int) -> Iterator[Use]:
     for step, why in [*((step, "has it") for step in known[:1]), *((step, "is a way back") for step in good[:keep])]:
         why = f"commit {step} {why}"
         for reference in flux_message.images_of(step.entry):
-            yield Use(reference.partition("@")[2], why)
+            yield Use(references.read(reference).digest, why)
         for value in map(str, step.lines.values()):
             found = references.DIGEST.findall(value)
             yield from (Use(mark, why) for mark in found or [value.rpartition(":")[2]])

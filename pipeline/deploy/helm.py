@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import chart, drift, history, shared, stored, values
+from pipeline.deploy import chart, drift, history, naming, shared, stored, values
 from pipeline.deploy.shared import driver, found, greet, live, undo
 from pipeline.deploy.spec import Helm
 from pipeline.stage import Finding, Site
@@ -27,7 +27,8 @@ def find(spec: Helm, images: Images, site: Site) -> Finding:
         now = stored.live(kube, spec, newest)
         made_of = identity()
     want = values.wanted(spec, images, made_of, site)
-    why = drift.differences(kube, spec, newest, now, want, images)
+    strict, by_tag = naming.apart(kube, spec, newest, now, images)
+    why = drift.differences(kube, spec, newest, now, want, strict) or naming.unproven(spec, site, kube, now, by_tag)
     finding = found(spec, images, kube, newest, now, why, want.inputs)
     return dataclasses.replace(finding, why=f"{finding.why}, of chart {made_of}") if finding.artifact and "@" in made_of else finding
 

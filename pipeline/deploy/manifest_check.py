@@ -7,8 +7,8 @@ from typing import Any
 
 from pipeline.artifacts import Images
 from pipeline.errors import ConfigError
-from pipeline.tools import manifest
-from pipeline.tools.kube_objects import INSTANCE, labels, name, template_images
+from pipeline.tools import manifest, references
+from pipeline.tools.kube_objects import INSTANCE, labels, name, pod_images
 
 Object = dict[str, Any]
 WORKLOADS = tuple(manifest.WORKLOADS)
@@ -74,15 +74,17 @@ def check(objects: Sequence[Object], images: Images, namespace: str, release: st
 
 
 def _check_images(objects: Sequence[Object], images: Images) -> None:
-    used = {image: called(value) for value in objects for image in _images(value)}
+    used = {image: called(value) for value in objects for image in pod_images(value)}
+    digests = {references.read(each).digest for each in used}
     for image in images.images:
         for other, by in used.items():
-            if other != image.reference and other.startswith((f"{image.repository}:", f"{image.repository}@")):
+            found = references.read(other)
+            if found.repository == image.repository and found.digest != image.digest:
                 raise ConfigError(
                     f"{by} runs {other}, this release is of {image.reference}",
                     mend="hand the image in by value: {reference}, which is by digest",
                 )
-        if image.reference not in used:
+        if image.digest not in digests:
             raise ConfigError(
                 f"image {image.reference} is not used by any of the manifests",
                 cause="used are: " + (", ".join(sorted(used)) or "none"),
@@ -136,14 +138,6 @@ def _template(value: Mapping[str, Any]) -> Mapping[str, Any]:
     spec = value.get("spec") if value.get("kind") in (*WORKLOADS, "Job", "ReplicaSet") else None
     found = spec.get("template") if isinstance(spec, dict) else None
     return found if isinstance(found, dict) and isinstance(found.get("spec"), dict) else {}
-
-
-def _images(value: Mapping[str, Any]) -> Iterator[str]:
-    if value.get("kind") == "CronJob":
-        value = (value.get("spec") or {}).get("jobTemplate") or {}
-    if value.get("kind") == "Pod":
-        value = {"spec": {"template": value}}
-    yield from (image for _, image in template_images(value))
 
 
 def pull_secrets(objects: Sequence[Object]) -> list[Any]:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipeline.deploy import author, history, stored, unfinished
+from pipeline.deploy import author, history, naming, stored, unfinished
 from pipeline.deploy.history import Revision
 from pipeline.deploy.work import LIMIT, STAGE, Held, Work
 from pipeline.errors import Cancelled, IntegrityError, Locked, NotRolledBack, PipelineError, RolledBack, Transient
@@ -16,7 +16,6 @@ from pipeline.retry import Policy, retrying
 from pipeline.stage import Site
 from pipeline.tools import helm_stored
 from pipeline.tools.kube_objects import name
-from pipeline.tools.registry import client_of
 
 T = TypeVar("T")
 PATIENCE = Policy(attempts=60, patience=300.0, base=1.0, cap=10.0)  # going back has more of it than going there
@@ -47,7 +46,7 @@ def check_way_back(work: Held, good: Revision | None) -> None:
     spec, site = work.spec, work.site
     if good is None or spec.rollback == "never":
         return
-    for reference in stored.images(work.stored(good.number)):
+    for reference in naming.known(site, good, stored.images(work.stored(good.number))):
         if is_gone(site, reference):
             raise IntegrityError(
                 f"a failed deploy would go back to revision {good.number}, but its image {reference} is gone from the registry",
@@ -57,9 +56,8 @@ def check_way_back(work: Held, good: Revision | None) -> None:
 
 def is_gone(site: Site, reference: str) -> bool:
     """Whether an image by digest is no longer in its registry. One in a registry that the site does not know counts as there."""
-    address = reference.partition("/")[0]
-    names = [name for name, registry in site.registries.items() if registry.address == address]
-    return bool(names) and not client_of(site, names[0]).exists(reference)
+    client = naming.registry_of(site, reference)
+    return client is not None and not client.exists(reference)
 
 
 def patient(site: Site, act: Callable[[], T]) -> T:

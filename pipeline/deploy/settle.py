@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import author, capture, history, rollback, secret
+from pipeline.deploy import author, capture, history, naming, rollback, secret
 from pipeline.deploy.compare import other_images, release_of
 from pipeline.deploy.diagnosis import Cause, cause
 from pipeline.deploy.history import Revision
@@ -38,6 +38,9 @@ def settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
         what = f"stopped while the pods of revision {number} start, which goes on: inv deploy waits for them, inv rollback takes them back"
         raise rollback.cancelled(error, what) from error
     if failure is None:
+        if wrong := naming.unproven(work.spec, work.site, work.kube, view.workloads, naming.tagged(view.workloads, images)):
+            mend = 'let the chart name it by digest, too: tag: "{tag}@{digest}" in its values'
+            raise rollback.taken_back(work, number, NotRolledBack(f"{work.spec.release} runs another image", cause=wrong[0], mend=mend))
         work.note_good(number, want.parts)
         return release_of(work.spec, images, number, want.inputs)
     raise rollback.taken_back(work, number, explained(work, view, failure.why))
@@ -61,7 +64,8 @@ def judged(work: Held, view: View) -> tuple[Cause, str]:
 def adopted(newest: Revision, want: Wanted, images: Images, deployments: list[dict[str, Any]]) -> bool:
     """Whether helm has done its part already: another run was stopped while it waited."""
     same = newest.status == "deployed" and newest.inputs == want.inputs and bool(deployments)
-    return same and newest.rollout == history.STARTED and not other_images(deployments, images)
+    strict = naming.less(images, naming.tagged(deployments, images))
+    return same and newest.rollout == history.STARTED and not other_images(deployments, strict)
 
 
 def seen_good(work: Work, revisions: list[Revision], deployments: Sequence[dict[str, Any]]) -> list[Revision]:
@@ -103,6 +107,6 @@ def labels(images: Images, want: Wanted, work: Work) -> dict[str, str]:
     found = {
         "inputs": want.inputs, "code": want.code, "commit": source.commit, "tree": source.tree, "dirty": str(source.dirty).lower(),
         "run": work.lease.holder.run, "rollout": history.STARTED, "tag": author.word(images.images[0].tag if images.images else ""),
-        "secret": str(want.parts.get("secret") or ""), **author.marks(work),
+        "secret": str(want.parts.get("secret") or ""), **author.marks(work), **naming.labels(images),
     }  # fmt: skip
     return {key: value for key, value in found.items() if value}

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import history, stored
-from pipeline.deploy.compare import live_release, release_of
+from pipeline.deploy import history, naming, stored
+from pipeline.deploy.compare import release_at, release_of
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Engined, Spec
 from pipeline.host import Cmd
@@ -27,7 +27,7 @@ def live(spec: Spec, site: Site) -> Release | None:
     """What the cluster runs now, whoever deployed it; None where there is nothing."""
     kube = connect(site, spec.cluster)
     newest = _deployed(kube, spec)
-    return None if newest is None else live_release(spec, newest, stored.running(kube, spec, newest))
+    return None if newest is None else release_at(spec, newest, naming.running(site, newest, stored.running(kube, spec, newest)))
 
 
 @contextlib.contextmanager

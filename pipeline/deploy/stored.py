@@ -13,10 +13,10 @@ from pipeline.errors import IntegrityError, Transient
 from pipeline.tools import helm_stored, manifest, placeholders
 from pipeline.tools.helm_stored import unpacked
 from pipeline.tools.kube import Kube, path
-from pipeline.tools.kube_objects import labels, name
+from pipeline.tools.kube_objects import labels, name, pod_images
 from pipeline.tools.manifest import Workload
 
-IMAGE = re.compile(r"""^\s*-?\s*image:\s*["']?([^\s"']+@sha256:[0-9a-f]{64})""", re.MULTILINE)
+IMAGE = re.compile(r"""\bimage["']?:\s*["']?([^\s"',}\]]+)""")
 ROLLBACK = re.compile(r"Rollback to (\d+)")
 
 
@@ -77,8 +77,19 @@ def live(kube: Kube, spec: Spec, newest: Revision | None) -> list[dict[str, Any]
 
 
 def images(release: Mapping[str, Any]) -> list[str]:
-    """The images that the manifest names by digest."""
-    return sorted(set(IMAGE.findall(str(release.get("manifest") or ""))))
+    """The images that the manifest and the hooks name, by digest or by tag."""
+    hooks = [str(each.get("manifest") or "") for each in release.get("hooks") or []]
+    return sorted(set(IMAGE.findall("\n".join([str(release.get("manifest") or ""), *hooks]))))
+
+
+def named(release: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    """(images that the workloads of the manifest name, those that its Jobs, CronJobs, Pods and hooks name)."""
+    found = list(helm_stored.parsed(str(release.get("manifest") or "")))
+    steady = {image for each in found if each.get("kind") in manifest.WORKLOADS for image in pod_images(each)}
+    passing = {image for each in found if each.get("kind") not in manifest.WORKLOADS for image in pod_images(each)}
+    for hook in release.get("hooks") or []:
+        passing.update(IMAGE.findall(str(hook.get("manifest") or "")))
+    return steady, passing
 
 
 def parts(release: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +97,8 @@ def parts(release: Mapping[str, Any]) -> dict[str, Any]:
     given = release.get("config")
     if not isinstance(given, dict):
         return {}
-    return {"images": images(release), "values": {name: content_hash(value)[:8] for name, value in placeholders.flat(given)}}
+    by_digest = [each for each in images(release) if "@sha256:" in each]
+    return {"images": by_digest, "values": {name: content_hash(value)[:8] for name, value in placeholders.flat(given)}}
 
 
 def repeats(release: Mapping[str, Any]) -> int:

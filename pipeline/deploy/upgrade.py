@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from pipeline.artifacts import Images, Release
-from pipeline.deploy import by_helm, chart, drift, history, layers, process, pull, rollback, settle, stored, typos, values
+from pipeline.deploy import by_helm, chart, drift, history, layers, naming, process, pull, rollback, settle, stored, typos, values
 from pipeline.deploy.chart import Chart
 from pipeline.deploy.history import Revision
 from pipeline.deploy.layers import Layers
@@ -40,7 +40,8 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
         rollback.check_way_back(work, history.good(revisions))
         pull.prove(spec, images, want.values, work.kube, site)
         if newest is not None and newest.inputs == want.inputs:
-            for text in drift.differences(work.kube, spec, newest, now, want, images):
+            strict, _ = naming.apart(work.kube, spec, newest, now, images)
+            for text in drift.differences(work.kube, spec, newest, now, want, strict):
                 site.tell(What.WARN, STAGE, f"{text}; the blueprint wins")
         failpoint("deploy.proven")
         secrets = settle.keep_secret(work, want, newest)

@@ -52,7 +52,7 @@ def in_lock(kube: Kube, spec: Spec) -> Iterator[Use]:
     lease = freeze.look(kube, *spec.lock)
     who = freeze.holder(lease)
     why = f"{who} deploys it now" if who else "it was being deployed last"
-    yield from (Use(reference.partition("@")[2], why) for reference in notes(lease).get(IMAGES, "").split())
+    yield from (Use(references.read(reference).digest, why) for reference in notes(lease).get(IMAGES, "").split())
 
 
 def revisions(spec: Spec, keep: int, site: Site) -> tuple[Left, ...]:
@@ -93,5 +93,5 @@ def _named(text: str, why: str) -> Iterator[Use]:
     for digest in sorted(set(references.DIGEST.findall(text))):
         yield Use(digest, why)
     for reference in sorted(set(IMAGE.findall(text.replace("\\n", "\n").replace('\\"', '"')))):
-        if tag := reference.partition("@")[0].rpartition("/")[2].partition(":")[2]:
+        if tag := references.read(reference).tag:
             yield Use(tag, why)

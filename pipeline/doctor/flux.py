@@ -13,7 +13,7 @@ from pipeline.doctor.verdict import Check, Verdict, ask_all, fail, ok, unknown, 
 from pipeline.errors import AuthError
 from pipeline.gitops.spec import Gitops
 from pipeline.stage import Site
-from pipeline.tools import flux, flux_words, unreleased
+from pipeline.tools import flux, flux_words, references, unreleased
 from pipeline.tools.flux import KINDS, Ref, State
 from pipeline.tools.kube import Kube, connect, path
 from pipeline.tools.kube_objects import condition, notes
@@ -172,8 +172,7 @@ def _short(state: State) -> str:
 
 def _version(deployment: Mapping[str, Any]) -> str:
     containers = ((deployment.get("spec") or {}).get("template") or {}).get("spec", {}).get("containers") or [{}]
-    image = str(containers[0].get("image", ""))
-    return image.partition("@")[0].rpartition(":")[2] if ":" in image.rpartition("/")[2] else ""
+    return references.read(str(containers[0].get("image", ""))).tag
 
 
 def _moment(text: str) -> float:

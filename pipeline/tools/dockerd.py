@@ -17,6 +17,7 @@ import requests.exceptions
 
 from pipeline.errors import AuthError, ConfigError, PipelineError, Transient, Unknown, VerifyError
 from pipeline.host import Address
+from pipeline.tools import references
 from pipeline.tools.meanings import LOST, Rule, Said, Tool, request
 
 LINES = 20  # of a container's log that are shown
@@ -93,12 +94,12 @@ class Engine:
 
     def pull(self, reference: str, login: tuple[str, str] | None = None) -> None:
         """Have the image there, by its digest. `login` is a name and a password for its registry."""
-        repository, _, digest = reference.partition("@")
+        named = references.read(reference)
         auth = {"username": login[0], "password": login[1]} if login else None
         with self._told(f"pull {reference}", reference):
-            if any(reference in (image.attrs.get("RepoDigests") or []) for image in self._docker().images.list(name=repository)):
+            if any(reference in (image.attrs.get("RepoDigests") or []) for image in self._docker().images.list(name=named.repository)):
                 return
-            for line in self._docker().api.pull(repository, tag=digest, auth_config=auth, stream=True, decode=True):
+            for line in self._docker().api.pull(named.repository, tag=named.digest, auth_config=auth, stream=True, decode=True):
                 if "error" in line:
                     raise failure(f"pull {reference}", str(line["error"]), self.name, reference)
 

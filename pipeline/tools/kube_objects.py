@@ -144,6 +144,16 @@ def template_images(deployment: Object) -> Iterator[tuple[str, str]]:
             yield str(container.get("name", "")), str(container.get("image", ""))
 
 
+def pod_images(value: Object) -> Iterator[str]:
+    """The images of the pods that an object is, runs or will run: a Pod, a workload, a Job, a CronJob."""
+    if value.get("kind") == "CronJob":
+        value = (value.get("spec") or {}).get("jobTemplate") or {}
+    if value.get("kind") == "Pod":
+        value = {"spec": {"template": value}}
+    if isinstance((value.get("spec") or {}).get("template"), Mapping):  # in other kinds it may be a text
+        yield from (image for _, image in template_images(value))
+
+
 def image_ids(pods: Iterable[Object]) -> dict[str, tuple[str, ...]]:
     """What each pod that stays runs, by its node's own word: pod name -> imageIDs."""
     return {name(pod): tuple(container.image_id for container in containers(pod)) for pod in pods if not terminating(pod)}

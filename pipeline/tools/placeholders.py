@@ -20,19 +20,28 @@ IN_TEXT = re.compile(rf"\{{({NAME})\}}")  # in what else has braces, as a regula
 IN_MANIFEST = re.compile(rf"(?<![$\w{{])\{{({NAME})\}}(?!\}})")
 OF_THE_SOURCE = ("app", "commit", "short", "label")
 OF_THE_SECRET = ("secret", "secret.name")  # of the stage's own Secret
-OF_AN_IMAGE = ("repository", "digest", "tag", "reference")  # bare if all images agree, else behind the image's name and a dot
+OF_AN_IMAGE = (  # bare if all images agree, else behind the image's name and a dot
+    "repository", "repository.registry", "repository.path", "digest", "digest.algorithm", "digest.hex", "tag", "reference",
+)  # fmt: skip
 DEPTH = 50
 
 
 def words(source: Source, images: Sequence[Image], app: str) -> dict[str, str]:
     """What may stand in braces: {app}, {commit}, {short} (the short commit, and the tree if that has uncommitted changes; {label} is the
     same), and of each image {web.repository}, {web.digest}, {web.tag}, {web.reference} (by digest), `web` being the last word of its
-    repository, or its whole path if two end alike. The name may be left out if every image has the same there."""
+    repository, or its whole path if two end alike. Charts that want a part of it alone have {web.repository.registry},
+    {web.repository.path}, {web.digest.algorithm} (sha256), {web.digest.hex}. The name may be left out if every image has the same there."""
     found = {"app": app, "commit": source.commit, "short": source.label, "label": source.label}
-    facts = [dict(zip(OF_AN_IMAGE, (each.repository, each.digest, each.tag, each.reference), strict=True)) for each in images]
+    facts = [dict(zip(OF_AN_IMAGE, _facts(each), strict=True)) for each in images]
     for name, of in zip(names(images), facts, strict=True):
         found |= {f"{name}.{key}": value for key, value in of.items()}
     return found | {key: facts[0][key] for key in OF_AN_IMAGE if len({each[key] for each in facts}) == 1}
+
+
+def _facts(image: Image) -> tuple[str, ...]:
+    registry, _, path = image.repository.partition("/")
+    algorithm, _, digits = image.digest.partition(":")
+    return image.repository, registry, path, image.digest, algorithm, digits, image.tag, image.reference
 
 
 def names(images: Sequence[Image]) -> list[str]:
@@ -69,8 +78,7 @@ def meant(value: Any) -> Iterator[tuple[tuple[str, ...], str, bool]]:
 
 def is_known(word: str, others: Sequence[str] = ()) -> bool:
     """Whether some release may have this word."""
-    name, _, fact = word.rpartition(".")
-    return word in (*OF_THE_SOURCE, *OF_AN_IMAGE, *others) or bool(name and fact in OF_AN_IMAGE)
+    return word in (*OF_THE_SOURCE, *OF_AN_IMAGE, *others) or any(word[1:].endswith(f".{fact}") for fact in OF_AN_IMAGE)
 
 
 def unknown(path: str, word: str, known: Iterable[str]) -> ConfigError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 
 from pipeline.errors import ConfigError, IntegrityError
 
@@ -54,12 +55,49 @@ def digest_of(body: bytes) -> str:
     return "sha256:" + hashlib.sha256(body).hexdigest()
 
 
+@dataclass(frozen=True)
+class Reference:
+    """What a manifest or a node calls an image: `repository` (with its registry, if one is named), `tag` and `digest`, "" if not said."""
+
+    repository: str
+    tag: str = ""
+    digest: str = ""
+
+    @property
+    def registry(self) -> str:
+        """The registry's address as it is written, "" if none is: Docker Hub is meant then.
+
+        Source: github.com/distribution/reference/normalize.go, splitDockerDomain
+        """
+        first, slash, _ = self.repository.partition("/")
+        return first if slash and (first == "localhost" or "." in first or ":" in first) else ""
+
+    @property
+    def path(self) -> str:
+        """The repository without its registry, and without the `library/` that Docker Hub's own images may be written with."""
+        path = self.repository.removeprefix(f"{self.registry}/") if self.registry else self.repository
+        return path.removeprefix("library/")
+
+
+def read(text: str) -> Reference:
+    """The parts of what somebody else wrote, name:tag@digest included: nothing of it is judged, and nothing of it may reach a URL."""
+    name, _, digest_ = text.partition("@")
+    folder, slash, last = name.rpartition("/")
+    last, _, tag_ = last.partition(":")  # the colon of a port stands before the last slash
+    return Reference(f"{folder}{slash}{last}", tag_, digest_)
+
+
+def digest_in(image_id: str) -> str:
+    """The digest in a node's imageID: `repo@sha256:…`, `docker-pullable://repo@sha256:…` or, of an image that was carried there, the bare
+    digest of its configuration."""
+    return image_id.rpartition("@")[2].rpartition("//")[2]
+
+
 def split(reference: str) -> tuple[str, str, str]:
-    """(address, repository, tag or digest) of `address/repository@digest` or `address/repository:tag`. Raises ConfigError."""
-    where, _, rest = reference.partition("/")
-    name, at, suffix = rest.partition("@")
-    if not at:
-        name, _, suffix = rest.rpartition(":")
-    if not (where and name and suffix):
+    """(address, repository, tag or digest) of `address/repository@digest`, `address/repository:tag` or both: then the digest counts.
+    Raises ConfigError."""
+    found = read(reference)
+    where, _, name = found.repository.partition("/")
+    if not (where and name and (found.tag or found.digest)):
         raise ConfigError(f"{reference!r} is not an image reference", mend="write address/repository@sha256:… or address/repository:tag")
-    return address(where), repository(name), tag_or_digest(suffix)
+    return address(where), repository(name), digest(found.digest) if found.digest else tag(found.tag)

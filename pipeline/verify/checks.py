@@ -42,11 +42,10 @@ class Checks:
 
     `cluster` is where the pods are looked at; `host` the public name; `url` the address that is really connected to, by default the
     cluster's ingress. `checks` is the list, each item of one kind that its first key names. `deadline` in seconds holds for everything
-    together. `pods` says whether pods are looked at, `beside` names the image repositories that may run in them though the release did
-    not push them (a database, a mesh's sidecar), `selector` the label they carry (KEY=VALUE) if they are not those of the release's own
-    workloads. `watch` is how many times a second the first page of the ingress is asked for while a release is made, 0 for not at all:
-    how users fared is told. `disturb` allows the checks that take something away from what runs (`survives`): without it they are left
-    out, and that is told.
+    together. `pods` says whether pods are looked at (those of the release run what was pushed, and of other people's images what the
+    manifest says), `selector` the label they carry (KEY=VALUE) if they are not those of the release's own workloads. `watch` is how many
+    times a second the first page of the ingress is asked for while a release is made, 0 for not at all: how users fared is told.
+    `disturb` allows the checks that take something away from what runs (`survives`): without it they are left out, and that is told.
     Raises ValueError.
     """
 
@@ -56,7 +55,6 @@ class Checks:
     checks: tuple[Annotated[Any, KINDS], ...] = ()
     deadline: float = 60.0
     pods: bool = True
-    beside: tuple[str, ...] = ()
     selector: str = ""
     watch: float = 10.0
     disturb: bool = False

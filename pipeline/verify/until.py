@@ -149,17 +149,18 @@ def _stored(spec: Checks, release: Release, site: Site) -> Callable[[], Kept]:
 def _pods(spec: Checks, world: World) -> Question:
     apart = any(type(each).__name__ == "Drift" for each in spec.checks) or bool(spec.selector)
 
-    def ask(view: View, _seconds: float) -> tuple[Sequence[pods.Pod], Edited]:
-        return view.pods(), NOT_ASKED if apart else view.edited()
+    def ask(view: View, _seconds: float) -> tuple[Sequence[pods.Object], Sequence[pods.Stated], Edited]:
+        said = [] if world.selector else pods.stated(view.objects(), view.namespace)
+        return view.pods(), said, NOT_ASKED if apart else view.edited()
 
-    def judge(seen: tuple[Sequence[pods.Pod], Edited]) -> Check:
-        listed, edited = seen
-        found = pods.judge(world.release, listed, spec.beside, world.selector)
+    def judge(seen: tuple[Sequence[pods.Object], Sequence[pods.Stated], Edited]) -> Check:
+        listed, said, edited = seen
+        found = pods.judge(world.release, listed, said, world.selector)
         wrong = "; ".join([*([] if found.passed else [found.evidence]), *edited.said])
         unknown = f"; whether {', '.join(edited.unknown)} were edited is unknown: this user may not list them" if edited.unknown else ""
         return Check(pods.NAME, not wrong, (wrong or found.evidence) + unknown)
 
-    def is_final(seen: tuple[Sequence[pods.Pod], Edited]) -> bool:
-        return bool(seen[1].said) and not any(map(flux.keeps, world.stored().objects))
+    def is_final(seen: tuple[Sequence[pods.Object], Sequence[pods.Stated], Edited]) -> bool:
+        return bool(seen[2].said) and not any(map(flux.keeps, world.stored().objects))
 
     return Question(pods.NAME, pods.NAME, ask, judge, is_final=is_final)

@@ -55,6 +55,7 @@ class Cluster:
         self.fake = FakeKube(folder)
         self.fake.changed = self._changed
         self.behaviour: dict[str, str] = {}
+        self.runs: dict[str, str] = {}  # what a node runs by the name of an image, if that is another
         self.log, self.fails = folder / "helm.log", folder / "helm.fails"
         self.helm = folder / "helm"
         self.manifests = folder / "chart.json"
@@ -109,7 +110,7 @@ class Cluster:
         revision = str(deployment["metadata"]["generation"])
         kind = self.behaviour.get(image.rpartition("@")[2], "good")
         good = kind == "good"
-        container = {"name": "app", "image": image, "imageID": image, "ready": good, "restartCount": 0 if good else 2}
+        container = {"name": "app", "image": image, "imageID": self.runs.get(image, image), "ready": good, "restartCount": 0 if good else 2}
         states: dict[str, dict[str, Any]] = {
             "good": {"state": {"running": {}}},
             "crash": {
@@ -202,7 +203,8 @@ def _lasting(labels: dict[str, str]) -> dict[str, str]:
 
 
 def _rendered(chart: list[str], values: dict[str, Any]) -> str:
-    image = f"{values['image']['repository']}@{values['image']['digest']}"
+    image = "{repository}:{tag}" if "tag" in values["image"] else "{repository}@{digest}"  # as `helm create` has it, or by digest alone
+    image = image.format_map(values["image"])
     made = [yaml.safe_load(text.replace("IMAGE", image)) for text in chart]
     for each in made:
         for container in each.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):

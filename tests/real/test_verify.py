@@ -22,9 +22,9 @@ from pipeline.errors import Ambiguous, AuthError, Transient, VerifyError
 from pipeline.events import Event, What
 from pipeline.stage import Site
 from pipeline.tools.kube import Kube, connect, path
+from pipeline.tools.references import digest_in
 from pipeline.verify.checks import Checks, make
 from pipeline.verify.expect import Page
-from pipeline.verify.pods import digest_of
 from pipeline.verify.web import Ask, get
 from tests.verify import releases
 from tests.verify.servers import Handler, Server, answer, saying, serving
@@ -65,7 +65,7 @@ def release(kube: Kube, namespace: str) -> Release:
     kube.create(path("v1", "secrets", namespace), releases.secret(json.dumps(deployment)))
     start_pod(kube, namespace, "probe-1")
     seen = ready(kube, namespace, "probe-1")
-    digest = digest_of(seen["status"]["containerStatuses"][0]["imageID"])
+    digest = digest_in(seen["status"]["containerStatuses"][0]["imageID"])
     image = Image("docker.io/lab/pause", digest, "1")
     source = Source("7e" * 20, COMMIT, False, "/src")
     return Release(source, (image,), CLUSTER, namespace, "probe", releases.RELEASE.revision, "1f" * 32)

@@ -72,3 +72,24 @@ def test_whatever_passes_needs_no_quoting_and_is_no_option(text: str) -> None:
         assert quote(passed) == passed
         assert not passed.startswith("-")
         assert ".." not in passed.split("/")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "registry", "path"),
+    [
+        ("redis", ("redis", "", ""), "", "redis"),
+        ("library/redis:7", ("library/redis", "7", ""), "", "redis"),
+        ("127.0.0.1:5000/team/app", ("127.0.0.1:5000/team/app", "", ""), "127.0.0.1:5000", "team/app"),
+        (f"a.example/team/app:v1@{GOOD}", ("a.example/team/app", "v1", GOOD), "a.example", "team/app"),
+        (f"localhost/app@{GOOD}", ("localhost/app", "", GOOD), "localhost", "app"),
+        ("", ("", "", ""), "", ""),
+    ],
+)
+def test_what_others_write_is_taken_apart(text: str, parts: tuple[str, str, str], registry: str, path: str) -> None:
+    found = references.read(text)
+    assert (found.repository, found.tag, found.digest) == parts
+    assert (found.registry, found.path) == (registry, path)
+
+
+def test_of_a_tag_and_a_digest_the_digest_counts() -> None:
+    assert references.split(f"a.example:5000/team/app:v1@{GOOD}") == ("a.example:5000", "team/app", GOOD)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Image
-from pipeline.verify.pods import digest_of, judge
-from tests.verify.releases import CONFIG, DIGEST, OTHER, RELEASE, REPOSITORY, pod
+from pipeline.artifacts import Check, Image
+from pipeline.tools.references import digest_in
+from pipeline.verify.pods import judge, stated
+from tests.verify.releases import CONFIG, DIGEST, LABELS, OTHER, RELEASE, REPOSITORY, pod
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,7 @@ from tests.verify.releases import CONFIG, DIGEST, OTHER, RELEASE, REPOSITORY, po
     ],
 )
 def test_an_image_id_gives_its_digest(image_id: str, digest: str) -> None:
-    assert digest_of(image_id) == digest
+    assert digest_in(image_id) == digest
 
 
 @pytest.mark.parametrize("image_id", [f"{REPOSITORY}@{DIGEST}", CONFIG])
@@ -59,13 +61,84 @@ def test_a_pod_that_is_not_ready_fails_with_the_reason() -> None:
     assert judge(RELEASE, [fresh]).evidence == "probe-3 is not ready (Pending)"
 
 
-def test_an_image_that_was_not_pushed_fails_unless_it_is_named_beside() -> None:
+POSTGRES, BUSYBOX = "postgres:16", f"docker.io/library/busybox@{OTHER}"
+
+
+def beside(key: str, container: str, image: str, image_id: str, *, wanted: str = POSTGRES) -> Check:
+    """The check of a pod that has one more container, which the manifest has with the image `wanted`, or has not."""
     mixed = pod()
-    mixed["status"]["containerStatuses"].append(
-        {"name": "db", "image": "mirror.example:5000/library/postgres:16", "imageID": f"mirror.example:5000/library/postgres@{OTHER}"}
-    )
-    assert not judge(RELEASE, [mixed]).passed
-    assert judge(RELEASE, [mixed], beside=("mirror.example:5000/library/postgres",)).passed
+    mixed["spec"] = {"containers": [{"name": "app", "image": f"{REPOSITORY}@{DIGEST}"}], "initContainers": []}
+    mixed["spec"][key].append({"name": container, "image": image})
+    statuses = {"containers": "containerStatuses", "initContainers": "initContainerStatuses"}[key]
+    mixed["status"].setdefault(statuses, []).append({"name": container, "image": image, "imageID": image_id})
+    template: dict[str, Any] = {"spec": {"containers": [{"name": "app", "image": f"{REPOSITORY}@{DIGEST}"}], "initContainers": []}}
+    if wanted:
+        template["spec"][key].append({"name": container, "image": wanted})
+    selector = {"matchLabels": LABELS}
+    said = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "probe"},
+        "spec": {"selector": selector, "template": template},
+    }
+    return judge(RELEASE, [mixed], stated([said], RELEASE.namespace))
+
+
+@pytest.mark.parametrize("key", ["containers", "initContainers"])
+@pytest.mark.parametrize(
+    ("image", "wanted"),
+    [
+        (POSTGRES, POSTGRES),
+        ("docker.io/library/postgres:16", POSTGRES),
+        ("mirror.example:5000/hub/library/postgres:16", POSTGRES),  # what a cluster makes of it that pulls through a mirror
+        (f"postgres:16@{OTHER}", POSTGRES),  # what a cluster makes of it that pins what it admits
+        (BUSYBOX, BUSYBOX),
+        ("redis", "redis:latest"),
+    ],
+)
+def test_other_peoples_images_are_compared_with_the_manifest(key: str, image: str, wanted: str) -> None:
+    check = beside(key, "other", image, f"{image.partition('@')[0].rpartition(':')[0] or image}@{OTHER}", wanted=wanted)
+    assert check.passed, check.evidence
+    assert "beside" not in check.evidence
+
+
+@pytest.mark.parametrize(
+    ("image", "wanted", "said"),
+    [
+        ("postgres:15", POSTGRES, "runs postgres:15 in container other, the manifest says postgres:16"),
+        (f"postgres@{DIGEST}", f"postgres@{OTHER}", "the manifest says postgres@sha256:0d0d0d0d0d0d"),
+        ("evil/postgres:16", "bitnami/postgres:16", "runs evil/postgres:16"),
+        (f"{REPOSITORY}:old", f"{REPOSITORY}:old", "was released"),  # our own, of another version
+        ("postgres:16", f"{REPOSITORY}@{DIGEST}", "was released"),  # another one where ours is to be
+    ],
+)
+def test_what_the_manifest_does_not_say_fails(image: str, wanted: str, said: str) -> None:
+    check = beside("containers", "other", image, f"postgres@{OTHER}", wanted=wanted)
+    assert not check.passed
+    assert said in check.evidence
+
+
+def test_what_a_mesh_puts_beside_it_is_told_and_passes() -> None:
+    check = beside("containers", "istio-proxy", "docker.io/istio/proxyv2:1.22", f"docker.io/istio/proxyv2@{OTHER}", wanted="")
+    assert check.passed
+    assert check.evidence.endswith("beside it, of no manifest: istio-proxy")
+
+
+def test_an_image_that_only_an_init_container_runs_is_run() -> None:
+    second = Image("registry.example/migrate", OTHER, "b2b2b2b")
+    mixed = pod()
+    mixed["status"]["initContainerStatuses"] = [{"name": "migrate", "imageID": f"registry.example/migrate@{OTHER}"}]
+    assert judge(dataclasses.replace(RELEASE, images=(*RELEASE.images, second)), [mixed]).passed
+
+
+def test_an_image_that_no_workload_of_the_manifest_names_is_not_missed() -> None:
+    nightly = Image("registry.example/nightly", OTHER, "b2b2b2b")
+    container = {"name": "app", "image": f"{REPOSITORY}@{DIGEST}"}
+    spec = {"selector": {"matchLabels": LABELS}, "template": {"spec": {"containers": [container]}}}
+    said = stated([{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "probe"}, "spec": spec}], RELEASE.namespace)
+    both = dataclasses.replace(RELEASE, images=(*RELEASE.images, nightly))
+    assert judge(both, [pod()], said).passed
+    assert not judge(both, [pod()]).passed
 
 
 def test_every_pushed_image_has_to_run_somewhere() -> None:
