@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PRIVATE = ("identity_file", "kubeconfig")  # keys whose value is the path of a secret
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?")
+SUDO = ("sudo", "-n")  # nobody is there to type a password
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # of a blueprint or an environment: never a way out of the folder
 
 
@@ -105,7 +106,7 @@ class Blueprint:
         """
         found = read_site(self.site_path)
         clock = clock or SystemClock()
-        clusters = Clusters(found.clusters)
+        clusters = Clusters({name: _by_sudo(cluster, found.hosts.get(cluster.node)) for name, cluster in found.clusters.items()})
         site = Site(
             app=self.app,
             root=self.root,
@@ -259,6 +260,17 @@ def read_site(path: Path) -> SiteFile:
         raise ConfigError("the lab is not running", mend="inv lab.up")
     found: SiteFile = schema.build(SiteFile, read(path))
     return found
+
+
+def _by_sudo(cluster: Cluster, node: HostSpec | None) -> Cluster:
+    """k3s lets root alone ask its runtime: another user calls it by sudo. What a site file writes itself stays as it is."""
+    if node is None or node.user == "root":
+        return cluster
+    return dataclasses.replace(
+        cluster,
+        crictl=(*SUDO, *cluster.crictl) if cluster.crictl == Cluster.crictl else cluster.crictl,
+        ctr=(*SUDO, *cluster.ctr) if cluster.ctr == Cluster.ctr else cluster.ctr,
+    )
 
 
 def blueprint_schema() -> dict[str, Any]:

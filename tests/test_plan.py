@@ -260,6 +260,22 @@ def test_a_host_is_opened_once_and_only_when_it_is_asked_for(config: Path, monke
     assert vars(host) == {"closed": 1}
 
 
+@pytest.mark.parametrize(
+    ("host", "words", "crictl"),
+    [
+        ("{address: x}", "", ("k3s", "crictl")),
+        ("{address: x, user: tegwick}", "", ("sudo", "-n", "k3s", "crictl")),
+        ("{address: x, user: tegwick}", ", crictl: [crictl]", ("crictl",)),
+    ],
+    ids=["root", "another", "another, by its own words"],
+)
+def test_a_user_other_than_root_asks_the_nodes_runtime_by_sudo(config: Path, host: str, words: str, crictl: tuple[str, ...]) -> None:
+    (config / "site.yml").write_text(f"hosts: {{node: {host}}}\nclusters: {{prod: {{kubeconfig: ~/k, node: node{words}}}}}\n")
+    cluster = load(config).site().cluster("prod")
+    assert cluster.crictl == crictl
+    assert cluster.ctr == (*(("sudo", "-n") if "user" in host else ()), "k3s", "ctr", "-n", "k8s.io")
+
+
 # drivers of other packages
 
 

@@ -21,6 +21,7 @@ from pipeline.errors import ConfigError, IntegrityError, PipelineError
 from pipeline.events import What
 from pipeline.host import Cmd
 from pipeline.stage import Cluster, Site
+from pipeline.tools import crictl
 from pipeline.tools.registry import Client, Manifest, client_of
 
 STAGE = "deploy"
@@ -53,6 +54,8 @@ def side_load(image: Image, cluster: Cluster, site: Site) -> None:
         output = node.run(Cmd((*cluster.ctr, *words), timeout=IMPORT))
     finally:
         node.run(Cmd(("rm", "-f", "--", there)))
+    if not output.ok and (refused := crictl.classify(output.tail())).kind == "rights":
+        raise crictl.error(refused, image.reference, cluster.node, "")
     if not output.ok:
         raise ConfigError(
             f"{cluster.node} does not import {image.reference}",

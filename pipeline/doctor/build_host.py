@@ -132,7 +132,7 @@ def disks(where: str, name: str, state: str, seen: Seen) -> Iterator[Verdict]:
     """Bytes and inodes, and whether the pipeline's folder can be written."""
     if (closed := seen.facts.get("state", "")).startswith("closed "):
         folder = closed.removeprefix("closed ")
-        yield fail(where, "state", f"{folder} cannot be written", f"on {name}: chown it, or name another `state` in the site file")
+        yield fail(where, "state", f"{folder} cannot be written", f"{git.OWN} {state}, or name another `state` of {name} in the site file")
     for disk in seen.disks:
         room = STORE_ROOM if disk.path == STORE else STATE_ROOM
         yield _disk(where, name, disk, room, state)

@@ -40,7 +40,11 @@ def copy(name: str, stream: Stream, source: Path, target: str) -> None:
         if output.code > 128:
             raise Transient(f"the copy to {target} was ended on {name}", cause=f"by signal {output.code - 128}")
         if not output.ok or not output.text:
-            raise ConfigError(f"{target} cannot be written on {name}", cause=output.tail())
+            raise ConfigError(
+                f"{target} cannot be written on {name}",
+                cause=output.tail(),
+                mend=f"on {name}: ls -ld the folder; chown it to the user of the site file",
+            )
         return output.text.split()
 
     for _ in range(TURNS):

@@ -13,7 +13,7 @@ from pipeline.tools.meanings import LOST, NO_NAME, find, request, unquoted
 @dataclass(frozen=True)
 class Pull:
     """Why a pull failed: `kind` is one of http, realm, credentials, platform, absent, certificate, proxy, busy, disk,
-    network, runtime, unknown.
+    network, runtime, rights, unknown.
 
     `evidence` is the runtime's own sentence, `realm` the host and port of a token server that did not answer.
     """
@@ -34,12 +34,16 @@ class Meaning:
 # How the runtime, and a kubelet that speaks of it, begin; anything else is not theirs
 OWN = re.compile(
     r"(?:rpc error: |[Ff]ailed to pull (?:and unpack )?image|validate service connection|pulling image"
-    r"|Back-off pulling image|E[a-zA-Z]*Pull[a-zA-Z]*: )"
+    r"|Back-off pulling image|E[a-zA-Z]*Pull[a-zA-Z]*: |sudo: |Sorry, user |ctr: failed to dial )"
 )
 ERR = re.compile(r' err=(".*")\s*$')
 STATUS = r"(?:unexpected status(?: code)?(?: from [A-Z]+ request to \S+)?: |(?:pulling from host \S+ )?failed with status code [^:\n]*: )?"
 ASKED = r'failed to fetch (?:oauth|anonymous) token: (?:Get|Post) "(?P<scheme>https?)://(?P<host>[^/"]+)[^"]*": '
 MEANINGS = (
+    # sudo's own words: without a password, for these words, without a terminal; and the PATH that it gives (secure_path)
+    Meaning(r"sudo: (?:a password is required|a terminal is required|sorry, you must have a tty|\S+: command not found)", "rights"),
+    Meaning(r"Sorry, user \S+ is not allowed to execute ", "rights"),
+    Meaning(r"(?:validate service connection|ctr: failed to dial)\b.* dial unix \S+: connect: permission denied", "rights"),
     Meaning(r"http: server gave HTTP response to HTTPS client", "http"),
     Meaning(r"no space left on device", "disk"),
     Meaning(rf"(?:toomanyrequests: |{STATUS}429 )", "busy"),
@@ -104,6 +108,8 @@ def error(pull: Pull, image: str, node: str, registry: str, *, scheme: str = "ht
         return RateLimited(f"{what}: the registry asks for patience", retry_after=30.0, cause=cause)
     if pull.kind == "disk":
         return ResourceError(f"{what}: its disk is full", cause=cause, mend=f"on {node}: crictl rmi --prune; df -h /var/lib/rancher")
+    if pull.kind == "rights":
+        return ConfigError(f"this user may not ask {node}'s container runtime", cause=cause, mend=RIGHTS)
     if pull.kind == "runtime":
         mend = "correct `crictl` of the cluster in the site file: the argv that speaks to this node's runtime"
         return ConfigError(f"{node}'s container runtime cannot be asked", cause=cause, mend=mend)
@@ -115,6 +121,14 @@ def error(pull: Pull, image: str, node: str, registry: str, *, scheme: str = "ht
         mend = f"on {node}: curl -v {scheme}://{registry}/v2/; take the registry out of the proxy there (NO_PROXY of k3s' own service)"
         return ConfigError(f"{what}: a web page answers in place of the registry", cause=cause, mend=mend)
     return Unknown(what, cause=cause, mend=f"on {node}: crictl pull {image}")
+
+
+RIGHTS = (
+    "on the node, `visudo -f /etc/sudoers.d/pipeline`, with the user of the site file for USER, and k3s' place there (`command -v k3s`):\n"
+    "  USER ALL=(root) NOPASSWD: /usr/local/bin/k3s crictl images, /usr/local/bin/k3s crictl inspecti *, \\\n"
+    "    /usr/local/bin/k3s crictl pull *, /usr/local/bin/k3s ctr -n k8s.io images import *\n"
+    "or write `crictl` and `ctr` of the cluster in the site file: the argv by which this user may, or name another user of the host"
+)
 
 
 def plain_http(registry: str) -> str:

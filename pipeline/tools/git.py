@@ -221,6 +221,9 @@ def is_missing(errors: str) -> bool:
     return find(MISSING, own(errors).sentences) is not None
 
 
+OWN = "there, as the user that the site file names: sudo install -d -o $(id -un)"  # a folder of one's own
+
+
 def receive_error(code: int, errors: str, host: str, tree: str) -> PipelineError:
     """What `receive.sh` means by its exit code and the text of the git on the host."""
     free = _free(errors)
@@ -241,7 +244,9 @@ def receive_error(code: int, errors: str, host: str, tree: str) -> PipelineError
         )
     if "Permission denied" in errors or "Read-only file system" in errors:
         return ConfigError(
-            f"the pipeline's folder on {host} cannot be written", cause=cause, mend="chown it, or name another `state` in the site file"
+            f"the pipeline's folder on {host} cannot be written",
+            cause=cause,
+            mend=f"{OWN} /var/lib/pipeline, or name another `state` of the host in the site file",
         )
     if code == 74:
         return IntegrityError(

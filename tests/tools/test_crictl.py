@@ -15,6 +15,7 @@ IMAGE = f"{REGISTRY}/coulomb/deploy-test@sha256:{'0' * 64}"
 EXPECTED = {
     "http": "http", "realm-lookup": "realm", "refused": "realm", "deny": "credentials", "scope": "credentials", "forbid": "credentials",
     "basic": "credentials", "absent": "absent", "arm": "platform", "busy": "busy",
+    "closed": "rights", "sudo-password": "rights", "sudo-path": "rights", "sudo-tty": "rights",
     "e500": "network", "network": "network", "runtime": "runtime",
 }  # fmt: skip
 
@@ -46,3 +47,10 @@ def test_a_kubelets_event_is_read_like_the_runtimes_own_words() -> None:
     assert pull.kind == "disk"
     assert isinstance(error(pull, IMAGE, "node", REGISTRY), ResourceError)
     assert pull.evidence == "no space left on device"
+
+
+def test_a_user_who_may_not_ask_the_runtime_is_told_what_sudo_needs() -> None:
+    raised = error(classify((CASES / "sudo-password.txt").read_text()), IMAGE, "railiance01", REGISTRY)
+    assert raised.what == "this user may not ask railiance01's container runtime"
+    assert raised.cause == "sudo: a password is required"
+    assert "NOPASSWD: /usr/local/bin/k3s crictl images" in raised.mend
