@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.deploy.spec import SCHEME, Helm
 from pipeline.errors import ConfigError
 from pipeline.stage import Site
+from pipeline.tools import goyaml
 from pipeline.tools.helm import LIMIT
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -24,7 +25,6 @@ SHIPPED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*):([A-Za-z0-9_][A-Za-z0-9_.-]*(?:/
 LARGEST = 32 << 20  # bytes of a whole chart folder; what is larger is not a chart
 LENGTH = 40  # of the digest
 SUSPECT = 256 << 10  # below this the stored release cannot reach its limit
-DEEPEST = 20  # levels of a Chart.yaml
 KEPT_OUT = (".git", ".DS_Store")
 
 
@@ -144,13 +144,9 @@ def metadata(files: tuple[tuple[str, bytes], ...], where: str) -> tuple[str, str
 
 def description(files: tuple[tuple[str, bytes], ...], where: str) -> dict[str, Any]:
     """What Chart.yaml says; `where` is how errors call it. Raises ConfigError where it is none, or name or version are not safe."""
-    import yaml
-
-    text = dict(files)["Chart.yaml"]
     try:
-        plain = len(text) < SUSPECT and _flat(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-        loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if plain else None  # noqa: S506  # both are safe
-    except (yaml.YAMLError, ValueError) as error:
+        loaded = next(iter(goyaml.values(dict(files)["Chart.yaml"].decode(), where)), None)
+    except (ConfigError, UnicodeDecodeError) as error:
         raise ConfigError(f"{where} is not YAML", cause=str(error), mend="correct it") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"{where} is not a chart's description", mend="it holds apiVersion, name and version")
@@ -160,15 +156,3 @@ def description(files: tuple[tuple[str, bytes], ...], where: str) -> dict[str, A
     if not VERSION.fullmatch(version):
         raise ConfigError(f"{where}: version {version!r} is not a version", mend="write it as 1.2.3 (semver.org)")
     return loaded
-
-
-def _flat(events: Iterator[Any]) -> bool:
-    """Whether a document nests no deeper than a description does: PyYAML composes by recursion in C, which 100 kB of `[` bring down."""
-    depth = 0
-    for event in events:
-        kind = type(event).__name__
-        depth += kind.endswith("StartEvent")
-        depth -= kind.endswith("EndEvent")
-        if depth > DEEPEST:
-            return False
-    return True

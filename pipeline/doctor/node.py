@@ -13,10 +13,10 @@ from pipeline.doctor import registry
 from pipeline.doctor.build_host import clock, script
 from pipeline.doctor.registry import Realm
 from pipeline.doctor.verdict import LIMIT, Verdict, broken, fail, ok, unknown, warn
-from pipeline.errors import PipelineError, ResourceError, Transient
+from pipeline.errors import ConfigError, PipelineError, ResourceError, Transient
 from pipeline.host import Cmd
 from pipeline.stage import Registry, Site
-from pipeline.tools import crictl
+from pipeline.tools import crictl, goyaml
 
 NONE = "-"
 ROOM = (512 << 20, 2048 << 20)  # free bytes for images: below the first it fails, below the second it is told
@@ -152,12 +152,9 @@ def _hosts(text: str, wanted: str) -> bool:
 
 
 def _mirrors(text: str, address: str, wanted: str) -> bool:
-    import yaml
-
     try:
-        value = yaml.safe_load(text)
-        endpoints = value["mirrors"][address]["endpoint"]
-    except (yaml.YAMLError, KeyError, TypeError):
+        endpoints = goyaml.values(text, "registries.yaml")[0]["mirrors"][address]["endpoint"]
+    except (ConfigError, KeyError, TypeError, IndexError):
         return False
     return isinstance(endpoints, list) and any(str(endpoint).rstrip("/") in (wanted, f"{wanted}/v2") for endpoint in endpoints)
 

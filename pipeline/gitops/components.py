@@ -13,7 +13,7 @@ from pipeline.events import What
 from pipeline.gitops.place import STAGE, Place
 from pipeline.host import Cmd, Host
 from pipeline.stage import Site
-from pipeline.tools import kubectl
+from pipeline.tools import goyaml, kubectl
 from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_objects import condition, name, pending
 
@@ -51,13 +51,11 @@ def of_path(where: Path) -> Components:
 
 def parse(text: str, where: str) -> Components:
     """The components in a text. Raises ConfigError where it holds none of Flux's."""
-    import yaml
-
     if len(text) > LARGEST:
         raise ConfigError(f"{where} is larger than {LARGEST >> 20} MiB", mend="name the install.yaml of a Flux release")
     try:
-        found = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except yaml.YAMLError as error:
+        found = goyaml.values(text, where)
+    except ConfigError as error:
         raise ConfigError(f"{where} is not YAML", cause=str(error)[:500], mend="fetch it again") from error
     objects = tuple(each for each in found if isinstance(each, dict) and each.get("kind") and name(each))
     if not objects:

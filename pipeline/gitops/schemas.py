@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
+from pipeline.tools import goyaml
 from pipeline.tools.kube import Kube, path
 from pipeline.yamlfile import keys_like
 
@@ -48,14 +49,12 @@ class Schemas:
 
 def of_folder(folder: Path) -> Schemas:
     """The schemas of the CRDs in the YAML files of `folder` (or in the one file that it is). Raises ConfigError where there are none."""
-    import yaml
-
     files = sorted(folder.glob("*.y*ml")) if folder.is_dir() else [folder]
     found: list[Any] = []
     for file in files:
         try:
-            found += yaml.load_all(file.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except (OSError, yaml.YAMLError) as error:
+            found += goyaml.values(file.read_bytes().decode(), str(file))
+        except (OSError, UnicodeDecodeError, ConfigError) as error:
             raise ConfigError(
                 f"{file} cannot be read as CRDs", cause=str(error), mend="name the folder with Flux's CRDs: --crds DIR"
             ) from error

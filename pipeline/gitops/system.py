@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pipeline.errors import ConfigError
 from pipeline.gitops.place import SECRET, Place
+from pipeline.tools import goyaml
 from pipeline.tools.yamledit_scalar import write as scalar
 
 API = "kustomize.config.k8s.io/v1beta1"
@@ -71,11 +73,9 @@ def kustomization(*, components: bool) -> str:
 
 def bare(text: bytes) -> bool:
     """Whether a kustomization lists Flux's own files and says nothing more, as `flux bootstrap` writes it: nobody has put work into it."""
-    import yaml
-
     try:
-        found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe loaders
-    except yaml.YAMLError:
+        found = goyaml.values(text.decode(), COMPONENTS)[0]
+    except (ConfigError, UnicodeDecodeError, IndexError):
         return False
     if not isinstance(found, dict) or found.keys() - {"apiVersion", "kind", "resources"}:
         return False

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.errors import AuthError, ConfigError
 from pipeline.provision.root import Root
 from pipeline.provision.terraform import outputs, when
-from pipeline.tools import private
+from pipeline.tools import goyaml, private
 from pipeline.tools.kube_login import end_of
 from pipeline.tools.terraform_plan import Out
 
@@ -62,12 +62,10 @@ class Handover:
 
 def _secrets(text: str, output: str) -> Iterator[str]:
     """The credentials in a kubeconfig. Raises ConfigError where it is none."""
-    import yaml
-
     try:
-        config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe loaders
+        config = goyaml.values(text, output)[0]
         users: list[Any] = [each["user"] for each in config["users"]]
-    except (yaml.YAMLError, KeyError, TypeError, RecursionError):
+    except (ConfigError, KeyError, TypeError, IndexError):
         raise ConfigError(
             f"output {output} is not a kubeconfig", mend="name an output that is one, as YAML"
         ) from None  # the cause is secret

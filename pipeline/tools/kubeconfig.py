@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +15,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from pipeline import yamlfile
 from pipeline.errors import AuthError, ConfigError
 from pipeline.secrets import sendable
 from pipeline.stage import Site
-from pipeline.tools import kube_login
+from pipeline.tools import goyaml, kube_login
 from pipeline.tools.kube_login import Credentials, Login
+from pipeline.yamlfile import Document, Place
 
 SIZE = 1 << 20  # a kubeconfig is a few kilobytes; what is larger is something else
 VARIABLE = "$KUBECONFIG"  # as a site's `kubeconfig`: the files that this variable names
@@ -29,7 +30,7 @@ GROUPS = ("clusters", "contexts", "users")
 OTHERS = ("as", "as-uid", "as-groups", "as-user-extra")  # keys of a user who acts as somebody else
 
 Guard = Callable[[str], None]
-Found = Sequence[tuple[Path, Mapping[str, Any]]]  # each file with what it holds
+Found = Sequence[tuple[Path, Document]]  # each file with what it holds
 
 
 @dataclass(frozen=True)
@@ -131,14 +132,16 @@ def _in_cluster(guard: Guard) -> Access:
         "contexts": [{"name": IN_CLUSTER, "context": {
             "cluster": IN_CLUSTER, "user": IN_CLUSTER, "namespace": _text(ACCOUNT, "namespace").strip()}}],
     }  # fmt: skip
-    return _chosen([(ACCOUNT / IN_CLUSTER, config)], IN_CLUSTER, guard)
+    file = ACCOUNT / IN_CLUSTER
+    return _chosen([(file, Document(config, {(): Place(str(file), 1)}))], IN_CLUSTER, guard)
 
 
 def _chosen(found: Found, context: str, guard: Guard) -> Access:
     """Return the access by `context` of these files, of which the first that names something counts."""
-    name = context or next((str(config["current-context"]) for _, config in found if config.get("current-context")), "")
+    name = context or next((str(each.data["current-context"]) for _, each in found if each.data.get("current-context")), "")
     chosen, _ = _entry(found, "contexts", "context", name)
-    entry, file = _entry(found, "clusters", "cluster", str(chosen.get("cluster", "")))
+    entry, of = _entry(found, "clusters", "cluster", str(chosen.get("cluster", "")))
+    file = of.file
     if entry.get("insecure-skip-tls-verify"):
         raise ConfigError(
             f"kubeconfig {file} turns certificate checks off (insecure-skip-tls-verify)",
@@ -146,8 +149,8 @@ def _chosen(found: Found, context: str, guard: Guard) -> Access:
         )
     if entry.get("proxy-url"):
         raise ConfigError(f"kubeconfig {file} goes through a proxy-url", mend="name an SSH host as `tunnel` of the cluster instead")
-    server, port = _server(str(entry.get("server", "")), file)
-    ca = _data(entry, "certificate-authority", file)
+    server, port = _server(str(entry.get("server", "")), of)
+    ca = _data(entry, "certificate-authority", of)
     cluster = {"server": str(entry["server"]), **({"certificate-authority-data": _encoded(ca)} if ca else {}),
                **{key: entry[key] for key in ("tls-server-name", "extensions") if entry.get(key)}}  # fmt: skip
     login, user = _user(found, str(chosen.get("user") or ""), name, cluster, guard)
@@ -166,7 +169,20 @@ def _chosen(found: Found, context: str, guard: Guard) -> Access:
     )
 
 
-def _server(text: str, file: Path) -> tuple[SplitResult, int]:
+@dataclass(frozen=True)
+class _Of:
+    """Where an entry stands."""
+
+    file: Path
+    document: Document
+    path: tuple[str, ...]
+
+    def line(self, key: str) -> str:
+        """FILE:LINE of one of its keys."""
+        return str(self.document.place((*self.path, key)))
+
+
+def _server(text: str, of: _Of) -> tuple[SplitResult, int]:
     """Return the address of the API server, and its port. Raises ConfigError if it is none."""
     try:
         server = urlsplit(text)
@@ -174,7 +190,8 @@ def _server(text: str, file: Path) -> tuple[SplitResult, int]:
             return server, server.port or 443
     except ValueError:
         pass
-    raise ConfigError(f"kubeconfig {file}: server {text[:200]!r} is not an https:// address", mend="correct `server`")
+    what = f"kubeconfig {of.line('server')}: server {text[:200]!r} is not an https:// address"
+    raise ConfigError(what, mend="write it as https://HOST:PORT")
 
 
 def bound(access: Access, identity: str) -> str:
@@ -196,7 +213,7 @@ def bound(access: Access, identity: str) -> str:
     )
 
 
-def _read(file: Path) -> Mapping[str, Any]:
+def _read(file: Path) -> Document:
     """Return what the file says, aliases followed. Raises ConfigError, also if that is more than any kubeconfig says."""
     try:
         if file.stat().st_size > SIZE:
@@ -209,23 +226,29 @@ def _read(file: Path) -> Mapping[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"kubeconfig {file} is not text", cause=str(error), mend="copy it from the node again") from error
     try:
-        loaded = yamlfile.parse(text, file.name).data
+        document = next(iter(goyaml.documents(text, file.name)), None)
     except ConfigError as error:
         what = f"kubeconfig {file} cannot be read: {error.what}"
         raise ConfigError(what, cause=error.cause, mend="copy it from the node again") from error
-    if not isinstance(loaded, dict):
+    loaded = document.data if document else None
+    if document is None or not isinstance(loaded, dict):
         raise ConfigError(f"{file} is not a kubeconfig", mend="name a file with `kind: Config`")
     if wrong := [group for group in GROUPS if not isinstance(loaded.get(group) or [], list)]:
         raise ConfigError(f"{file} is not a kubeconfig: {wrong[0]} is not a list", mend="name a file with `kind: Config`")
-    return loaded
+    return document
 
 
-def _entry(found: Found, group: str, kind: str, name: str) -> tuple[Mapping[str, Any], Path]:
-    """Return the entry of that name and the file it stands in."""
-    entries = [(entry, file) for file, config in found for entry in config.get(group) or [] if isinstance(entry, dict)]
-    for entry, file in entries:
-        if entry.get("name") == name and isinstance(entry.get(kind), dict):
-            return entry[kind], file
+def _entry(found: Found, group: str, kind: str, name: str) -> tuple[Mapping[str, Any], _Of]:
+    """Return the entry of that name and where it stands."""
+    entries = [
+        (entry, _Of(file, document, (group, str(number), kind)))
+        for file, document in found
+        for number, entry in enumerate(document.data.get(group) or [])
+        if isinstance(entry, dict)
+    ]
+    for entry, of in entries:
+        if str(entry.get("name")) == name and isinstance(entry.get(kind), dict):
+            return entry[kind], of
     names = ", ".join(sorted({str(entry.get("name")) for entry, _ in entries})) or "none"
     files = " and ".join(str(file) for file, _ in found)
     raise ConfigError(f"kubeconfig {files} has no {kind} {name[:200]!r}", mend=f"its {group} are: {names[:2000]}")
@@ -236,13 +259,14 @@ def _user(found: Found, name: str, context: str, cluster: Mapping[str, Any], gua
 
     Raises AuthError if nobody would be asked for: a request without an identity is not made.
     """
-    user, file = _entry(found, "users", "user", name) if name else ({}, found[0][0])
+    user, of = _entry(found, "users", "user", name) if name else ({}, _Of(*found[0], ()))
+    file = of.file
     place = f"user {name or '-'} of kubeconfig {file}"
     if user.get("username") or user.get("password"):
         raise ConfigError(f"kubeconfig {file} uses a password", mend="Kubernetes dropped passwords in 1.19; use a token or a certificate")
     if others := [key for key in OTHERS if user.get(key)]:
         raise ConfigError(f"{place} acts as somebody else ({others[0]})", mend="name a user that is allowed to deploy itself")
-    certificate, key = _data(user, "client-certificate", file), _data(user, "client-key", file)
+    certificate, key = _data(user, "client-certificate", of), _data(user, "client-key", of)
     pair = {"client-certificate-data": _encoded(certificate), "client-key-data": _encoded(key)} if certificate else {}
     if user.get("tokenFile"):
         path = (file.parent / os.path.expanduser(str(user["tokenFile"]))).absolute()  # noqa: PTH111  # as in `_text`
@@ -283,14 +307,16 @@ def _of_provider(user: Mapping[str, Any], place: str, context: str) -> str:
     return token
 
 
-def _data(entry: Mapping[str, Any], name: str, file: Path) -> str:
-    """A certificate or key: `<name>-data` in base64, or the file that `<name>` is, relative to the kubeconfig."""
+def _data(entry: Mapping[str, Any], name: str, of: _Of) -> str:
+    """A certificate or key: `<name>-data` in base64, or the file that `<name>` is, relative to the kubeconfig. Line breaks in base64 mean
+    nothing, as to Go's reader; blanks do."""
     if entry.get(f"{name}-data"):
         try:
-            return base64.b64decode(str(entry[f"{name}-data"]), validate=True).decode()
+            return base64.b64decode(re.sub(r"[\r\n]", "", str(entry[f"{name}-data"])), validate=True).decode()
         except ValueError as error:
-            raise ConfigError(f"kubeconfig {file}: {name}-data is not base64", mend="copy the kubeconfig again") from error
-    return _text(file.parent, str(entry[name])) if entry.get(name) else ""
+            what = f"kubeconfig {of.line(f'{name}-data')}: {name}-data is not base64"
+            raise ConfigError(what, mend="copy the kubeconfig again") from error
+    return _text(of.file.parent, str(entry[name])) if entry.get(name) else ""
 
 
 def _encoded(text: str) -> str:

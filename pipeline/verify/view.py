@@ -24,9 +24,7 @@ class View:
     Every method raises Unreachable where the cluster does not answer, AuthError and ConfigError as its client does.
     """
 
-    def __init__(
-        self, client: Callable[[], kube.Kube], namespace: str, selector: str = "", stored: Callable[[], Kept] = Kept
-    ) -> None:
+    def __init__(self, client: Callable[[], kube.Kube], namespace: str, selector: str = "", stored: Callable[[], Kept] = Kept) -> None:
         self.client, self.namespace, self.selector, self.stored = client, namespace, selector, stored
         self._lock = threading.Lock()
         self._locks: dict[Hashable, threading.Lock] = {}

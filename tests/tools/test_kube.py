@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -271,7 +272,7 @@ def test_inline_data_and_a_server_name_are_read(fake: FakeKube) -> None:
         ("[", "not YAML"),
         ("[]", "not a kubeconfig"),
         ("{}", "has no context"),
-        ("!!python/object/apply:os.system [id]", "the tag .* is not read here"),
+        ("!!python/object/apply:os.system [id]", "not a kubeconfig"),
     ],
 )
 def test_what_is_no_kubeconfig_is_said(tmp_path: Path, text: str, what: str) -> None:
@@ -279,6 +280,53 @@ def test_what_is_no_kubeconfig_is_said(tmp_path: Path, text: str, what: str) -> 
     file.write_text(text)
     with pytest.raises(ConfigError, match=what):
         load(str(file))
+
+
+@pytest.mark.parametrize(
+    "server", ["https://10.0.0.1:64x43", "https://10.0.0.1:99999", "https://[::1", "http://10.0.0.1", "https://:6443", "6443"]
+)
+def test_f27_a_server_that_is_no_address_is_told_with_file_and_line(fake: FakeKube, server: str) -> None:
+    file = fake.kubeconfig()
+    config = json.loads(file.read_text())
+    config["clusters"][0]["cluster"]["server"] = server
+    file.write_text(json.dumps(config, indent=1))
+    line = next(number for number, text in enumerate(file.read_text().splitlines(), 1) if '"server"' in text)
+    with pytest.raises(ConfigError, match=rf"kubeconfig {file.name}:{line}: server '{re.escape(server)}' is not an https:// address"):
+        load(str(file))
+
+
+def test_f27_base64_with_line_breaks_is_read_and_what_is_none_is_told_with_its_line(fake: FakeKube) -> None:
+    """As `base64 file` prints it, in a YAML block; client-go skips line breaks too, and nothing else."""
+    file = fake.kubeconfig()
+    config = json.loads(file.read_text())
+    cluster = config["clusters"][0]["cluster"]
+    del cluster["certificate-authority"]
+    cluster["certificate-authority-data"] = base64.encodebytes(fake.ca.encode()).decode().replace("\n", "\r\n")
+    file.write_text(json.dumps(config))
+    assert load(str(file)).ca == fake.ca
+    cluster["certificate-authority-data"] = "not base64"
+    file.write_text(json.dumps(config, indent=1))
+    with pytest.raises(ConfigError, match=rf"kubeconfig {file.name}:\d+: certificate-authority-data is not base64"):
+        load(str(file))
+
+
+def test_a_kubeconfig_is_read_as_kubectl_reads_it(fake: FakeKube) -> None:
+    """A name that is a number, merge keys, a key that stands twice, a tag: all of them are in the files of people."""
+    file = fake.kubeconfig()
+    config = json.loads(file.read_text())
+    cluster = json.dumps(config["clusters"][0]["cluster"])
+    user = json.dumps(config["users"][0]["user"])
+    file.write_text(f"""
+apiVersion: v1
+current-context: none
+current-context: "0755"
+clusters: [{{name: 1, cluster: &c {cluster}}}, {{name: 2, cluster: {{<<: *c, tls-server-name: !!str localhost}}}}]
+contexts: [{{name: 0755, context: {{cluster: 1, user: dev}}}}, {{name: "0755", context: {{cluster: "2", user: dev, namespace: 2026-1-1}}}}]
+users: [{{name: dev, user: {user}}}]
+---
+""")
+    access = load(str(file), "0755")
+    assert (access.server_name, access.namespace) == ("localhost", "2026-1-1")
 
 
 def test_a_missing_kubeconfig_says_where_it_comes_from(tmp_path: Path) -> None:
