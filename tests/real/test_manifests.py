@@ -197,16 +197,18 @@ def test_d14_an_edit_by_hand_is_seen_told_and_put_back(way: Way, events: list[Ev
     assert find(spec, images, way.site).artifact is not None
 
 
-def test_a_scaled_or_restarted_deployment_is_no_drift(way: Way) -> None:
+def test_a_deployment_that_was_restarted_is_as_it_was_and_one_that_was_scaled_is_not(way: Way) -> None:
     images, spec = way.world.image(), way.spec()
     make(spec, images, way.site)
-    way.kubectl("scale", "deployment", "web", "--replicas=2")
+    way.kubectl("rollout", "restart", "deployment", "web")
     finding = find(spec, images, way.site)
     end = time.monotonic() + 60
     while finding.artifact is None and "rollout" in finding.why and time.monotonic() < end:
         time.sleep(0.2)
         finding = find(spec, images, way.site)
     assert finding.artifact is not None, finding.why
+    way.kubectl("scale", "deployment", "web", "--replicas=2")
+    assert "spec.replicas is 2, 1 is wanted (by kubectl scale)" in find(spec, images, way.site).why
 
 
 def test_d04_a_broken_image_is_diagnosed_and_taken_back_while_the_old_one_serves(way: Way) -> None:
