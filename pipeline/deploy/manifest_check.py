@@ -12,6 +12,7 @@ from pipeline.tools.kube_objects import INSTANCE, labels, name, pod_images
 
 Object = dict[str, Any]
 WORKLOADS = tuple(manifest.WORKLOADS)
+IN_KUSTOMIZE = "kustomize: images: [{name: NAME, newName: REPOSITORY}] in kustomization.yaml; its digest is written by the release"
 MANAGED = "app.kubernetes.io/managed-by"
 
 
@@ -88,7 +89,8 @@ def _check_images(objects: Sequence[Object], images: Images) -> None:
             raise ConfigError(
                 f"image {image.reference} is not used by any of the manifests",
                 cause="used are: " + (", ".join(sorted(used)) or "none"),
-                mend='let a container have it: image: "{reference}" (kubecfg: a top-level argument, values: {image: "{reference}"})',
+                mend='let a container have it: image: "{reference}" (kubecfg: a top-level argument, values: {image: "{reference}"})\n'
+                + IN_KUSTOMIZE.replace("REPOSITORY", image.repository),
             )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from pipeline.deploy import kustomize
 from pipeline.deploy.manifest_spec import Kubecfg, Kubectl, Manifests
 from pipeline.errors import ConfigError
 from pipeline.tools import jsonnet
@@ -22,12 +23,13 @@ OWN = "kubecfg.libsonnet"  # kubecfg brings it itself
 @dataclass(frozen=True)
 class Files:
     """The files that the manifests are made from, by their names in the working copy; `entries` are those that hold objects, `filled` those
-    of them in which words are filled in."""
+    of them in which words are filled in. Of a kustomization that is its own file."""
 
     entries: tuple[str, ...]
     content: tuple[tuple[str, bytes], ...]
     digest: str
     filled: frozenset[str] = frozenset()
+    kustomized: bool = False
 
     def text(self, name: str) -> str:
         """Raises ConfigError where the file is no text."""
@@ -46,6 +48,8 @@ def read(root: Path, spec: Manifests) -> Files:
     place = root / spec.manifests
     if not place.exists():
         raise ConfigError(f"there is nothing at {spec.manifests}", mend="name the manifests' file or folder: manifests: …")
+    if isinstance(spec, Kubectl) and place.is_dir() and (file := kustomize.file_of(place)):
+        return _kustomized(root, place, file, spec)
     evaluated = isinstance(spec, Kubecfg)
     folder = place if place.is_dir() else place.parent
     content = dict(_files(root, [folder, *(root / each for each in spec.libraries)] if isinstance(spec, Kubecfg) else [place]))
@@ -57,11 +61,24 @@ def read(root: Path, spec: Manifests) -> Files:
         content = {name: content[name] for name in entries}
     if isinstance(spec, Kubecfg):
         _check_imports(content, spec)
+    filled = frozenset(_filled(entries, spec)) if isinstance(spec, Kubectl) else frozenset[str]()
+    return Files(entries, tuple(sorted(content.items())), _digest(content), filled)
+
+
+def _kustomized(root: Path, place: Path, file: Path, spec: Kubectl) -> Files:
+    """A kustomization: all that lies in its folder, and in those that it leads to, counts."""
+    if spec.placeholders:
+        mend = "let kustomize do it (images, configMapGenerator, replacements), or name the folder of plain manifests"
+        raise ConfigError(f"{file.relative_to(root)}: words in braces are not filled in in what kustomize renders", mend=mend)
+    content = dict(_files(root, kustomize.folders(root, place)))
+    return Files((file.relative_to(root).as_posix(),), tuple(sorted(content.items())), _digest(content), kustomized=True)
+
+
+def _digest(content: dict[str, bytes]) -> str:
     digest = hashlib.sha256()
     for name, body in sorted(content.items()):
         digest.update(f"{len(name)} {name} {len(body)} ".encode() + body)
-    filled = frozenset(_filled(entries, spec)) if isinstance(spec, Kubectl) else frozenset[str]()
-    return Files(entries, tuple(sorted(content.items())), digest.hexdigest()[:LENGTH], filled)
+    return digest.hexdigest()[:LENGTH]
 
 
 def _filled(entries: tuple[str, ...], spec: Kubectl) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.artifacts import Images, content_hash
-from pipeline.deploy import manifest_check, manifest_words, values
+from pipeline.deploy import kustomize, manifest_check, manifest_words, values
 from pipeline.deploy.manifest_files import Files
 from pipeline.deploy.manifest_spec import Kubecfg, Manifests
 from pipeline.deploy.values import Wanted
@@ -57,16 +57,23 @@ def objects(spec: Manifests, want: Wanted, images: Images, files: Files, site: S
     """The objects to apply, checked and labelled. Raises ConfigError, with file and line where there is one."""
     if isinstance(spec, Kubecfg):
         found = _evaluated(spec, want.values, files, site)
+    elif files.kustomized:
+        found = kustomize.rendered(site.tool("kubectl"), site.root, spec.manifests, images)
     else:
         found = [each for name in files.entries for each in _filled(name, files, want.values["words"])]
     flat = list(manifest_check.flattened(found, spec.manifests))
     return manifest_check.check(flat, images, spec.namespace, spec.release)
 
 
-def told(spec: Manifests, files: Files) -> Iterator[str]:
+def told(spec: Manifests, files: Files, site: Site) -> Iterator[str]:
     """What there is to tell of the files before anything is known of images. Raise ConfigError for what is no YAML, and for a word that
     no release has or that nobody would fill in."""
-    for name in () if isinstance(spec, Kubecfg) else files.entries:
+    if files.kustomized:
+        for each in kustomize.rendered(site.tool("kubectl"), site.root, spec.manifests, None):
+            for path, word in ((path, word) for path, word, alone in placeholders.meant(each) if alone):
+                where = f"{spec.manifests}: {manifest_check.called(each)}: {'.'.join(path)}"
+                raise ConfigError(f"{where} is {{{word}}}, and kustomize fills nothing in", mend=manifest_check.IN_KUSTOMIZE)
+    for name in () if isinstance(spec, Kubecfg) or files.kustomized else files.entries:
         for document in _documents(name, files.text(name)):
             yield from document.twice
             if name in files.filled:

@@ -65,7 +65,8 @@ class Manifests:
 
 @dataclass(frozen=True)
 class Kubectl(Manifests):
-    """YAML manifests, applied on the server by kubectl. `manifests` is a .yaml, .yml or .json file, or a folder of them.
+    """YAML manifests, applied on the server by kubectl. `manifests` is a .yaml, .yml or .json file, or a folder of them; one with a
+    kustomization is rendered by `kubectl kustomize`, and the images of the build in it are written by their digests.
 
     A manifest is applied as it is written, braces too, unless `placeholders` names its file (within the folder, * for any): in the strings
     of such a file the words that `values` may hold are filled in, and so is {values.NAME}; if a string is nothing but that, it becomes

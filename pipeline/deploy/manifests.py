@@ -52,7 +52,7 @@ def warm(spec: Manifests, site: Site) -> None:
 def check(spec: Manifests, site: Site) -> None:
     """Contacts nobody. Raises ConfigError or AuthError for what the deploy itself would stumble over."""
     known(spec, site)
-    for line in manifest_render.told(spec, manifest_files.read(site.root, spec)):
+    for line in manifest_render.told(spec, manifest_files.read(site.root, spec), site):
         site.tell(What.WARN, "deploy", line)
     placeholders.check(spec.values, "values", placeholders.OF_THE_SECRET)
     if isinstance(spec, Kubecfg):
