@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 PROXY = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 EXCLUDED = ("NO_PROXY", "no_proxy")
 AUTHORITIES = ("SSL_CERT_FILE", "NIX_SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO")
+SYSTEM = "/etc/ssl/certs"
 SECRET = re.compile(r"(PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY)(_|$)", re.IGNORECASE)
 LOGIN = re.compile(r"://[^/\s:@]*:[^/\s@]+@")  # a password in a URL
 # whose secrets a plugin or a helper of theirs needs: clouds, forges, and those who keep identities
@@ -26,13 +28,15 @@ OWNERS = ("AWS_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_", "AZURE_", "AAD_", "ARM_", "
 class Rule:
     """What is withheld from a tool: names that begin with one of `prefixes`, except those of `kept`; and `secrets`, except those of OWNERS.
 
-    `authorities` are the names under which it looks for the file of certificates.
+    `authorities` are the names under which it looks for the file of certificates; with `folder` it takes those of the system beside it,
+    as other tools do by themselves.
     """
 
     prefixes: tuple[str, ...]
     kept: tuple[str, ...] = ()
     secrets: bool = True
     authorities: tuple[str, ...] = ("SSL_CERT_FILE",)
+    folder: str = ""
 
     def withholds(self, name: str, value: str) -> bool:
         if self.kept and name.startswith(self.kept):
@@ -50,7 +54,7 @@ GIT = Rule(
     ("GIT_", *ASKING, *PLAIN),
     kept=("GIT_SSL_CA", "GIT_SSL_CERT", "GIT_SSL_KEY", "GIT_PROXY_SSL_", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM",
           "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_", "GIT_CONFIG_VALUE_"),
-    authorities=("GIT_SSL_CAINFO",),
+    authorities=("GIT_SSL_CAINFO",), folder="GIT_SSL_CAPATH",
 )  # fmt: skip
 # they would lead to another cluster, another namespace or another store of releases, or start programs
 KUBE = Rule(("KUBECONFIG", "KUBECTL_", "KUBECFG_", "KUBE_", "KUBERC", "KUBECACHEDIR", "HELM_", "POD_NAMESPACE", *ASKING, *PLAIN))
@@ -70,6 +74,9 @@ def passed(rule: Rule, given: Mapping[str, str]) -> dict[str, str]:
             found |= dict.fromkeys([name for name in names if name in found] or names[:1], given[chosen])
     if authorities:
         found |= {name: given[authorities] for name in rule.authorities if not given.get(name)}
+        folder = given.get("SSL_CERT_DIR") or SYSTEM
+        if rule.folder and not given.get(rule.folder) and Path(folder).is_dir():
+            found[rule.folder] = folder
     return found
 
 

@@ -46,6 +46,7 @@ class Seen:
     disks: tuple[Disk, ...]
     archives: tuple[tuple[int, str], ...]
     store_said: tuple[str, ...] = field(default=())
+    way: tuple[str, ...] = field(default=())
 
     def number(self, name: str) -> int:
         text = self.facts.get(name, "")
@@ -64,6 +65,8 @@ def look(name: str, build: Nix | None, site: Site) -> Iterator[Verdict]:
     yield clock(where, seen.number("now"), before, after)
     yield from tools(where, name, seen)
     yield from nix.read(where, seen.facts.get("nix", ""), seen.settings, seen.store_said, build)
+    if build is not None and (seen.way or seen.facts.get("daemon") or build.env):
+        yield proxies(where, seen, build)
     yield from disks(where, name, host.state, seen)
     if build is not None:
         yield ghc.memory(where, seen.number("memory") * 1024, build)
@@ -74,7 +77,7 @@ def look(name: str, build: Nix | None, site: Site) -> Iterator[Verdict]:
 def read(text: str) -> Seen:
     """The facts in the lines of `build_host.sh`."""
     facts: dict[str, str] = {}
-    lacks, settings, disks, archives, said = set(), {}, [], [], []
+    lacks, settings, disks, archives, said, way = set(), {}, [], [], [], []
     for line in text.splitlines():
         word, _, rest = line.partition(" ")
         if word == "lacks":
@@ -86,11 +89,13 @@ def read(text: str) -> Seen:
             disks.append(Disk(match[4], int(match[1]) * 1024, int(match[2]), int(match[3])))
         elif word == "archive" and (match := re.fullmatch(r"(\d+) (.+)", rest)):
             archives.append((int(match[1]), match[2]))
+        elif word == "way":
+            way.append(rest)
         elif word == "store-said":
             said.append(rest)
         elif word != "has":
             facts[word] = rest
-    return Seen(facts, frozenset(lacks), settings, tuple(disks), tuple(archives), tuple(said))
+    return Seen(facts, frozenset(lacks), settings, tuple(disks), tuple(archives), tuple(said), tuple(way))
 
 
 def clock(where: str, there: int, before: float, after: float) -> Verdict:
@@ -101,6 +106,19 @@ def clock(where: str, there: int, before: float, after: float) -> Verdict:
     if abs(off) > FAR:
         return fail(where, "clock", f"{text}: certificates and tokens are refused", mend)
     return warn(where, "clock", text, mend) if abs(off) > SKEW else ok(where, "clock", "agrees with this machine's")
+
+
+def proxies(where: str, seen: Seen, build: Nix) -> Verdict:
+    """Which way out nix takes there: by the login's environment and the blueprint's `env`, or by the daemon's own."""
+    known = ("https_proxy", "all_proxy", "no_proxy", "nix_ssl_cert_file", "ssl_cert_file")
+    said = [f"{name}={re.sub(r'//[^/@]*@', '//', value)}" for name, value in build.env.items() if name.lower() in known]
+    parts = {
+        "by the login there": seen.way,
+        "by the blueprint": said,
+        "by the daemon, which downloads and builds": [seen.facts[name] for name in ("daemon",) if seen.facts.get(name)],
+    }
+    text = "; ".join(f"{whose}: {', '.join(values)}" for whose, values in parts.items() if values)
+    return ok(where, "proxies", text or "none")
 
 
 def tools(where: str, name: str, seen: Seen) -> Iterator[Verdict]:

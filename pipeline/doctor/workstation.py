@@ -15,7 +15,7 @@ from pipeline.deploy.manifest_spec import Manifests
 from pipeline.deploy.spec import Helm, Spec
 from pipeline.deploy.values import secret_data
 from pipeline.doctor.verdict import Check, Verdict, fail, ok, warn
-from pipeline.environment import GIT, KUBE, Rule, withheld
+from pipeline.environment import AUTHORITIES, EXCLUDED, GIT, KUBE, Rule, first, withheld
 from pipeline.errors import PipelineError, ResourceError
 from pipeline.source.look import look
 from pipeline.source.vet import vet
@@ -151,12 +151,21 @@ def _secrets(spec: Spec, site: Site) -> Iterator[Verdict]:
 
 
 def _proxies(plan: Plan, site: Site) -> Iterator[Verdict]:
+    """Which way out everybody here takes, and whose certificates count: our own requests, helm, kubectl, git and Terraform alike."""
+    certificates = f"; certificates: {_certificates()}"
     named = {name: os.environ[name] for name in PROXIES if os.environ.get(name)}
     if not named:
-        yield ok(WHERE, "proxies", "none in the environment")
+        yield ok(WHERE, "proxies", f"none in the environment{certificates}")
         return
     # user:password@ may stand in it
     shown = ", ".join(f"{name}={_without_login(value)}" for name, value in sorted(named.items()))
+    if variable := proxies.unspoken(os.environ):
+        said = f"{shown}\n{variable} is a SOCKS proxy, and not used: all is asked straight{certificates}"
+        yield warn(WHERE, "proxies", said, proxies.HTTP)
+        return
+    proxy = proxies.proxy_for("https", "example.org", {**os.environ, "NO_PROXY": "", "no_proxy": ""})
+    way = f"{proxy} by {proxy.variable}{', with a login' if proxy.headers else ''}" if proxy else "straight"
+    shown += f"\nthe way out of our requests, helm, kubectl, git and Terraform: {way}; plain http goes straight{certificates}"
     caught = sorted({host for host in _straight(plan, site) if not proxies.excluded(host, _no_proxy())})
     if caught:
         yield warn(
@@ -166,7 +175,16 @@ def _proxies(plan: Plan, site: Site) -> Iterator[Verdict]:
             "export no_proxy=" + ",".join(filter(None, (_no_proxy(), *caught))),
         )
         return
-    yield ok(WHERE, "proxies", f"{shown}; no_proxy excludes every node of this blueprint")
+    yield ok(WHERE, "proxies", f"{shown}\nno_proxy excludes every node of this blueprint")
+
+
+def _certificates() -> str:
+    """Return whose count. Raises ConfigError if the file of a company's authorities is none."""
+    import ssl
+
+    proxies.trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    variable = first(AUTHORITIES, os.environ)
+    return f"the system's, and those of {os.environ[variable]} ({variable})" if variable else "the system's"
 
 
 def _straight(plan: Plan, site: Site) -> Iterator[str]:
@@ -198,7 +216,7 @@ def _api(cluster: str, site: Site) -> str:
 
 
 def _no_proxy() -> str:
-    return os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    return os.environ.get(first(EXCLUDED, os.environ), "")
 
 
 def _without_login(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from pipeline import jsontext
 from pipeline.errors import Ambiguous, ConfigError, PipelineError, RateLimited, ResourceError, Transient
+from pipeline.tools import proxies
 
 EPOCH = 1e9  # a number as large is no wait but a moment, in seconds since 1970: Docker Hub has been seen to write it so
 
@@ -38,9 +40,12 @@ def told(error: Exception, peer: str, *, written: bool = False) -> PipelineError
         return ResourceError(f"{peer}: this machine has no socket left", cause=cause, mend="raise the limit of open files (ulimit -n)")
     if written:
         return Ambiguous(f"{peer}: the connection was lost after a write was sent; its outcome is not known", cause=cause)
+    mend = f"look whether {peer} is up and reachable from here"
+    if variable := proxies.unspoken(os.environ):
+        mend += f"; {variable} names a SOCKS proxy, which is not used: {proxies.HTTP}"
     if isinstance(error, TimeoutError):
-        return Transient(f"{peer}: no answer in time", cause=cause, mend=f"look whether {peer} is up and reachable from here")
-    return Transient(f"{peer}: the connection failed", cause=cause, mend=f"look whether {peer} is up and reachable from here")
+        return Transient(f"{peer}: no answer in time", cause=cause, mend=mend)
+    return Transient(f"{peer}: the connection failed", cause=cause, mend=mend)
 
 
 def retry_after(text: str, now: float) -> float | None:

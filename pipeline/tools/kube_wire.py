@@ -117,7 +117,7 @@ def _context(access: Access, shown: Credentials) -> ssl.SSLContext:
         if access.ca:
             context.load_verify_locations(cadata=access.ca)
         else:
-            context.load_default_certs()
+            proxies.trust(context)
         if shown.certificate:
             with _file(shown.certificate + "\n" + shown.key) as name:
                 context.load_cert_chain(name)

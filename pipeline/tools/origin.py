@@ -188,7 +188,8 @@ class Origin:
         if self.scheme == "https":
             import ssl  # 10 ms that an http registry never needs
 
-            connection: Any = http.client.HTTPSConnection(target, timeout=self._read_timeout, context=ssl.create_default_context())
+            context = proxies.trust(ssl.create_default_context())
+            connection: Any = http.client.HTTPSConnection(target, timeout=self._read_timeout, context=context)
             if proxy:
                 connection.set_tunnel(self.address, headers=dict(proxy.headers))
         else:

@@ -1,9 +1,10 @@
-"""Which way an HTTP request goes: straight, or through the proxy that the environment names for https.
+"""Which way an HTTP request goes: straight, or through the proxy that the environment names for https; and whose certificates count.
 
 The rules are Go's, whose programs (helm, kubectl, skopeo) go the same way: HTTPS_PROXY (either case), NO_PROXY as a list of names, domains,
-addresses and networks, each with a port if need be, or `*`; this machine itself is reached straight. Two rules are ours. Plain http is
-never sent through a proxy, since its credentials would be read there. A registry at a private address is reached straight, since that is
-what the environment of a laptop forgets to exclude. Source: https://pkg.go.dev/golang.org/x/net/http/httpproxy
+addresses and networks, each with a port if need be, or `*`; this machine itself is reached straight. Where HTTPS_PROXY is not said,
+ALL_PROXY counts, for the tools too (`pipeline.environment`), unless it is one of SOCKS, which nobody here speaks. Two rules are ours.
+Plain http is never sent through a proxy, since its credentials would be read there. A registry at a private address is reached straight,
+since that is what the environment of a laptop forgets to exclude. Source: https://pkg.go.dev/golang.org/x/net/http/httpproxy
 """
 
 from __future__ import annotations
@@ -16,13 +17,18 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from pipeline.environment import AUTHORITIES, EXCLUDED, PROXY, first, is_socks
 from pipeline.errors import AuthError, ConfigError, PipelineError
+
+if TYPE_CHECKING:
+    import ssl  # 10 ms that an http registry never needs
 from pipeline.tools.http_answer import Response
 
-NAMES = ("HTTPS_PROXY", "https_proxy")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+HTTP = "name an http:// proxy in HTTPS_PROXY (many that speak SOCKS speak HTTP too, at another port)"
 ANSWER = re.compile(r"Tunnel connection failed: (\d+)")  # http.client's own words
 
 
@@ -45,20 +51,42 @@ def proxy_for(scheme: str, address: str, env: Mapping[str, str] | None = None, *
     Raises ConfigError if the environment names one that is not http.
     """
     env = os.environ if env is None else env
-    variable = next((name for name in NAMES if env.get(name)), "")
+    variable = "" if unspoken(env) else first(PROXY, env)
     if scheme != "https" or not variable:
         return None
     to = urlsplit(f"//{address}")
     host = (to.hostname or "").lower()
-    if (not private and _is_private(host)) or excluded(host, env.get("NO_PROXY") or env.get("no_proxy") or "", to.port or 443):
+    if (not private and _is_private(host)) or excluded(host, env.get(first(EXCLUDED, env), ""), to.port or 443):
         return None
     named = env[variable]
     parts = urlsplit(named if "://" in named else f"http://{named}")
     if parts.scheme != "http" or not parts.hostname:
-        raise ConfigError(f"{variable} names a {parts.scheme} proxy", mend="name an http:// proxy, or add the address to NO_PROXY")
+        raise ConfigError(f"{variable} names a {parts.scheme} proxy", mend=f"{HTTP}, or add {address} to NO_PROXY")
     login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
     headers = {"Proxy-Authorization": "Basic " + base64.b64encode(login).decode()} if parts.username is not None else {}
     return Proxy(parts.hostname, parts.port or 80, variable, headers)
+
+
+def unspoken(env: Mapping[str, str]) -> str:
+    """Return the variable of a SOCKS proxy that nobody here goes through, "" if there is none."""
+    variable = first(PROXY, env)
+    return variable if variable in PROXY[2:] and is_socks(env[variable]) else ""
+
+
+def trust(context: ssl.SSLContext, env: Mapping[str, str] | None = None) -> ssl.SSLContext:
+    """Have `context` trust whom this machine trusts, and those whom the environment names, under whichever name.
+
+    Raises ConfigError if that is no file of certificates.
+    """
+    env = os.environ if env is None else env
+    context.load_default_certs()
+    if variable := first(AUTHORITIES, env):
+        try:
+            context.load_verify_locations(cafile=env[variable])
+        except OSError as error:
+            what = f"{variable} names {env[variable]}, which is no file of certificates"
+            raise ConfigError(what, cause=str(error), mend=f"correct it, or: unset {variable}") from error
+    return context
 
 
 def dial(proxy: Proxy, host: str, port: int, timeout: float | None) -> socket.socket:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from pipeline.errors import Transient
-from pipeline.tools import http_answer
+from pipeline.tools import http_answer, proxies
 from pipeline.tools.http_answer import PORTS
 
 LIMIT = 1 << 20  # bytes of a body that are read
@@ -185,7 +185,8 @@ class _Line(http.client.HTTPConnection):
         if self.scheme == "https":
             import ssl  # costs 15 ms, and most ingress addresses inside a network are plain
 
-            secure = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.name, do_handshake_on_connect=False)
+            context = proxies.trust(ssl.create_default_context())
+            secure = context.wrap_socket(self.sock, server_hostname=self.name, do_handshake_on_connect=False)
             self.raw = self.sock = secure
             secure.do_handshake()
 

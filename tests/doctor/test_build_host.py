@@ -139,3 +139,21 @@ def test_a_full_disk_is_seen_in_bytes_and_in_inodes(free: int, inodes: tuple[int
 def test_a_state_folder_that_cannot_be_written_is_told() -> None:
     (verdict,) = disks("seed", "seed", "/nix/pipeline", seen(state="closed /nix"))
     assert (verdict.name, verdict.status) == ("state", "fail")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_way_out_of_the_host_is_told_without_its_login(shell: tuple[str, ...], tmp_path: Path) -> None:
+    program(tmp_path / "bin", "systemctl", "echo 'Environment=https_proxy=http://bob:canary@daemon.example:3128 NIX_SSL_CERT_FILE=/d.pem'")
+    words = (str(tmp_path), str(tmp_path), "9.10.3", "skopeo")
+    env = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "HOME": str(tmp_path), "https_proxy": "http://anna:canary@proxy.example:3128",
+        "NO_PROXY": ".lan", "EMPTY": "",
+    }  # fmt: skip
+    done = subprocess.run([*shell, "-c", script("build_host"), "look", *words], capture_output=True, env=env, check=False)
+    found = read(done.stdout.decode())
+    assert set(found.way) == {"https_proxy=http://proxy.example:3128", "NO_PROXY=.lan"}
+    verdict = build_host.proxies("builder", found, Nix("builder", env={"all_proxy": "http://eve:canary@other:1", "GHCRTS": "-M2g"}))
+    assert "by the login there: " in verdict.evidence
+    assert "by the blueprint: all_proxy=http://other:1" in verdict.evidence
+    assert "builds: https_proxy=http://daemon.example:3128 NIX_SSL_CERT_FILE=/d.pem" in verdict.evidence
+    assert "canary" not in done.stdout.decode() + verdict.evidence

@@ -12,6 +12,7 @@ from pipeline.deploy.spec import Helm, SecretSpec
 from pipeline.doctor import workstation
 from pipeline.doctor.verdict import Verdict, ask_all
 from pipeline.drivers import driver
+from pipeline.environment import AUTHORITIES
 from pipeline.push.skopeo import Spec as Skopeo
 from pipeline.stage import Cluster, Registry, Remote, Site, Stage
 from pipeline.sync.git import Git
@@ -23,7 +24,7 @@ HELM = Helm("k3s", "shop", "web", secret=SecretSpec("web", {"KEY": "env:KEY"}))
 
 @pytest.fixture(autouse=True)
 def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*workstation.PROXIES, "no_proxy", "NO_PROXY"):
+    for name in (*workstation.PROXIES, *AUTHORITIES, "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -170,3 +171,18 @@ def test_without_ssh_it_is_said_how_its_files_are_read(root: Path, monkeypatch: 
     (verdict,) = workstation._ssh(needed=False)
     assert (verdict.status, verdict.mend) == ("warn", "apt-get install openssh-client")
     assert "no Include, no Match final" in verdict.evidence
+
+
+def test_the_way_out_and_whose_certificates_count_are_said(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "10.0.0.0/8")
+    monkeypatch.setenv("ALL_PROXY", "http://anna:hunter2@proxy.example:3128")
+    said = look(root)["proxies"].evidence
+    assert "our requests, helm, kubectl, git and Terraform: proxy.example:3128 by ALL_PROXY, with a login" in said
+    assert "hunter2" not in said
+    monkeypatch.setenv("ALL_PROXY", "socks5h://127.0.0.1:1080")
+    socks = look(root)["proxies"]
+    assert (socks.status, "ALL_PROXY is a SOCKS proxy, and not used" in socks.evidence) == ("warn", True)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
+    broken = look(root)["proxies"]
+    assert (broken.status, broken.code) == ("fail", 2)
+    assert "REQUESTS_CA_BUNDLE names" in broken.evidence

@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.server
+import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pipeline.environment import AUTHORITIES
 from pipeline.errors import AuthError, ConfigError, PipelineError, Transient
 from pipeline.secrets import Secrets
+from pipeline.source.repository import Repository, environment
 from pipeline.testing.kube import FakeKube
 from pipeline.tools.kube import Kube, path
 from pipeline.tools.kubeconfig import load
@@ -29,6 +33,10 @@ PROXY = "http://proxy.example.test:3128"
         ("https", "ghcr.example.test", {}, ""),
         ("https", "ghcr.example.test", {"https_proxy": PROXY}, "proxy.example.test:3128"),
         ("https", "ghcr.example.test", {"HTTPS_PROXY": "proxy.example.test:3128"}, "proxy.example.test:3128"),
+        ("https", "ghcr.example.test", {"ALL_PROXY": PROXY}, "proxy.example.test:3128"),
+        ("https", "ghcr.example.test", {"all_proxy": "http://other:1", "https_proxy": PROXY}, "proxy.example.test:3128"),
+        ("https", "ghcr.example.test", {"all_proxy": "socks5h://127.0.0.1:1080"}, ""),
+        ("https", "ghcr.example.test", {"all_proxy": "socks://127.0.0.1:1080", "https_proxy": PROXY}, "proxy.example.test:3128"),
         ("https", "ghcr.example.test", {"https_proxy": PROXY, "no_proxy": "other.test, example.test"}, ""),
         ("https", "ghcr.example.test:5000", {"https_proxy": PROXY, "NO_PROXY": ".example.test"}, ""),
         ("https", "ghcr.example.test", {"https_proxy": PROXY, "NO_PROXY": "*"}, ""),
@@ -87,6 +95,45 @@ def test_p22_a_proxy_that_is_not_http_is_said() -> None:
         proxy_for("https", "ghcr.example.test", {"https_proxy": "socks5://127.0.0.1:1080"})
 
 
+def test_p22_a_socks_proxy_that_is_not_used_is_told_where_the_way_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1080")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with contextlib.closing(Origin("https", address)) as origin, pytest.raises(Transient) as caught:
+        origin.ask("GET", "/v2/", {})
+    assert "all_proxy names a SOCKS proxy, which is not used: name an http:// proxy in HTTPS_PROXY" in caught.value.mend
+
+
+@pytest.mark.parametrize("named", ["SSL_CERT_FILE", "NIX_SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO"])
+def test_a_companys_authority_counts_for_our_requests_and_for_gits(
+    fake: FakeKube, tmp_path: Path, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is the same for both, and so is the file: only who is asked differs."""
+    for name in AUTHORITIES:
+        monkeypatch.delenv(name, raising=False)
+    address = f"localhost:{fake.port}"
+    with contextlib.closing(Origin("https", address)) as origin, pytest.raises(ConfigError, match="is not trusted"):
+        origin.ask("GET", "/version", {})
+    assert "certificate" in gits(tmp_path, address)
+    monkeypatch.setenv(named, str(fake.folder / "ca.pem"))
+    with contextlib.closing(Origin("https", address)) as origin:
+        assert origin.ask("GET", "/version", {}).status != 0
+    assert "certificate" not in gits(tmp_path, address)
+    monkeypatch.setenv(named, str(tmp_path / "gone"))
+    with contextlib.closing(Origin("https", address)) as origin, pytest.raises(ConfigError, match=f"{named} names .*gone"):
+        origin.ask("GET", "/version", {})
+
+
+def gits(folder: Path, address: str) -> str:
+    """What git says that asks a server which is none of git's."""
+    argv = Repository(folder).argv("ls-remote", "--", f"https://{address}/x")
+    done = subprocess.run(argv, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode
+    return done.stderr
+
+
 # a proxy with a login
 
 LOGIN = "Basic " + base64.b64encode(b"anna:hunter2/+ secret").decode()
@@ -103,8 +150,14 @@ class CompanyProxy:
             def do_CONNECT(self) -> None:  # http.server's name
                 given = self.headers.get("Proxy-Authorization", "")
                 proxy.asked.append((self.path, given))
-                if given != LOGIN or status != 200:
-                    self.send_error(407 if given != LOGIN else status)
+                if given != LOGIN:
+                    self.send_response(407)
+                    self.send_header("Proxy-Authenticate", 'Basic realm="company"')
+                    self.send_header("Connection", "close")  # curl asks again on another line
+                    self.end_headers()
+                    return
+                if status != 200:
+                    self.send_error(status)
                     return
                 self.send_response(200)
                 self.end_headers()
@@ -153,6 +206,27 @@ def company(monkeypatch: pytest.MonkeyPatch, target: int, login: str, status: in
         yield proxy
     finally:
         proxy.close()
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+def test_p22_git_goes_through_the_proxy_that_our_requests_go_through(
+    fake: FakeKube, tmp_path: Path, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with company(monkeypatch, fake.port, "anna:hunter2%2F%2B%20secret@") as proxy:
+        value = os.environ["HTTPS_PROXY"]
+        for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(variable, value)
+        gits(tmp_path, "git.example.test")
+        with contextlib.closing(Origin("https", "ghcr.example.test")) as origin, contextlib.suppress(PipelineError):
+            origin.ask("GET", "/v2/", {})
+        assert dict(proxy.asked) == {"git.example.test:443": LOGIN, "ghcr.example.test:443": LOGIN}
+        proxy.asked.clear()
+        monkeypatch.setenv("no_proxy", "example.test")
+        gits(tmp_path, "git.example.test")
+        with contextlib.closing(Origin("https", "ghcr.example.test")) as origin, contextlib.suppress(PipelineError):
+            origin.ask("GET", "/v2/", {})
+        assert proxy.asked == []
 
 
 def far_kube(fake: FakeKube) -> Kube:
