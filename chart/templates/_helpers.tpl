@@ -38,6 +38,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{/* The plain settings, of which the Deployment also takes a checksum. */}}
 {{- define "probe.settings" -}}
 {{- $settings := dict "PORT" "8000" "DRAIN_SECONDS" (.Values.drainSeconds | toString) -}}
+{{- $_ := set $settings "DRAIN_LIMIT_SECONDS" (sub (sub .Values.terminationGracePeriodSeconds .Values.preStopSeconds) 1 | toString) -}}
 {{- with include "probe.baseUrl" . }}{{ $_ := set $settings "IHP_BASEURL" . }}{{ end -}}
 {{- merge $settings .Values.env.extra | toYaml -}}
 {{- end -}}

@@ -187,7 +187,15 @@ def test_no_digest_no_release(helm: str) -> None:
 
 @real
 def test_draining_must_fit_into_the_grace_period(helm: str) -> None:
-    assert "drainSeconds must be below" in template(helm, {"drainSeconds": 10}).stderr
+    assert "drainSeconds together must be below" in template(helm, {"drainSeconds": 30}).stderr
+    assert "drainSeconds together must be below" in template(helm, {"drainSeconds": 3, "preStopSeconds": 27}).stderr
+
+
+def test_a_program_that_ends_at_once_serves_on_before_the_signal(helm: str) -> None:
+    made = yaml.safe_load_all(template(helm, {"preStopSeconds": 15}).stdout)
+    (deployment,) = [each for each in made if each["kind"] == "Deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 15}}}
 
 
 @real
@@ -196,7 +204,7 @@ def test_the_usual_release(helm: str) -> None:
     assert objects.keys() == {"ConfigMap", "Deployment", "Service", "IngressRoute"}
     (container,) = pod(objects)["containers"]
     assert container["image"] == f"registry.test:5000/team/probe@{DIGEST}"
-    assert objects["ConfigMap"]["data"] == {"PORT": "8000", "DRAIN_SECONDS": "3", "IHP_BASEURL": "http://probe.test"}
+    assert objects["ConfigMap"]["data"] == {"PORT": "8000", "DRAIN_SECONDS": "3", "DRAIN_LIMIT_SECONDS": "29", "IHP_BASEURL": "http://probe.test"}
     assert {"name": "PROBE_COMMIT", "value": "abc1234"} in container["env"]
     assert objects["Deployment"]["metadata"]["annotations"] == {"ihp-railiance-probe/commit": "abc1234"}
     assert objects["Deployment"]["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}

@@ -35,6 +35,7 @@ typedef struct {
 
 static Peer peers[PLACES];
 static int draining;
+static long last_asked;                         /* when the last request came that was not the kubelet's */
 static char version[256], commit[256], base_url[512], pod[256];
 
 static long now_ms(void)
@@ -104,9 +105,18 @@ static void reply_page(Peer *peer, int head_only)
 
 /* ---- requests ---------------------------------------------------------------------------------------------------------------- */
 
-/* METHOD SP PATH[?QUERY] SP HTTP/1.x */
-static void answer(Peer *peer, char *line)
+/* The kubelet asks for readiness to the end, whether anybody else still comes or not. */
+static int is_kubelet(const char *headers)
 {
+    const char *agent = strcasestr(headers, "\nUser-Agent:");
+    return agent && strncmp(agent + 12 + strspn(agent + 12, " \t"), "kube-probe/", 11) == 0;
+}
+
+/* METHOD SP PATH[?QUERY] SP HTTP/1.x */
+static void answer(Peer *peer, char *line, int kubelet)
+{
+    if (!kubelet)
+        last_asked = now_ms();
     char *path = strchr(line, ' '), *protocol = path ? strchr(path + 1, ' ') : NULL;
     if (!protocol || path[1] != '/' || strncmp(protocol + 1, "HTTP/1.", 7) != 0) {
         reply_error(peer, "400 Bad Request");
@@ -153,8 +163,10 @@ static void read_some(Peer *peer)
     if (!isupper((unsigned char)peer->request[0]) || (first_end && memchr(peer->request, 0, (size_t)(first_end - peer->request)))) {
         reply_error(peer, "400 Bad Request");   /* a TLS hello, a port scan, noise */
     } else if (first_end && memmem(peer->request, peer->used, "\r\n\r\n", 4)) {
+        peer->request[peer->used] = 0;
+        int kubelet = is_kubelet(first_end);
         *first_end = 0;
-        answer(peer, peer->request);
+        answer(peer, peer->request, kubelet);
     } else if (peer->used == REQUEST_MAX - 1) {
         reply_error(peer, "431 Request Header Fields Too Large");
     }
@@ -287,10 +299,11 @@ static int listen_on(int port)
     return fd;
 }
 
-static void serve(int listener, int signals, long drain_ms)
+/* After SIGTERM it serves until nobody has asked for `drain_ms`: an ingress may notice late that this pod is leaving. */
+static void serve(int listener, int signals, long drain_ms, long limit_ms)
 {
     struct pollfd polled[PLACES + 2] = {{.fd = listener, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
-    long end = 0;
+    long end = 0, limit = 0;
     for (int i = 0; i < PLACES; i++)
         peers[i].fd = -1;
     while (!draining || now_ms() < end) {
@@ -309,7 +322,8 @@ static void serve(int listener, int signals, long drain_ms)
         if ((polled[1].revents & POLLIN) && read(signals, &signal_read, sizeof signal_read) == (ssize_t)sizeof signal_read && !draining) {
             draining = 1;
             end = now_ms() + drain_ms;
-            printf("draining for %ld ms\n", drain_ms);
+            limit = now_ms() + limit_ms;
+            printf("draining until nobody has asked for %ld ms, %ld ms at most\n", drain_ms, limit_ms);
         }
         for (int i = 0; i < PLACES; i++) {
             Peer *peer = &peers[i];
@@ -324,6 +338,8 @@ static void serve(int listener, int signals, long drain_ms)
         }
         if (polled[0].revents & POLLIN)
             welcome(listener);
+        if (draining && last_asked + drain_ms > end)
+            end = last_asked + drain_ms < limit ? last_asked + drain_ms : limit;
     }
 }
 
@@ -340,12 +356,13 @@ int main(void)
     read_settings();
     int port = (int)number_from_env("PORT", 8000, 1, 65535);
     long drain_ms = number_from_env("DRAIN_SECONDS", 3, 0, 3600) * 1000;
+    long limit_ms = number_from_env("DRAIN_LIMIT_SECONDS", drain_ms / 1000, drain_ms / 1000, 3600) * 1000;
     int listener = listen_on(port), signals = signalfd(-1, &stop, SFD_NONBLOCK | SFD_CLOEXEC);
     if (signals < 0)
         fail("signalfd: %s", strerror(errno));
     database_watch(getenv("DATABASE_URL"));     /* the first answer to /healthz is already a true one */
     printf("version %s, commit %s, port %d, database %s\n", version, commit, port, database_state());
-    serve(listener, signals, drain_ms);
+    serve(listener, signals, drain_ms, limit_ms);
     printf("drained\n");
     return 0;
 }
