@@ -20,10 +20,11 @@ FEW = 3  # files of tests that are run sooner one after the other
 NOTHING_RAN, MISUSED, INTERRUPTED = 5, 4, 2  # exit codes of pytest
 CORES = os.cpu_count() or 2
 SIDE_BY_SIDE = ("-n", str(CORES + 1))
+WAITING = ("-n", str(2 * CORES + 1))  # a test on the lab waits for a cluster most of its time
 AGAIN = ("-n", "0", "--last-failed", "--last-failed-no-failures=none", "--maxfail=5")  # the later of two options counts
 UNIT = ("-m", "not real", "--ignore=tests/real", *SIDE_BY_SIDE, "--dist=worksteal")
 PROGRAMS = (*REAL, "-m", "programs", *SIDE_BY_SIDE, "--dist=worksteal")
-ON_THE_LAB = (*REAL, "-m", "real and not programs and not alone", *SIDE_BY_SIDE, "--dist=loadfile", "--no-loadscope-reorder")
+ON_THE_LAB = (*REAL, "-m", "real and not programs and not alone", *WAITING, "--dist=loadfile", "--no-loadscope-reorder")
 ALONE = (*REAL, "-m", "alone")
 
 

@@ -14,6 +14,7 @@ from pipeline import changed
 from pipeline.errors import ConfigError
 from pipeline.line import behind
 from pipeline.suite import CORE, Beside, Failed, Suite
+from tests.real.conftest import APART, share
 
 ROOT = Path(__file__).parents[1]
 NOWHERE = "ECNECIL"[::-1]  # not even here
@@ -96,6 +97,16 @@ def test_a_real_test_that_fails_does_not_keep_the_others_from_running() -> None:
     with pytest.raises(Failed, match=r"^the tests on the lab found something, see above$"):
         suite(machine).everything(real=True)
     assert steps(machine)[-3:] == ["alone", "stop programs", "stop lab"]
+
+
+def test_files_whose_tests_are_shared_out_have_nothing_in_common() -> None:
+    """What a module makes once would be made by every worker."""
+    for name in APART:
+        text = (ROOT / f"tests/real/{name}.py").read_text()
+        assert 'scope="module"' not in text, name
+        assert "tests.real.killed" not in text, name
+    assert len({share(f"tests/real/{APART[0]}.py::test_{number}") for number in range(3)}) == 3
+    assert len({share(f"tests/real/test_kill.py::test_{number}") for number in range(3)}) == 1
 
 
 def test_a_lab_that_does_not_start_is_an_error_with_its_last_lines(tmp_path: Path) -> None:
