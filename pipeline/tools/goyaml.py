@@ -9,16 +9,24 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Sequence
-from decimal import Decimal
 from math import isfinite
 from typing import Any
 
 from pipeline import yamlfile
 from pipeline.errors import ConfigError
-from pipeline.tools.yamledit_scalar import ambiguous
 from pipeline.yamlfile import Document, Path_, Place, Reader, kind
 
 TAG = "tag:yaml.org,2002:"
+# what YAML 1.1 or 1.2, PyYAML or the Go libraries that Kubernetes reads with, take for something other than text:
+# https://yaml.org/type/ (bool, float, int, merge, null, timestamp, value), https://yaml.org/spec/1.2.2/#103-core-schema
+NOT_TEXT = re.compile(
+    r"""(?ix) ( | ~ | null | true | false | yes | no | on | off | y | n | = | <<
+    | [-+]? ( 0b[01_]+ | 0o?[0-7_]+ | 0x[0-9a-f_]+ | [0-9][0-9_]* )
+    | [-+]? ( [0-9][0-9_]*\.?[0-9_]* | \.[0-9][0-9_]* ) ( e[-+]?[0-9]+ )?
+    | [-+]? [0-9][0-9_]* ( :[0-5]?[0-9] )+ ( \.[0-9_]* )?
+    | [-+]? \.inf | \.nan
+    | [0-9]{4}-[0-9]{1,2}-[0-9]{1,2} ( [Tt\s] .* )? )"""
+)
 WORDS: dict[str, Any] = {
     **{each: None for word in ("null",) for each in ("", "~", word, word.title(), word.upper())},
     **{each: True for word in ("y", "yes", "true", "on") for each in (word, word.title(), word.upper())},
@@ -61,6 +69,11 @@ def plain(text: str) -> Any:
     if FLOAT.fullmatch(bare) and isfinite(number := float(bare)):
         return number
     return text
+
+
+def ambiguous(text: str) -> bool:
+    """Whether plain `text` is not text to every reader."""
+    return NOT_TEXT.fullmatch(text) is not None
 
 
 def dump(found: Sequence[Any]) -> str:
@@ -150,6 +163,8 @@ def _of_float(value: float) -> str:
     """A float as Go's %g writes it, by as many digits as it needs."""
     if not isfinite(value):
         return {"inf": ".inf", "-inf": "-.inf"}.get(str(value), ".nan")
+    from decimal import Decimal  # 3 ms, and who has such a key?
+
     digits = len(Decimal(repr(value)).normalize().as_tuple().digits)
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
     return f"{value:.{digits - 1}e}" if not -4 <= exponent < 6 else f"{value:.{max(digits - 1 - exponent, 0)}f}"

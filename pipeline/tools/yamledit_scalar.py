@@ -6,19 +6,11 @@ import json
 import re
 from typing import Any
 
+from pipeline.tools import goyaml
+
 Scalar = str | int | float | bool | None
 New = dict[str, Any] | Scalar  # scalars below keys that are to be put in
 
-# what YAML 1.1 or 1.2, PyYAML or the Go libraries that Kubernetes reads with, take for something other than text:
-# https://yaml.org/type/ (bool, float, int, merge, null, timestamp, value), https://yaml.org/spec/1.2.2/#103-core-schema
-NOT_TEXT = re.compile(
-    r"""(?ix) ( | ~ | null | true | false | yes | no | on | off | y | n | = | <<
-    | [-+]? ( 0b[01_]+ | 0o?[0-7_]+ | 0x[0-9a-f_]+ | [0-9][0-9_]* )
-    | [-+]? ( [0-9][0-9_]*\.?[0-9_]* | \.[0-9][0-9_]* ) ( e[-+]?[0-9]+ )?
-    | [-+]? [0-9][0-9_]* ( :[0-5]?[0-9] )+ ( \.[0-9_]* )?
-    | [-+]? \.inf | \.nan
-    | [0-9]{4}-[0-9]{1,2}-[0-9]{1,2} ( [Tt\s] .* )? )"""
-)
 PLAIN = re.compile(r"[A-Za-z0-9_./$(](?:[A-Za-z0-9_./@$()=+~,-]|:(?=[^ ])| (?=[A-Za-z0-9_./@$()=+~,-]))*")
 IN_FLOW = re.compile(r"[A-Za-z0-9_./$(][A-Za-z0-9_./@$()=+~-]*")  # readers differ on a colon there
 UNPRINTABLE = re.compile(
@@ -27,29 +19,16 @@ UNPRINTABLE = re.compile(
 HEADER = re.compile(r"\|([-+]?)([ \t]*(?:#[^\r\n]*)?)(\r\n|\n|\r)")
 
 
-def ambiguous(text: str) -> bool:
-    """Whether plain `text` is not text to every reader."""
-    return NOT_TEXT.fullmatch(text) is not None
-
-
 def value_of(text: str, style: str) -> Scalar:
-    """What a scalar of the text means: YAML 1.1 as PyYAML reads it, but a date stays the text it is."""
-    import yaml
-
-    if style:
-        return text
-    loader: Any = yaml.SafeLoader("")
-    tag = loader.resolve(yaml.ScalarNode, text, (True, False))
-    if tag.rpartition(":")[2] not in ("int", "float", "bool", "null"):
-        return text
-    found = loader.construct_object(yaml.ScalarNode(tag, text))
+    """What a scalar of the text means to what reads it, which is written in Go."""
+    found = text if style else goyaml.plain(text)
     return found if found is None or isinstance(found, str | int | float) else text
 
 
 def same(text: str, style: str, wanted: Scalar) -> bool:
     """Whether a scalar means `wanted` already, to every reader."""
     found = value_of(text, style)
-    if isinstance(wanted, str) and not style and ambiguous(text):
+    if isinstance(wanted, str) and not style and goyaml.ambiguous(text):
         return False
     return type(found) is type(wanted) and found == wanted
 
@@ -62,7 +41,7 @@ def write(value: Scalar, style: str = "", flow: bool = False) -> str:
         return _double(value)
     if style == "'":
         return "'" + value.replace("'", "''") + "'"
-    plain = (IN_FLOW if flow else PLAIN).fullmatch(value) and not ambiguous(value) and value not in ("-", "...", "---")
+    plain = (IN_FLOW if flow else PLAIN).fullmatch(value) and not goyaml.ambiguous(value) and value not in ("-", "...", "---")
     return value if plain else _double(value)
 
 

@@ -88,3 +88,19 @@ def test_the_clusters_own_list_says_where_a_kind_lies(fake: FakeKube, kube: Kube
     fake.objects["/apis/apps/v1"] = {"kind": "APIResourceList", "resources": resources}
     assert kinds(kube, "apps/v1") == {"Deployment": ("deployments", True)}
     assert kinds(kube, "example.org/v1") == {}
+
+
+def test_f22_a_manifest_is_read_as_helm_wrote_it() -> None:
+    """Rows 22 and 23 of the strangers: what a chart gives is YAML for Go, where = is text, 0755 octal and a date no date."""
+    manifest = """---
+kind: AlertmanagerConfig
+metadata: {name: a, annotations: {made: 2026-01-01, at: 1:30}}
+spec: {matchers: [{name: x, matchType: =}], mode: 0755, on: y}
+---
+kind: List
+items: [&a {kind: ConfigMap, metadata: {name: b}}, {<<: *a, metadata: {name: c}}]
+"""
+    first, second, third = parsed(manifest)
+    assert first["metadata"]["annotations"] == {"made": "2026-01-01", "at": "1:30"}
+    assert first["spec"] == {"matchers": [{"name": "x", "matchType": "="}], "mode": 493, "true": True}
+    assert (second["metadata"]["name"], third["kind"], third["metadata"]["name"]) == ("b", "ConfigMap", "c")

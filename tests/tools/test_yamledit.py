@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
+from pipeline.tools import yamledit_scalar
 from pipeline.tools.yamledit import Path, Scalar, Selector, Value, edit, read
 
 RELEASE = """\
@@ -432,3 +433,10 @@ def test_reading_again_gives_the_change_and_nothing_else(
         min(len(old), len(new)) - first,
     )
     assert len(old) - first - last <= lines_of(text, path), "more lines changed than the value takes"
+
+
+def test_a_scalar_is_what_flux_reads_and_not_what_yaml_1_1_says() -> None:
+    """Flux is written in Go: 1:30 is no number of minutes there, and 0o17 and y are no text."""
+    words = ("1:30", "0o17", "0755", "y", "no", "=", "2026-01-01", "1e3", "~", "x")
+    assert [yamledit_scalar.value_of(word, "") for word in words] == ["1:30", 15, 493, True, False, "=", "2026-01-01", 1000.0, None, "x"]
+    assert yamledit_scalar.value_of("no", '"') == "no"
