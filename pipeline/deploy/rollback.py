@@ -10,7 +10,7 @@ from typing import TypeVar
 from pipeline.deploy import author, history, naming, stored, unfinished
 from pipeline.deploy.history import Revision
 from pipeline.deploy.work import LIMIT, STAGE, Held, Work
-from pipeline.errors import Cancelled, IntegrityError, Locked, NotRolledBack, PipelineError, RolledBack, Transient
+from pipeline.errors import Cancelled, Expired, IntegrityError, Locked, NotRolledBack, PipelineError, RolledBack, Transient
 from pipeline.events import What
 from pipeline.retry import Policy, retrying
 from pipeline.stage import Site
@@ -90,7 +90,7 @@ def halfway(work: Work, number: int, error: BaseException) -> PipelineError:
     """
     stopped = isinstance(error, KeyboardInterrupt | Cancelled)
     why = error if isinstance(error, PipelineError) and not stopped else NotRolledBack("the deploy was stopped")
-    passing = isinstance(why, Transient)
+    passing = isinstance(why, Transient) and not isinstance(why, Expired)
     try:
         if passing and (work.spec.rollback == "never" or patient(work.site, lambda: history.good(work.revisions(), number)) is None):
             return why

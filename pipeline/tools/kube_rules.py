@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.errors import Ambiguous, AuthError, ConfigError, PipelineError, ResourceError, Transient
+from pipeline.errors import Ambiguous, AuthError, ConfigError, Expired, PipelineError, ResourceError, Transient
 from pipeline.tools import kube_login
 from pipeline.tools.meanings import LOST, NO_NAME, UNTRUSTED, Rule, request
 
@@ -30,7 +30,7 @@ ADMISSION: tuple[Rule, ...] = (
     ),
     Rule(
         r'failed calling webhook "(?P<hook>[^"]+)"',
-        Transient,
+        Expired,  # the API server has waited for it already, and each further try would leave a failed revision
         "the admission webhook {hook} does not answer",
         f"look at the pods behind it, which {HOOKS} names",
     ),

@@ -112,7 +112,7 @@ def test_b04_a_missing_attribute_names_those_there_are(site: Site) -> None:
 
 
 def test_b03_another_hash_than_the_flakes(site: Site) -> None:
-    with pytest.raises(IntegrityError, match="is not what the flake says: got sha256-") as caught:
+    with pytest.raises(IntegrityError, match="is not what the flake says: specified sha256-") as caught:
         nix.make(spec("fixed"), sync(site), site)
     assert "specified" in caught.value.cause
 

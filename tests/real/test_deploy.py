@@ -407,9 +407,66 @@ def test_d22_half_a_release_that_a_quota_stopped_is_taken_back(lab_world: World)
     while not ((lab_world.kube.get(f"{quotas}/q") or {}).get("status") or {}).get("used") and time.monotonic() < end:
         time.sleep(0.2)
     (lab_world.site.root / "chart" / "templates" / "more.yaml").write_text(MORE)
-    with pytest.raises(RolledBack, match="a quota of the namespace is used up; revision 1 serves again"):
+    with pytest.raises(RolledBack, match="quota q of the namespace is used up; revision 1 serves again"):
         make(lab_world.spec(values={"env": {"extra": {"A": "b"}}}), lab_world.image(), lab_world.site)
     assert {each["metadata"]["name"]: each["data"] for each in lab_world.kube.list(maps)["items"]} == before
+    (lab_world.site.root / "chart" / "templates" / "more.yaml").unlink()
+    assert find(spec, good, lab_world.site).artifact is not None
+
+
+STATEFUL = """
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  serviceName: %s
+  replicas: 0
+  selector: {matchLabels: {app: db}}
+  template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: none}]}}
+"""
+
+
+def test_d22_a_field_that_cannot_change_is_told_and_what_changed_before_it_goes_back(lab_world: World) -> None:
+    """helm/helm#7998: the ConfigMap and the pods were new, the StatefulSet was refused."""
+    good, spec = lab_world.image(), lab_world.spec()
+    template = lab_world.site.root / "chart" / "templates" / "db.yaml"
+    template.write_text(STATEFUL % "one")
+    make(spec, good, lab_world.site)
+    maps = path("v1", "configmaps", lab_world.namespace)
+    before = {each["metadata"]["name"]: each["data"] for each in lab_world.kube.list(maps)["items"]}
+    template.write_text(STATEFUL % "two")
+    with pytest.raises(RolledBack, match="a field is changed that cannot change; revision 1 serves again") as caught:
+        make(lab_world.spec(values={"env": {"extra": {"A": "b"}}}), lab_world.image(), lab_world.site)
+    assert "updates to statefulset spec" in caught.value.cause
+    assert {each["metadata"]["name"]: each["data"] for each in lab_world.kube.list(maps)["items"]} == before
+    template.write_text(STATEFUL % "one")
+    assert find(spec, good, lab_world.site).artifact is not None
+
+
+WEBHOOK = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+
+
+def test_d22_a_webhook_that_is_down_is_named_and_nothing_is_left_half_done(lab_world: World) -> None:
+    """cert-manager/cert-manager#2602: it was told as a lost API, tried again, and left five failed revisions."""
+    good, spec, name = lab_world.image(), lab_world.spec(), f"down-{lab_world.namespace}"
+    make(spec, good, lab_world.site)
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["services"], "scope": "Namespaced"}
+    hook = {
+        "name": "down.example.org", "rules": [rule], "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "timeoutSeconds": 2, "clientConfig": {"service": {"name": "nobody", "namespace": lab_world.namespace, "path": "/x"}},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": lab_world.namespace}},
+    }  # fmt: skip
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
+    lab_world.kube.create(WEBHOOK, {**kind, "metadata": {"name": name}, "webhooks": [hook]})
+    try:
+        time.sleep(2)  # the API server reads it a moment later
+        (lab_world.site.root / "chart" / "templates" / "more.yaml").write_text(MORE)
+        with pytest.raises(RolledBack, match=r"the admission webhook down.example.org does not answer; revision 1 serves again") as caught:
+            make(spec, lab_world.image(), lab_world.site)
+    finally:
+        lab_world.kube.delete(f"{WEBHOOK}/{name}")
+    assert "kubectl get validatingwebhookconfigurations" in caught.value.mend
+    assert [one.rollout for one in lab_world.revisions()].count("failed") == 1
     (lab_world.site.root / "chart" / "templates" / "more.yaml").unlink()
     assert find(spec, good, lab_world.site).artifact is not None
 
