@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.gitops.place import INFRASTRUCTURE, Place
-from pipeline.tools import unreleased
+from pipeline.tools import goyaml, unreleased
 from pipeline.tools.yamledit_scalar import write as scalar
 
 HELM_CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"  # the layer of a chart, as Helm pushes it
@@ -158,9 +158,7 @@ spec:
 
 def block(value: Mapping[str, Any], indent: int) -> str:
     """`value` as block YAML, each line indented."""
-    import yaml
-
-    text = yaml.safe_dump(_plain(value), sort_keys=False, default_flow_style=False, allow_unicode=True, width=1 << 20)
+    text = goyaml.block(_plain(value))
     return "".join(f"{' ' * indent}{line}\n" if line else "\n" for line in text.splitlines())
 
 

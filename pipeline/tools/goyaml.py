@@ -78,6 +78,15 @@ def ambiguous(text: str) -> bool:
 
 def dump(found: Sequence[Any]) -> str:
     """The values as YAML documents that say the same to every reader: what one of them could take for something else stands in quotes."""
+    return _dumped(found, sort_keys=True, explicit_start=True, width=10_000)
+
+
+def block(value: Any) -> str:
+    """One value as people write it: its keys in their order, letters of every script as they are. It says the same to every reader."""
+    return _dumped([value], sort_keys=False, allow_unicode=True, width=1 << 20)
+
+
+def _dumped(found: Sequence[Any], **how: Any) -> str:
     import yaml
 
     class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # chosen when it runs
@@ -85,7 +94,7 @@ def dump(found: Sequence[Any]) -> str:
             return True
 
     Dumper.add_representer(str, _quoted)
-    return str(yaml.dump_all(found, Dumper=Dumper, sort_keys=True, default_flow_style=False, explicit_start=True, width=10_000))
+    return str(yaml.dump_all(found, Dumper=Dumper, default_flow_style=False, **how))
 
 
 def _quoted(dumper: Any, text: str) -> Any:

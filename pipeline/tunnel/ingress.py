@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import ConfigError
+from pipeline.tools import goyaml
 from pipeline.tunnel.spec import Tunnel
 
 Rule = dict[str, Any]
@@ -71,7 +72,5 @@ def _merged(there: Rule, wanted: Rule) -> Rule:
 
 def cloudflared(spec: Tunnel, rules: Sequence[Mapping[str, Any]]) -> str:
     """The same rules as the configuration file of a cloudflared that is configured where it runs."""
-    import yaml
-
     value = {"tunnel": spec.tunnel, "credentials-file": f"/etc/cloudflared/{spec.tunnel}.json", "ingress": [dict(each) for each in rules]}
-    return yaml.safe_dump(value, sort_keys=False, default_flow_style=False)
+    return goyaml.block(value)

@@ -15,7 +15,7 @@ from pipeline.gitops.layout import Layout, chart_files, layout, lines
 from pipeline.gitops.place import Place
 from pipeline.gitops.spec import Automation, Forge, Gitops
 from pipeline.stage import Registry, Remote
-from pipeline.tools import unreleased, yamledit
+from pipeline.tools import goyaml, unreleased, yamledit
 from tests.gitops.parts import place
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +87,12 @@ def test_values_of_people_begin_as_the_blueprint_says_and_are_watched() -> None:
     [found] = loaded(made(place(values={"ingress": {"host": "fade.test"}, "text": "a: b #c"})), VALUES)
     assert found["metadata"]["labels"] == {"reconcile.fluxcd.io/watch": "Enabled"}
     assert yaml.safe_load(found["data"]["values.yaml"]) == {"ingress": {"host": "fade.test"}, "text": "a: b #c"}
+
+
+def test_values_that_only_look_like_something_else_stay_text_to_flux() -> None:
+    given = {"ready": "y", "mode": "0o17", "port": "1e3", "since": "2026-01-01", "sign": "="}
+    [found] = loaded(made(place(values=given)), VALUES)
+    assert goyaml.values(found["data"]["values.yaml"], VALUES) == [given]
 
 
 def test_a_chart_with_policies_of_its_own_is_not_opened_further() -> None:

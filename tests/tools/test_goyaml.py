@@ -83,3 +83,4 @@ def test_what_is_written_is_read_as_the_same_by_go_and_by_yaml_1_1(text: str) ->
     written = goyaml.dump([{"a": shared, "b": shared}])
     assert goyaml.values(written, "x") == [yaml.safe_load(written)] == [{"a": shared, "b": shared}]
     assert "&" not in written
+    assert goyaml.values(goyaml.block({"z": shared, "a": text}), "x") == [{"z": shared, "a": text}]
