@@ -124,6 +124,7 @@ class Blueprint:
             sink=sink,
             private=frozenset(_private(dataclasses.asdict(found))) | frozenset(_private(self.document.data)),
             dirty=self.dirty,
+            keep=self.keep,
         )
         clusters.infra = lambda: self.infra_root(site)
         return site

@@ -105,7 +105,7 @@ class Site:
     """Everything a stage may touch, passed explicitly in place of every global. `root` is the working copy.
 
     `host` opens a machine by the name the blueprint uses for it and keeps it for the process. `dirty` says whether changes that are not
-    committed may be released, `wait` how many seconds to wait for a lock that somebody holds.
+    committed may be released, `wait` how many seconds to wait for a lock that somebody holds, `keep` how many of what was made stay.
     """
 
     app: str
@@ -125,6 +125,7 @@ class Site:
     private: frozenset[Path] = frozenset()  # files that configuration names as secrets: they stay on this machine
     dirty: Literal["allow", "refuse"] = "allow"
     wait: float = 0.0
+    keep: int = 5
     shared: dict[str, Any] = field(default_factory=dict)  # connections that stages of one process share, by name
     _making: dict[str, threading.RLock] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -24,7 +24,6 @@ from pipeline.tools.nix_log import NixLog
 
 LOCKED = 72  # build.sh: another build has the lock
 UNLIMITED = 10**7  # seconds another build is waited for, if one may take as long as it likes
-KEEP = 5  # builds whose outputs garbage collection spares
 GC = 3600.0  # seconds that a garbage collection may take
 ROOT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})-[A-Za-z0-9._'-]+")  # as `_key` makes it
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -144,7 +143,7 @@ def _failure(spec: Nix, tree: Tree, host: Host, story: Story[NixLog], code: int)
 def _job(spec: Nix, tree: Tree, host: Host, site: Site) -> job.Job:
     roots, key = _roots(host, site), _key(spec, tree)
     limits = nix.Limits(spec.jobs, spec.cores, spec.timeout, spec.silence)
-    ours = (roots, key, str(KEEP), f"{host.state}/build.lock")
+    ours = (roots, key, str(site.keep), f"{host.state}/build.lock")
     what = (nix.installable(tree.path, spec.attr), *nix.build(f"{roots}/{key}", limits))
     name = f"build-{content_hash([[*ours, *what], dict(spec.env)])[:24]}"  # whoever asks for it: one build for all
     words = (*ours, actor(), str(spec.timeout or UNLIMITED), *what)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pipeline.deploy.flux_spec import Flux
 from pipeline.deploy.spec import Spec
-from pipeline.doctor.verdict import Verdict, fail, ok, unknown
+from pipeline.doctor.verdict import Verdict, fail, ok, unknown, warn
 from pipeline.errors import AuthError, PipelineError
 from pipeline.tools.kube import Kube, path
 
@@ -23,6 +23,13 @@ NEEDED: tuple[Rule, ...] = (
     ("", "services", ("get", "create", "patch")),
     ("", "configmaps", ("get", "create", "patch")),
 )
+# what `inv prune` reads of everything that has or makes pods; what the stage itself needs is asked above
+TO_PRUNE: tuple[Rule, ...] = (
+    ("", "pods", ("list",)),
+    *((group, resource, ("list",)) for group, resource in (
+        ("apps", "deployments"), ("apps", "statefulsets"), ("apps", "daemonsets"), ("batch", "jobs"), ("batch", "cronjobs"),
+    )),
+)  # fmt: skip
 # where Flux applies what was committed: its objects are read and asked to look now, the pods are followed
 OF_FLUX: tuple[Rule, ...] = (
     ("helm.toolkit.fluxcd.io", "helmreleases", ("get", "list", "watch", "patch")),
@@ -41,23 +48,37 @@ OF_ITS_SYSTEM: tuple[Rule, ...] = (
 
 
 def look(where: str, release: Spec, kube: Kube) -> Iterator[Verdict]:
-    """One verdict. Asks on one connection, one question after the other: nothing is written by them."""
-    asked, denied = 0, []
+    """Whether it may do what a deploy does, and what `inv prune` asks, which no deploy needs. Asks on one connection, one question after
+    the other: nothing is written by them."""
+    rules = list(_needed(release))
     try:
-        for namespace, (group, resource, verbs) in _needed(release):
-            refused = [verb for verb in verbs if not allowed(kube, namespace, group, resource, verb)]
-            asked += len(verbs)
-            if refused:
-                denied.append((namespace, ",".join(refused), f"{resource}{'.' + group if group else ''}"))
+        denied = _denied(kube, rules)
+        not_read = _denied(kube, ((release.namespace, rule) for rule in TO_PRUNE))
     except AuthError as error:
         yield unknown(where, "permissions", error.what, "the deploy itself will tell")
         return
     if denied:
-        spaces = " and ".join(dict.fromkeys(namespace for namespace, _, _ in denied))
-        said = "; ".join(f"{verbs} {resource}" for _, verbs, resource in denied)
-        yield fail(where, "permissions", f"in {spaces} this user may not: {said}", _role(release, denied), AuthError)
-        return
-    yield ok(where, "permissions", f"all {asked} that a deploy to {release.namespace} needs")
+        yield fail(where, "permissions", _said(denied), _role(release, denied), AuthError)
+    else:
+        asked = sum(len(verbs) for _, (_, _, verbs) in rules)
+        yield ok(where, "permissions", f"all {asked} that a deploy to {release.namespace} needs")
+    if not_read:
+        evidence = f"{_said(not_read)}: inv prune cannot know what is needed, and deletes nothing"
+        yield warn(where, "prune", evidence, _role(release, not_read, "prune"))
+
+
+def _denied(kube: Kube, rules: Iterable[tuple[str, Rule]]) -> list[tuple[str, str, str]]:
+    """The namespace, the verbs and the resource of what is not allowed."""
+    found = []
+    for namespace, (group, resource, verbs) in rules:
+        if refused := [verb for verb in verbs if not allowed(kube, namespace, group, resource, verb)]:
+            found.append((namespace, ",".join(refused), f"{resource}{'.' + group if group else ''}"))
+    return found
+
+
+def _said(denied: list[tuple[str, str, str]]) -> str:
+    spaces = " and ".join(dict.fromkeys(namespace for namespace, _, _ in denied))
+    return f"in {spaces} this user may not: " + "; ".join(f"{verbs} {resource}" for _, verbs, resource in denied)
 
 
 def _needed(release: Spec) -> Iterator[tuple[str, Rule]]:
@@ -85,11 +106,11 @@ def allowed(kube: Kube, namespace: str, group: str, resource: str, verb: str) ->
     return bool(status["allowed"])
 
 
-def _role(release: Spec, denied: list[tuple[str, str, str]]) -> str:
+def _role(release: Spec, denied: list[tuple[str, str, str]], to: str = "") -> str:
     """The lines that grant it, as kubectl takes them."""
     lines = []
     for number, (namespace, verbs, resource) in enumerate(denied):
-        role = f"pipeline-{release.release}-{number}"
+        role = "-".join(filter(None, ("pipeline", release.release, to, str(number))))
         lines += [
             f"kubectl create role {role} -n {namespace} --verb={verbs} --resource={resource}",
             f"kubectl create rolebinding {role} -n {namespace} --role={role} --user=<the kubeconfig's user>",

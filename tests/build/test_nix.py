@@ -233,9 +233,11 @@ def test_an_output_that_garbage_collection_took_is_not_found(site: Site, tree: T
 
 
 @pytest.mark.usefixtures("undetached")
-def test_only_the_last_five_roots_stay(site: Site, tree: Tree, store: Path, host: LocalHost) -> None:
+@pytest.mark.parametrize("keep", [5, 2])
+def test_only_the_newest_roots_stay_as_many_as_are_kept(site: Site, tree: Tree, store: Path, host: LocalHost, keep: int) -> None:
     import dataclasses
 
+    site = dataclasses.replace(site, keep=keep)
     (store / "output").write_bytes(Image().archive)
     roots = Path(host.state) / "probe/roots"
     for number in range(7):
@@ -243,8 +245,8 @@ def test_only_the_last_five_roots_stay(site: Site, tree: Tree, store: Path, host
         build(site, dataclasses.replace(tree, source=source))
         os.utime(roots / f"{number:040}-docker.facts", (number + 1, number + 1))
     build(site, tree)
-    assert len(list(roots.glob("*.facts"))) == 5
-    assert len([path for path in roots.iterdir() if path.is_symlink()]) == 5
+    assert len(list(roots.glob("*.facts"))) == keep
+    assert len([path for path in roots.iterdir() if path.is_symlink()]) == keep
     assert not list(roots.glob(".work-*"))
 
 

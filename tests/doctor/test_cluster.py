@@ -114,6 +114,15 @@ def test_what_is_not_allowed_is_named_with_the_role_that_grants_it(fake: FakeKub
     assert "--verb=create,update --resource=leases.coordination.k8s.io" in verdict.mend
 
 
+def test_who_may_deploy_and_not_list_what_prune_asks_is_told_which_role_grants_it(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(permissions, "allowed", lambda _kube, _namespace, _group, resource, _verb: resource not in ("jobs", "cronjobs"))
+    found = look()
+    assert found["permissions"].status == "ok"
+    assert (found["prune"].status, found["prune"].code) == ("warn", 0)
+    assert "in shop this user may not: list jobs.batch; list cronjobs.batch" in found["prune"].evidence
+    assert "kubectl create role pipeline-web-prune-0 -n shop --verb=list --resource=jobs.batch" in found["prune"].mend
+
+
 def test_a_user_who_may_do_nothing(fake: FakeKube, look: Look) -> None:
     fake.fault = lambda _method, path: DENIED if path.endswith("selfsubjectaccessreviews") else None
     assert look()["permissions"].code == 11
