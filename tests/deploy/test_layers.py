@@ -62,7 +62,7 @@ mode: 0755
 """
 
 
-def test_f04_a_values_file_is_handed_on_byte_for_byte(root: Path) -> None:
+def test_a_values_file_is_handed_on_byte_for_byte(root: Path) -> None:
     """Row 4 of the strangers, and what Caddy, shells, jq, regular expressions, URI templates and Python's format have in braces."""
     (root / "values/staging.yaml").write_text(FOREIGN)
     found = layers.read(root, FILES, {})
@@ -74,14 +74,14 @@ def test_f04_a_values_file_is_handed_on_byte_for_byte(root: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["tag", "web.digest", "repository", "reference", "team/web.tag", "short", "secret.name", "values.image"])
-def test_f04_a_word_of_ours_that_stands_alone_is_told_with_where_it_belongs(root: Path, word: str) -> None:
+def test_a_word_of_ours_that_stands_alone_is_told_with_where_it_belongs(root: Path, word: str) -> None:
     (root / "values/staging.yaml").write_text(f"image:\n  tag: '{{{word}}}'\n")
     with pytest.raises(ConfigError, match=rf"values/staging\.yaml:2: image\.tag is {{{re.escape(word)}}}, and a values file") as told:
         layers.read(root, FILES, {})
     assert told.value.mend.startswith("write image.tag under the stage's `values`, where it is filled in")
 
 
-def test_f04_a_word_of_ours_within_a_text_is_told_and_left(root: Path) -> None:
+def test_a_word_of_ours_within_a_text_is_told_and_left(root: Path) -> None:
     (root / "values/staging.yaml").write_text("a: [1, 'v-{short}']\nb: '{host} {{tag}} ${digest}'\n")
     found = layers.read(root, FILES, {})
     assert found.merged({})["a"] == [1, "v-{short}"]

@@ -420,7 +420,7 @@ data:
 """
 
 
-def test_f24_a_caddyfile_in_a_manifest_is_left_alone(site: Site, tools: Tools) -> None:
+def test_a_caddyfile_in_a_manifest_is_left_alone(site: Site, tools: Tools) -> None:
     """Row 24 of the strangers: also beside a manifest in which words are filled in."""
     (site.root / "manifests/caddy.yaml").write_text(CADDY)
     check(spec(placeholders=("web.yaml",)), site)
@@ -436,7 +436,7 @@ def test_f24_a_caddyfile_in_a_manifest_is_left_alone(site: Site, tools: Tools) -
     assert "a file that `placeholders` does not name" in told.value.mend
 
 
-def test_f24_a_word_of_ours_in_a_manifest_that_is_not_marked_is_told_by_the_plan(site: Site, events: list[Event], tools: Tools) -> None:
+def test_a_word_of_ours_in_a_manifest_that_is_not_marked_is_told_by_the_plan(site: Site, events: list[Event], tools: Tools) -> None:
     with pytest.raises(
         ConfigError, match=r"manifests/web\.yaml:3: .*image is \{values\.image\}, and this file is applied as it is"
     ) as told:

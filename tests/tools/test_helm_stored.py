@@ -90,7 +90,7 @@ def test_the_clusters_own_list_says_where_a_kind_lies(fake: FakeKube, kube: Kube
     assert kinds(kube, "example.org/v1") == {}
 
 
-def test_f22_a_manifest_is_read_as_helm_wrote_it() -> None:
+def test_a_manifest_is_read_as_helm_wrote_it() -> None:
     """Rows 22 and 23 of the strangers: what a chart gives is YAML for Go, where = is text, 0755 octal and a date no date."""
     manifest = """---
 kind: AlertmanagerConfig

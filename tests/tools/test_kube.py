@@ -285,7 +285,7 @@ def test_what_is_no_kubeconfig_is_said(tmp_path: Path, text: str, what: str) -> 
 @pytest.mark.parametrize(
     "server", ["https://10.0.0.1:64x43", "https://10.0.0.1:99999", "https://[::1", "http://10.0.0.1", "https://:6443", "6443"]
 )
-def test_f27_a_server_that_is_no_address_is_told_with_file_and_line(fake: FakeKube, server: str) -> None:
+def test_a_server_that_is_no_address_is_told_with_file_and_line(fake: FakeKube, server: str) -> None:
     file = fake.kubeconfig()
     config = json.loads(file.read_text())
     config["clusters"][0]["cluster"]["server"] = server
@@ -295,7 +295,7 @@ def test_f27_a_server_that_is_no_address_is_told_with_file_and_line(fake: FakeKu
         load(str(file))
 
 
-def test_f27_base64_with_line_breaks_is_read_and_what_is_none_is_told_with_its_line(fake: FakeKube) -> None:
+def test_base64_with_line_breaks_is_read_and_what_is_none_is_told_with_its_line(fake: FakeKube) -> None:
     """As `base64 file` prints it, in a YAML block; client-go skips line breaks too, and nothing else."""
     file = fake.kubeconfig()
     config = json.loads(file.read_text())
