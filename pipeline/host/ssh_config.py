@@ -33,6 +33,10 @@ SYSTEM = Path("/etc/ssh/ssh_config")
 KEYS = tuple(f"~/.ssh/id_{kind}" for kind in ("rsa", "ecdsa", "ecdsa_sk", "ed25519", "ed25519_sk"))
 KNOWN = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 KNOWN_TO_ALL = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+APART = {
+    "pkcs11provider": "PKCS11Provider {0}: a key on a card is used through an agent: ssh-add -s {0}",
+    "knownhostscommand": "KnownHostsCommand {0} is not asked: what it prints belongs into a known_hosts file",
+}
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 Settings = Mapping[str, list[str]]
 
@@ -72,7 +76,8 @@ class Hop:
 
     `names` are those that known_hosts may have for it, the first is the one that counts; `known` the files, the first is where a new key
     belongs. `keys` are identity files (private or public), `only` says that the agent's other keys are not offered, `agent` is its socket.
-    `command` is a program that stands in the place of the connection. `lax` says that the user's configuration would take any key.
+    `command` is a program that stands in the place of the connection. `lax` says that the user's configuration would take any key;
+    `apart` are the settings that only ssh itself follows, with what to do.
     """
 
     host: str
@@ -89,6 +94,7 @@ class Hop:
     bind: str = ""
     accept_new: bool = False
     lax: bool = False
+    apart: tuple[str, ...] = ()
     revoked: Path | None = None
 
     @property
@@ -234,6 +240,7 @@ def _hop(way: Way, asked: _Asked, settings: Settings) -> Hop:
         bind=_one(settings, "bindaddress"),
         accept_new=way.accept_new or strict == "accept-new",
         lax=strict in ("no", "off", "false"),
+        apart=tuple(told.format(value) for name, told in APART.items() if (value := _one(settings, name)).lower() not in ("", "none")),
         revoked=revoked[0] if revoked else None,
     )
 

@@ -172,7 +172,8 @@ class Keys:
             f"{self._name}: the SSH host key of {name} is not known",
             cause=f"it shows {kind} {fingerprint(key)}; no key is on file in {', '.join(map(str, hop.known))}"
             + (f"\n{refused}" if refused else "")
-            + lax,
+            + lax
+            + "".join(f"\n{each}" for each in hop.apart),
             mend=f"compare the fingerprint on the machine itself: ssh-keygen -lf /etc/ssh/ssh_host_{_short(kind)}_key.pub\n"
             f"if it is the same, add this line to {kept}:\n{line}",
         )

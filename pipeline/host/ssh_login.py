@@ -108,7 +108,7 @@ class Login:
 
     def _refused(self, said: str) -> AuthError:
         hop, name = self.hop, self.name
-        cause = "\n".join(filter(None, (said, *self.notes)))
+        cause = "\n".join(filter(None, (said, *self.notes, *hop.apart)))
         if not self.tried:
             mend = "ssh-add a key, or name one that nobody has to unlock: identity_file in the site file"
             return AuthError(f"{name}: there is no key to log in to {hop.user}@{hop.place} with", cause=cause, mend=mend)

@@ -193,15 +193,30 @@ def test_a_proxy_command_that_fails_has_the_first_word(user: User) -> None:
         (" HostKeyAlias the-builder\n", {"known_hosts": "the-builder {word}\n"}),
         ("", {"known_hosts": "127.0.0.1 {word}\n"}),
         ("", {"known_hosts": "127.0.0.* {word}\n"}),
+        ("", {"known_hosts": "[?27.0.0.1]:{port} {word}\n"}),
+        ("", {"known_hosts": "[127.0.0.1]:{port} {other}\n[127.0.0.1]:{port} {word}\n"}),
         ("", {"known_hosts": "other,[127.0.0.?]:*,!10.* {word} a comment\n"}),
         (" StrictHostKeyChecking accept-new\n", {}),
     ],
-    ids=["second file", "a blank", "global", "known_hosts2", "alias", "no port", "pattern", "list", "accept-new"],
+    ids=[
+        "second file",
+        "a blank",
+        "global",
+        "known_hosts2",
+        "alias",
+        "no port",
+        "pattern",
+        "pattern with a port",
+        "an old key beside",
+        "list",
+        "accept-new",
+    ],
 )
 def test_a_host_key_is_found_where_ssh_finds_it(user: User, config: str, known: dict[str, str]) -> None:
     user.says(HOST + config, known="")
     for name, line in known.items():
-        (user.ssh / name).write_text(line.format(port=user.sshd.address.port, word=user.word))
+        other = " ".join((user.sshd.folder / "other.pub").read_text().split()[:2])
+        (user.ssh / name).write_text(line.format(port=user.sshd.address.port, word=user.word, other=other))
     assert user.run().ok
 
 
@@ -215,6 +230,17 @@ def test_a_line_about_another_machine_is_none_about_this_one(user: User, line: s
     with pytest.raises(HostKeyError, match="is not known") as caught:
         user.run()
     assert fingerprint(user.sshd.folder / "host.pub") in caught.value.cause
+
+
+def test_what_only_ssh_itself_follows_is_said_where_it_may_be_the_cause(user: User) -> None:
+    user.says(HOST + " KnownHostsCommand /usr/bin/our-hosts %H\n", known="")
+    with pytest.raises(HostKeyError) as caught:
+        user.run()
+    assert "KnownHostsCommand /usr/bin/our-hosts %H is not asked" in caught.value.cause
+    user.says(HOST.replace("{key}", "none") + " PKCS11Provider /usr/lib/opensc-pkcs11.so\n")
+    with pytest.raises(AuthError) as refused:
+        user.run()
+    assert "ssh-add -s /usr/lib/opensc-pkcs11.so" in refused.value.cause
 
 
 def test_hashed_names_are_found(user: User) -> None:
