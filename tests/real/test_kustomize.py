@@ -15,6 +15,8 @@ from pipeline.deploy.shared import back, edited, live, standing
 from pipeline.errors import ConfigError
 from pipeline.stage import Site
 from pipeline.tools.kube import path
+from pipeline.verify.checks import Checks
+from pipeline.verify.checks import make as verify
 from tests.real.deploy_parts import APP, CLUSTER, World, archive, world
 
 pytestmark = pytest.mark.real
@@ -87,6 +89,7 @@ def test_an_overlay_is_released_changed_and_taken_back(lab_world: World) -> None
     (data,) = [each["data"] for each in settings if each["metadata"]["name"].startswith("settings-")]
     assert data == {"Caddyfile": CADDY, "DRAIN_SECONDS": "1", "READY": "y", "MODE": "0o17"}
     assert find(spec, first, site).artifact == made, "a second release does nothing"
+    assert verify(Checks(CLUSTER, watch=2.0), made, site).passed
     write(site.root, first, replicas=2)
     assert find(spec, second, site).artifact is None
     assert make(spec, second, site).revision == 2
