@@ -15,7 +15,7 @@ from pipeline.deploy.lease import Lease
 from pipeline.deploy.rollout import Failure, View, follow
 from pipeline.deploy.spec import Engined, Spec
 from pipeline.deploy.waiting import Patience
-from pipeline.errors import ConfigError
+from pipeline.errors import AuthError, ConfigError
 from pipeline.events import What
 from pipeline.stage import Site
 from pipeline.tools import manifest
@@ -196,8 +196,14 @@ def ensure_namespace(kube: Kube, spec: Spec, site: Site) -> None:
 
 
 def has_namespace(kube: Kube, spec: Spec) -> bool:
-    """Whether the namespace is there. Raises ConfigError if it is not and is not to be made, or is being deleted."""
-    found = kube.get(path("v1", "namespaces", name=spec.namespace))
+    """Whether the namespace is there; of who may not see it, and need not make it, that is taken for granted: the first write tells. Raises
+    ConfigError if it is not there and is not to be made, or is being deleted."""
+    try:
+        found = kube.get(path("v1", "namespaces", name=spec.namespace))
+    except AuthError:
+        if spec.create_namespace:
+            raise
+        return True
     if found is None and not spec.create_namespace:
         raise ConfigError(
             f"cluster {spec.cluster} has no namespace {spec.namespace}",

@@ -724,3 +724,14 @@ def test_a_revision_that_cannot_be_read_is_unknown_and_nothing_is_done(site: Sit
     with pytest.raises(IntegrityError, match="cannot be read"):
         make(spec(), images("b"), site)
     assert len(cluster.calls("upgrade")) == 1
+
+
+def test_who_may_not_see_the_namespace_deploys_into_it_all_the_same(site: Site, cluster: Cluster) -> None:
+    """A role in one namespace need not have `get namespaces`; who has to make it is told."""
+    refused: Any = (403, {"kind": "Status", "code": 403, "reason": "Forbidden", "message": "no"}, {})
+    cluster.fake.fault = lambda _method, target: refused if target == f"/api/v1/namespaces/{NAMESPACE}" else None
+    assert DRIVER.exclusive is not None
+    with DRIVER.exclusive(spec(), images(), site):
+        assert make(spec(), images(), site).revision == 1
+    with pytest.raises(AuthError), DRIVER.exclusive(dataclasses.replace(spec(), create_namespace=True), images(), site):
+        pass
