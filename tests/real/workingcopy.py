@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
+
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,5 +28,4 @@ class WorkingCopy:
     def inv(self, *words: str, env: dict[str, str] | None = None, timeout: float = 200) -> subprocess.CompletedProcess[str]:
         """`inv` in the working copy, as a process of its own."""
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
-        argv = [str(Path(sys.executable).with_name("inv")), *words]
-        return subprocess.run(argv, cwd=self.root, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+        return warm.inv(words, self.root, environment, timeout)
