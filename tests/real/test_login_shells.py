@@ -13,6 +13,7 @@ from pipeline.host import Cmd
 from pipeline.host.scripts import login_line
 from tests.sshd import Sshd
 
+pytestmark = pytest.mark.real  # fish and tcsh are installed beside the tests of programs
 NASTY = ("a b", "'", '"', "\\", "\\\\", "\\'", "!", "!!", "!x", "$HOME", "`id`", "$(id)", "a\nb", "\n", "end\n", "*", "~", "", "-n", "%s",
          "%b", "\t", "ä€", "^a^b", "#", ";", "&", "|", "<", "{a,b}", "[a]", "=a",
          "\x01\x7f", b"\xff\xfe".decode(errors="surrogateescape"))  # fmt: skip
