@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from pipeline.errors import AuthError, ConfigError, IntegrityError, PipelineError, Transient
 from pipeline.push.body import PIECE, Body, ClientGone, incoming
 from pipeline.tools import http_answer
-from pipeline.tools.http_faults import refusal
+from pipeline.tools.http_faults import in_place, refusal
 from pipeline.tools.origin import ERROR_CAP, Answer, lowered
 from pipeline.tools.registry import words
 
@@ -94,22 +94,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with self.relay.origin.connection("PUT" if manifest else "GET") as connection:
             self._send(connection, target, used, body)
             response = connection.getresponse()
-            if response.status not in (401, 403, 429) and response.status < 500:
+            headers, what = lowered(response.getheaders()), f"{self.command} {target.partition('?')[0]}"
+            foreign = in_place(response.status, headers, b"", str(self.relay.origin), what)
+            if not foreign and response.status not in (401, 403, 413, 429) and response.status < 500:
                 self.relay.authorization.accepted(used)
                 if self.command == "PUT" and response.status < 300:
                     self.relay.stored(parse_qs(urlsplit(target).query).get("digest", []))
                 self._pass_back(response, target)
                 return None
-            answer = Answer(response.status, lowered(response.getheaders()), response.read(ERROR_CAP))
+            answer = Answer(response.status, headers, response.read(ERROR_CAP))
             connection.close()
+        if foreign := in_place(answer.status, answer.headers, answer.body, str(self.relay.origin), what):
+            raise foreign
         if answer.status == 401:
             return answer
         self.relay.authorization.accepted(used)
-        self.relay.met(self._fault(answer, target, manifest))
+        self.relay.met(self._fault(answer, what, manifest))
         self._say(503 if answer.status == 429 else answer.status)  # skopeo would wait for a 429 and ask again by itself
         return None
 
-    def _fault(self, answer: Answer, target: str, written: bool) -> PipelineError:
+    def _fault(self, answer: Answer, what: str, written: bool) -> PipelineError:
         origin = self.relay.origin
         if answer.status == 403:
             return AuthError(
@@ -117,7 +121,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 cause=f"HTTP 403 {words(answer)}",
                 mend="give the account's key the right to write packages there",
             )
-        what = f"{self.command} {target.partition('?')[0]}"
         return refusal(answer.status, answer.headers, words(answer), str(origin), what, written=written, now=origin.clock.now())
 
     def _send(self, connection: http.client.HTTPConnection, target: str, used: str, body: Body) -> None:

@@ -21,7 +21,7 @@ from pipeline.testing.kube_ca import certificates
 from pipeline.testing.kube_rules import DISCOVERY, is_collection, merged, named, namespace_of, selects, status, within
 
 Object = dict[str, Any]
-Fault = tuple[int, Object, dict[str, str]] | str | None  # an answer (status, body, headers), "drop", "swallow", "cut", or None
+Fault = tuple[int, Object | bytes, dict[str, str]] | str | None  # an answer (status, body, headers), "drop", "swallow", "cut", or None
 TOKEN = "fake-kube-token"  # noqa: S105  # known to everybody, good for nothing
 
 
@@ -269,8 +269,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def _send(self, code: int, value: Object, headers: dict[str, str] | None = None) -> None:
-        content = json.dumps(value).encode()
+    def _send(self, code: int, value: Object | bytes, headers: dict[str, str] | None = None) -> None:
+        content = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(code)
         for name, text in {"Content-Length": str(len(content)), "Content-Type": "application/json", **(headers or {})}.items():
             self.send_header(name, text)

@@ -1,7 +1,9 @@
-"""HTTP answers as servers really send them: what comes before the answer, where a redirect leads, which login is asked for."""
+"""HTTP answers as servers really send them: what comes before the answer, where a redirect leads, which login is asked for, and the
+web page that somebody else sends in place of the answer."""
 
 from __future__ import annotations
 
+import html
 import http.client
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +15,12 @@ PORTS = {"http": 80, "https": 443}
 WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # what a WWW-Authenticate is made of: `name="value"`, `name=value` (both with blanks around the sign), or the name of a scheme
 CHALLENGE = re.compile(rf"""(?P<name>{WORD})\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"?|(?P<plain>[^\s,"]*))|(?P<scheme>{WORD})(?=\s|,|$)""")
+
+HTML = ("text/html", "application/xhtml+xml")
+READ = 8192  # bytes of a page, or letters, that are read for their words
+WEB = re.compile(rb"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+TITLE = re.compile(r"<(title|h1|h2)\b[^>]*>(.*?)</\1\s*>", re.IGNORECASE | re.DOTALL)
+TAG = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
 
 class Response(http.client.HTTPResponse):
@@ -72,3 +80,21 @@ def challenges(text: str) -> Sequence[tuple[str, Mapping[str, str]]]:
             value = part["plain"] if part["quoted"] is None else re.sub(r"\\(.)", r"\1", part["quoted"])
             found[-1][1].setdefault(part["name"].lower(), value)
     return found
+
+
+def page(headers: Mapping[str, str], body: bytes) -> str | None:
+    """Return what the web page says that these headers (names in lower case) and this body are, None if they are none.
+
+    A body is looked at only if no header says what it is: it may be a log, or a layer.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    start = body[:READ].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not (start[:1] in (b"<", b"") if kind in HTML else not kind and WEB.match(start)):
+        return None
+    text = start.decode(errors="replace")
+    return next(filter(None, (plain(found[2]) for found in TITLE.finditer(text))), "") or plain(text)
+
+
+def plain(text: str) -> str:
+    """Return the words of a text with tags, on one line, at most 200 letters."""
+    return " ".join(html.unescape(TAG.sub(" ", text[:READ])).split())[:200]

@@ -12,9 +12,10 @@ from typing import Any
 
 from pipeline import jsontext
 from pipeline.errors import Ambiguous, ConfigError, PipelineError, RateLimited, ResourceError, Transient
-from pipeline.tools import proxies
+from pipeline.tools import http_answer, proxies
 
 EPOCH = 1e9  # a number as large is no wait but a moment, in seconds since 1970: Docker Hub has been seen to write it so
+NETWORK_LOGIN = 511  # RFC 6585, 6: never the server's own
 
 LONGEST = 366 * 86400.0  # seconds; who asks for more patience is not taken at the word
 
@@ -77,6 +78,9 @@ def refusal(status: int, headers: Mapping[str, str], text: str, peer: str, what:
             cause=cause,
             mend=f"it takes requests again at {until}" if wait else "",
         )
+    if status == 413:
+        mend = 'what stands before the registry has a limit: client_max_body_size 0 (nginx), proxy-body-size "0" (ingress-nginx)'
+        return ConfigError(f"{peer} takes no content of this size ({what})", cause=cause, mend=mend)
     if status == 507:
         return ResourceError(
             f"{peer}: the registry's storage is full ({what})", cause=cause, mend="free space in the registry, then run again"
@@ -85,6 +89,22 @@ def refusal(status: int, headers: Mapping[str, str], text: str, peer: str, what:
         kind = Ambiguous if written else Transient
         return kind(f"{peer} failed ({what})", cause=cause, mend=f"look at the log of {peer}")
     return ConfigError(f"{peer} refused {what}", cause=cause, mend="the cause above is the registry's own word")
+
+
+def in_place(status: int, headers: Mapping[str, str], body: bytes, peer: str, what: str) -> PipelineError | None:
+    """Return the error if a web page came in place of the answer to `what`: somebody else answers for `peer`, so that nothing is known of
+    it. None for what may be said by a page: that the peer is down (5xx), which login it wants, that content is too large.
+    """
+    own = {401: "www-authenticate" in headers, 404: "docker-distribution-api-version" in headers, 413: True, NETWORK_LOGIN: False}
+    said = http_answer.page(headers, body)
+    if said is None or own.get(status, status >= 500):
+        return None
+    return ConfigError(
+        f"{peer}: a proxy answers in its place, with a web page ({what})",
+        cause=f"HTTP {status}, {said or 'a page without words'}",
+        mend="is the address right? Then a proxy is in the way, which has to let this through (what can be reached without one goes into\n"
+        "NO_PROXY), or a network that wants a login in a browser",
+    )
 
 
 def words(body: bytes) -> str:
@@ -96,5 +116,8 @@ def words(body: bytes) -> str:
         errors: list[dict[str, Any]] = value["errors"]
         return "; ".join(f"{error.get('code', '')} {error.get('message', '')}".strip() for error in errors)[:500]
     except (ValueError, KeyError, TypeError, AttributeError):
-        lines = body.decode(errors="replace").split("\n")
-        return "" if "<" in lines[0] else lines[0].strip()[:200]
+        said = http_answer.page({}, body)
+        text = body.decode(errors="replace").strip()
+        if said is None and text.startswith("<"):  # the XML of an object store
+            said = http_answer.plain(text)
+        return (text.split("\n")[0] if said is None else said).strip()[:200]

@@ -14,6 +14,7 @@ from pipeline.errors import ConfigError, IntegrityError, PipelineError
 from pipeline.events import What
 from pipeline.host import Address
 from pipeline.tools import private
+from pipeline.tools.http_faults import in_place
 from pipeline.tools.kube_login import Credentials, bearer
 from pipeline.tools.kube_paths import asked, path
 from pipeline.tools.kube_status import Asked, Conflict, Gone, refused, unreachable
@@ -213,6 +214,9 @@ class Kube:
             connection.close()
             raise unreachable(request, ConnectionResetError("the answer broke off"), sent=True)
         self._give(connection)
+        lower = {name.lower(): value for name, value in response.headers.items()}
+        if foreign := in_place(response.status, lower, content, request.server, str(request)):
+            raise foreign
         if response.status == 404 and verb in ("get", "list", "delete"):
             return None
         if response.status >= 400:

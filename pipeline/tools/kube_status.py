@@ -12,7 +12,7 @@ from typing import Any
 from pipeline import jsontext
 from pipeline.errors import Ambiguous, AuthError, ConfigError, Locked, PipelineError, RateLimited, Transient
 from pipeline.tools import kube_login, kube_rules
-from pipeline.tools.http_faults import retry_after
+from pipeline.tools.http_faults import retry_after, words
 from pipeline.tools.meanings import Said, Tool, shown
 
 EXPIRED, NOT_YET_VALID = 10, 9  # X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_CERT_NOT_YET_VALID of openssl/x509_vfy.h
@@ -55,7 +55,7 @@ def refused(asked: Asked, code: int, headers: Mapping[str, str], body: bytes) ->
     Source of codes and reasons: https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
     """
     status = _status(body)
-    message = str(status.get("message") or body[:500].decode(errors="replace").strip() or f"HTTP {code}")
+    message = str(status.get("message") or words(body) or f"HTTP {code}")
     details = status.get("details")
     causes = details.get("causes") or [] if isinstance(details, dict) else []
     if any(isinstance(cause, dict) and cause.get("reason") == "NamespaceTerminating" for cause in causes):

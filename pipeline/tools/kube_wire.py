@@ -16,6 +16,7 @@ from pipeline import jsontext
 from pipeline.errors import ConfigError, IntegrityError
 from pipeline.host import Address
 from pipeline.tools import http_answer, proxies
+from pipeline.tools.http_faults import words
 from pipeline.tools.kube_login import Credentials
 from pipeline.tools.kube_status import Asked, refused, unreachable
 from pipeline.tools.kubeconfig import Access
@@ -149,7 +150,7 @@ def read_json(content: bytes) -> Object:
     try:
         value = jsontext.loads(content)
     except ValueError as error:
-        raise IntegrityError("the Kubernetes API answered something that is not JSON", cause=str(content[:200])) from error
+        raise IntegrityError("the Kubernetes API answered something that is not JSON", cause=words(content)) from error
     if not isinstance(value, dict):
-        raise IntegrityError("the Kubernetes API answered JSON that is not an object", cause=str(content[:200]))
+        raise IntegrityError("the Kubernetes API answered JSON that is not an object", cause=words(content))
     return value

@@ -228,12 +228,19 @@ class Client:
     ) -> Answer:
         repository = full_name(self.origin.address, references.repository(repository))
         target = f"/v2/{repository}/{path}"
-        used = self.authorization.header(repository)
-        answer = self._followed(method, target, headers, used, body, cap, accept)
-        if answer.status == 401:
-            writing = method not in SAFE
-            used = self.authorization.again(repository, used, answer.headers, writing=writing)
+        writing = method not in SAFE
+
+        def ask(used: str) -> Answer:
             answer = self._followed(method, target, headers, used, body, cap, accept)
+            if foreign := http_faults.in_place(answer.status, answer.headers, answer.body, str(self.origin), f"{method} {target}"):
+                raise foreign
+            return answer
+
+        used = self.authorization.header(repository)
+        answer = ask(used)
+        if answer.status == 401:
+            used = self.authorization.again(repository, used, answer.headers, writing=writing)
+            answer = ask(used)
             if answer.status == 401:
                 raise self.authorization.refuse(repository, f"HTTP 401 {words(answer)}", writing=writing)
         self.authorization.accepted(used)

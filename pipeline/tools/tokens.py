@@ -19,7 +19,7 @@ from pipeline.errors import AuthError, ConfigError
 from pipeline.secrets import sendable
 from pipeline.tools import denials
 from pipeline.tools.http_answer import challenges, leads_to, redirected, target
-from pipeline.tools.http_faults import refusal, words
+from pipeline.tools.http_faults import in_place, refusal, words
 from pipeline.tools.logins import Login
 from pipeline.tools.origin import Answer, Origin
 from pipeline.tools.providers import Provider, provider_of
@@ -161,6 +161,8 @@ class Authorization:
     def _fetched(self, repository: str) -> str:
         if self._challenge is None:
             answer = self._origin.ask("GET", "/v2/", {})
+            if foreign := in_place(answer.status, answer.headers, answer.body, str(self._origin), "GET /v2/"):
+                raise foreign
             self._challenge = answer.headers.get("www-authenticate", "") if answer.status == 401 else ""
         asked = challenges(self._challenge)
         if asked and not any(scheme in SPOKEN for scheme, _ in asked):
@@ -208,6 +210,8 @@ class Authorization:
         return (self._origin if same else Origin(parts.scheme, parts.netloc, clock=self._origin.clock)), target(parts)
 
     def _read(self, answer: Answer, url: str, repository: str) -> tuple[str, float]:
+        if foreign := in_place(answer.status, answer.headers, answer.body, url, "a token"):
+            raise foreign
         if answer.status in (401, 403):
             raise self.refuse(repository, f"HTTP {answer.status} from {url} {words(answer.body)}".strip(), token=True)
         text = answer.body[:200].decode(errors="replace")
@@ -216,7 +220,7 @@ class Authorization:
                 raise ConfigError(
                     f"{url} gives no tokens", cause=f"HTTP {answer.status}", mend="name the right token URL as the registry's realm"
                 )
-            raise refusal(answer.status, answer.headers, text, url, "a token", written=False, now=self._origin.clock.now())
+            raise refusal(answer.status, answer.headers, words(answer.body), url, "a token", written=False, now=self._origin.clock.now())
         try:
             value = {} if answer.cut else jsontext.loads(answer.body)
             token = value.get("token") or value.get("access_token")

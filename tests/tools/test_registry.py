@@ -107,7 +107,7 @@ def test_n08_other_bytes_than_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html>", b"[]", b'{"config":{}}', b'{"config":{"digest":"sha256:../x"},"layers":[]}', b'{"layers":[{"digest":1}]}']
+    "body", [b"<xml>", b"[]", b'{"config":{}}', b'{"config":{"digest":"sha256:../x"},"layers":[]}', b'{"layers":[{"digest":1}]}']
 )
 def test_t03_what_is_no_manifest(body: bytes) -> None:
     with FakeRegistry() as registry:
@@ -274,7 +274,7 @@ def test_trap12_threads_share_one_token_request() -> None:
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
-        (b"<html>log in</html>", "text/html"),
+        (b"<token>x</token>", "text/xml"),
         (b"{}", "application/json"),
         (b'{"token":"a b"}', "application/json"),
         (b'{"token":1}', ""),
