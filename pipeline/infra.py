@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.provision.terraform import Reviewed
     from pipeline.tools.terraform_plan import Change, Out, Planned
 
-SIGNS = {"create": "+", "update": "~", "replace": "-/+", "delete": "-", "read": "<=", "forget": "."}
+SIGNS = {"create": "+", "update": "~", "replace": "-/+", "delete": "-", "import": "<-", "move": "->", "forget": ".", "read": "<="}
 
 
 def collection(
@@ -143,7 +143,7 @@ def shown(planned: Planned, reviewed: Reviewed, name: str) -> list[str]:
     lines += [f"outputs  {', '.join(planned.outputs)}"] if planned.outputs and not reviewed.nothing else []
     if reviewed.nothing:
         return [*lines, f"nothing to do: {name} is as it is written"]
-    counts = {action: sum(action == of for _, of in reviewed.changes) for action in ("create", "update", "replace", "delete")}
+    counts = {kind: sum(kind in (each.action, *each.also) for each in planned.changes) for kind in SIGNS}
     told = ", ".join(f"{count} to {action}" for action, count in counts.items() if count) or "only outputs change"
     return [*lines, f"plan     {told} of {name}" + ("" if reviewed.destroy else ": inv infra.apply does exactly this")]
 

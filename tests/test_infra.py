@@ -85,7 +85,7 @@ def test_a_plan_for_a_person() -> None:
         "-/+ replace  a.moved, because region cannot change in place",
         "<=  read     data.d",
         "outputs  url",
-        "plan     1 to create, 1 to update, 1 to replace, 1 to delete of relay.spot: inv infra.apply does exactly this",
+        "plan     1 to create, 1 to update, 1 to replace, 1 to delete, 1 to read of relay.spot: inv infra.apply does exactly this",
     ]
 
 
@@ -95,3 +95,22 @@ def test_nothing_to_do_and_outputs_alone() -> None:
     assert (
         shown(Planned((), (), ("kubeconfig",)), only, "x.y")[-1] == "plan     only outputs change of x.y: inv infra.apply does exactly this"
     )
+
+
+def test_a_plan_counts_all_that_it_will_do() -> None:
+    planned = Planned(
+        (
+            Change("a.new", "create"),
+            Change("a.taken", "import", ('imported: "i-1"',)),
+            Change("a.other", "update", (), (), ("import", "move")),
+            Change("a.left", "forget"),
+            Change("data.a.b", "read"),
+        ),
+        (),
+        (),
+    )
+    reviewed = Reviewed(0.0, "me", False, "", changes=tuple((each.address, each.action) for each in planned.changes if each.touches))
+    *lines, last = shown(planned, reviewed, "base")
+    assert last.startswith("plan     1 to create, 1 to update, 2 to import, 1 to move, 1 to forget, 1 to read of base")
+    assert lines[1:3] == ["<-  import   a.taken", '             imported: "i-1"']
+    assert "only outputs change" in shown(Planned((), (), ("x",)), reviewed, "base")[-1]

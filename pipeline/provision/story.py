@@ -66,8 +66,10 @@ def _fate(action: str, said: str, there: bool | None) -> str:
         if said == "deleted" or (there is False and said):
             return "made"
         return {"apply_start": "open", "apply_errored": "failed"}.get(said, "waiting")
+    if action in ("forget", "import", "move") and not said:  # of the state alone: the log need not name it
+        return "made" if there is (action != "forget") else "waiting"
     if said == "apply_complete":
-        return "lost" if there is False else "made"
+        return "made" if action == "forget" else "lost" if there is False else "made"
     if said == "apply_start":
         return "made" if there and action == "create" else "open"
     return {"apply_errored": "failed", "deleted": "open"}.get(said, "waiting")

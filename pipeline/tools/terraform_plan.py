@@ -20,18 +20,20 @@ from pipeline.tools.terraform_errors import AGAIN
 class Change:
     """What is to become of one resource, or has become of it without us (drift).
 
-    `action` is create, read, update, delete, replace or forget; `fields` are sentences about its attributes, without those that are
-    sensitive; `forced` are the attributes that make it a replacement.
+    `action` is create, read, update, delete, replace or forget, or import or move if nothing else is done to it; `fields` are sentences
+    about its attributes, without those that are sensitive; `forced` are the attributes that make it a replacement. `also` is what is
+    done beside the action: import, move, forget (of what it replaces, which stays in the world).
     """
 
     address: str
     action: str
     fields: tuple[str, ...] = ()
     forced: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
     @property
     def touches(self) -> bool:
-        """Whether the provider is asked to change something."""
+        """Whether something is changed, in the world or in the state alone."""
         return self.action not in ("read", "no-op")
 
 
@@ -62,11 +64,19 @@ def _changes(found: Iterable[Mapping[str, Any]]) -> Iterator[Change]:
         change = each["change"]
         actions = tuple(change["actions"])
         action = "replace" if set(actions) == {"create", "delete"} else actions[0]
+        also = {
+            "import": f"imported: {_shown((change.get('importing') or {}).get('id'))}" if change.get("importing") else "",
+            "move": f"moved from {each['previous_address']}" if each.get("previous_address") else "",
+            "forget": "what was there is forgotten, and stays" if "forget" in actions and len(actions) > 1 else "",
+        }
+        extra = [name for name, said in also.items() if said]
         if action == "no-op":
-            continue
+            if not extra:
+                continue
+            action = extra.pop(0)
         forced = tuple(".".join(map(str, path)) for path in change.get("replace_paths") or [])
         fields = () if action in ("read", "delete", "forget") else tuple(_fields(change))
-        yield Change(each["address"], action, fields, forced)
+        yield Change(each["address"], action, (*filter(None, also.values()), *fields), forced, tuple(extra))
 
 
 def _fields(change: Mapping[str, Any]) -> Iterator[str]:

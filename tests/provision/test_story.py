@@ -58,3 +58,11 @@ def test_it_is_told_in_the_order_that_counts() -> None:
     assert found.sentences() == [
         "made: a.a", "begun, and its end is not known: a.b", "not begun: a.c", "half made, the next plan replaces it: a.a",
     ]  # fmt: skip
+
+
+def test_what_is_done_to_the_state_alone_is_known_by_the_state() -> None:
+    changes = (("a.in", "import"), ("a.moved", "move"), ("a.left", "forget"), ("a.still", "forget"), ("a.out", "import"))
+    found = outcome(changes, "", State("l", 1, ("a.in", "a.moved", "a.still")))
+    assert found.made == ("a.in", "a.moved", "a.left")
+    assert found.waiting == ("a.still", "a.out")
+    assert outcome(changes, "", None).made == ()

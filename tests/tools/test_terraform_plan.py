@@ -37,6 +37,25 @@ def test_what_is_to_be_done(actions: list[str], action: str) -> None:
     assert one({"actions": actions}).touches == (action != "read")
 
 
+@pytest.mark.parametrize(
+    ("change", "more", "action", "also", "said"),
+    [
+        ({"actions": ["no-op"], "importing": {"id": "i-1"}}, {}, "import", (), ('imported: "i-1"',)),
+        ({"actions": ["update"], "importing": {"id": "i-1"}}, {}, "update", ("import",), ('imported: "i-1"',)),
+        ({"actions": ["no-op"]}, {"previous_address": "a.old"}, "move", (), ("moved from a.old",)),
+        ({"actions": ["delete", "create"]}, {"previous_address": "a.old"}, "replace", ("move",), ("moved from a.old",)),
+        ({"actions": ["no-op"], "importing": {"id": "i"}}, {"previous_address": "a.old"}, "import", ("move",),
+         ('imported: "i"', "moved from a.old")),
+        ({"actions": ["create", "forget"]}, {}, "create", ("forget",), ("what was there is forgotten, and stays",)),
+    ],
+)  # fmt: skip
+def test_what_is_done_to_the_state_alone_or_beside_is_read(
+    change: dict[str, Any], more: dict[str, Any], action: str, also: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    text = json.dumps({"resource_changes": [{"address": "a.b", "change": change, **more}]})
+    assert read_plan(text).changes == (Change("a.b", action, said, (), also),)
+
+
 def test_what_stays_is_left_out() -> None:
     assert read_plan(plan_of({"actions": ["no-op"]})).changes == ()
     assert read_plan("{}").changes == ()
