@@ -30,7 +30,8 @@ from pipeline.failpoint import failpoint
 from pipeline.host.local import LocalHost
 from pipeline.stage import Site
 from pipeline.tools import goyaml, kubecfg
-from pipeline.tools.kube import connect
+from pipeline.tools.kube import connect, path
+from pipeline.tools.kube_objects import INSTANCE, labels, notes
 
 SHOWN = 12  # changes of one object that are told
 
@@ -42,7 +43,7 @@ def make(spec: Manifests, images: Images, site: Site) -> Release:
     RolledBack or NotRolledBack where it does not come up, with the one cause that lies deepest and the file that holds the evidence;
     Locked where the lock was lost on the way.
     """
-    want, objects, places = prepared(spec, images, site)
+    want, space, objects, places = prepared(spec, images, site)
     with at_work(spec, site) as work:
         revisions = unfinished.checked(work)
         newest = revisions[0] if revisions else None
@@ -61,6 +62,7 @@ def make(spec: Manifests, images: Images, site: Site) -> Release:
         _tell(work, spec, trials, manifest)
         pull.prove(spec, images, {"imagePullSecrets": manifest_check.pull_secrets(objects)}, work.kube, site)
         failpoint("deploy.proven")
+        _describe(work, space)
         settle.keep_secret(work, want, newest)
         failpoint("deploy.secret")
         number = (newest.number if newest else 0) + 1
@@ -69,13 +71,29 @@ def make(spec: Manifests, images: Images, site: Site) -> Release:
         return settle.settle(work, images, want, number)
 
 
-def prepared(spec: Manifests, images: Images, site: Site) -> tuple[Wanted, list[dict[str, Any]], list[str]]:
-    """Return the release as it is wanted, its objects and where each lies. Raises ConfigError, AuthError for what is wrong with them,
-    before the cluster is touched."""
+def prepared(spec: Manifests, images: Images, site: Site) -> tuple[Wanted, dict[str, Any], list[dict[str, Any]], list[str]]:
+    """Return the release as it is wanted, its namespace as the manifests have it, its objects and where each lies.
+
+    Raises ConfigError, AuthError for what is wrong with them, before the cluster is touched.
+    """
     files = manifest_files.read(site.root, spec)
     want = manifest_render.wanted(spec, images, files, site)
-    objects = manifest_render.objects(spec, want, images, files, site)
-    return want, objects, manifest_kinds.places(connect(site, spec.cluster), objects, spec.namespace)
+    space, objects = manifest_check.apart(manifest_render.objects(spec, want, images, files, site))
+    return want, space, objects, manifest_kinds.places(connect(site, spec.cluster), objects, spec.namespace)
+
+
+def _describe(work: Work, space: dict[str, Any]) -> None:
+    """Let the stage's namespace have the labels and annotations that the manifests give it, as those of pod security; others stay."""
+    if not space:
+        return
+    where = path("v1", "namespaces", name=work.spec.namespace)
+    had = work.kube.get(where) or {}
+    marks = {key: value for key, value in labels(space).items() if key not in (INSTANCE, manifest_check.MANAGED)}
+    wanted = {"labels": marks, "annotations": dict(notes(space))}
+    if marks.items() <= labels(had).items() and notes(space).items() <= notes(had).items():
+        return
+    work.site.tell(What.LOG, STAGE, f"namespace {work.spec.namespace} gets the labels and annotations that the manifests give it")
+    work.kube.merge(where, {"metadata": wanted})
 
 
 def _apply(work: Work, images: Images, want: Wanted, number: int, manifest: str, places: list[str]) -> None:

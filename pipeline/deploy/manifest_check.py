@@ -42,8 +42,9 @@ def flattened(values: Sequence[Any], where: str) -> Iterator[Object]:
             yield value
 
 
-def check(objects: Sequence[Object], images: Images, namespace: str, release: str) -> list[Object]:
-    """The objects as they are applied: in `namespace`, and labelled as `release`'s.
+def check(objects: Sequence[Object], images: Images | None, namespace: str, release: str) -> list[Object]:
+    """The objects as they are applied: in `namespace`, and labelled as `release`'s. `images` is None before the build: nothing is said of
+    them then.
 
     Raises ConfigError for two of one name, for another namespace or release, for an image of the set that is not used or not by its
     digest, for a Service whose port leads to no container, and where nothing could be followed.
@@ -60,18 +61,27 @@ def check(objects: Sequence[Object], images: Images, namespace: str, release: st
                 f"{called(value)} is of namespace {other}, the stage deploys to {namespace}",
                 mend=f"leave metadata.namespace out of the manifest, or set `namespace: {other}` in the deploy stage",
             )
-        if value["kind"] == "Namespace":
+        if value["kind"] == "Namespace" and name(value) != namespace:
             raise ConfigError(
-                f"{called(value)}: a release does not hold its own namespace", mend="take it out, and set `create_namespace: true`"
+                f"{called(value)} is another namespace, the stage deploys to {namespace}",
+                mend=f"take it out, or set `namespace: {name(value)}` in the deploy stage",
             )
     if not any(value["kind"] in WORKLOADS for value in objects):
         raise ConfigError(
             "the manifests hold nothing that runs", mend=f"a release has at least one {', '.join(WORKLOADS[:-1])} or {WORKLOADS[-1]}"
         )
-    _check_images(objects, images)
+    if images is not None:
+        _check_images(objects, images)
     for service in (value for value in objects if value["kind"] == "Service"):
         _check_ports(service, objects)
     return [_labelled(value, release) for value in objects]
+
+
+def apart(objects: Sequence[Object]) -> tuple[Object, list[Object]]:
+    """(the stage's own namespace as the manifests have it, {} if they do not; the objects of the release). A namespace holds what others
+    have there, too: it is part of no release, goes with none, and comes back with none."""
+    own = [each for each in objects if each["kind"] == "Namespace"]
+    return (own[0] if own else {}), [each for each in objects if each["kind"] != "Namespace"]
 
 
 def _check_images(objects: Sequence[Object], images: Images) -> None:
@@ -89,8 +99,8 @@ def _check_images(objects: Sequence[Object], images: Images) -> None:
             raise ConfigError(
                 f"image {image.reference} is not used by any of the manifests",
                 cause="used are: " + (", ".join(sorted(used)) or "none"),
-                mend='let a container have it: image: "{reference}" (kubecfg: a top-level argument, values: {image: "{reference}"})\n'
-                + IN_KUSTOMIZE.replace("REPOSITORY", image.repository),
+                mend="say which of these it is: images: [{name: what the manifests call it}] in the deploy stage "
+                '(kubecfg: a top-level argument, values: {image: "{reference}"})\n' + IN_KUSTOMIZE.replace("REPOSITORY", image.repository),
             )
 
 
@@ -101,6 +111,8 @@ def _check_ports(service: Object, objects: Sequence[Object]) -> None:
     if not pods:
         return  # it leads to other pods, or to an address
     ports = [port for pod in pods for container in pod["spec"].get("containers") or [] for port in container.get("ports") or []]
+    if not ports and not any(isinstance(port.get("targetPort"), str) for port in spec.get("ports") or []):
+        return  # `ports` of a container only inform: a number leads to whatever listens there
     open_ = {port.get("containerPort") for port in ports} | {port.get("name") for port in ports}
     for port in spec.get("ports") or []:
         target = port.get("targetPort", port.get("port"))

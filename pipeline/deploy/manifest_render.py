@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.artifacts import Images, content_hash
-from pipeline.deploy import kustomize, manifest_check, manifest_words, values
+from pipeline.deploy import kustomize, manifest_check, manifest_images, manifest_words, values
 from pipeline.deploy.manifest_files import Files
-from pipeline.deploy.manifest_spec import Kubecfg, Manifests
+from pipeline.deploy.manifest_spec import Kubecfg, Kubectl, Manifests
 from pipeline.deploy.values import Wanted
 from pipeline.errors import ConfigError
 from pipeline.host import Cmd
@@ -42,6 +42,8 @@ def wanted(spec: Manifests, images: Images, files: Files, site: Site) -> Wanted:
         used = {found[1] for name in files.filled for found in placeholders.IN_MANIFEST.finditer(files.text(name))}
         leaves = {word: content_hash(known[word])[:8] for word in sorted(used & known.keys())}
         given["words"] = known
+        if isinstance(spec, Kubectl):
+            leaves |= {f"images.{each.name}": content_hash([each.name, each.newName])[:8] for each in spec.images}
         plain = values.unnamed(words) | manifest_words.of_values(same["values"])
         same = {word: plain[word] for word in sorted(used & plain.keys())}
     parts = {
@@ -62,24 +64,34 @@ def objects(spec: Manifests, want: Wanted, images: Images, files: Files, site: S
     else:
         found = [each for name in files.entries for each in _filled(name, files, want.values["words"])]
     flat = list(manifest_check.flattened(found, spec.manifests))
+    if isinstance(spec, Kubectl):
+        flat = manifest_images.replaced(flat, spec.images, images, want.values["words"])
     return manifest_check.check(flat, images, spec.namespace, spec.release)
 
 
 def told(spec: Manifests, files: Files, site: Site) -> Iterator[str]:
     """What there is to tell of the files before anything is known of images. Raise ConfigError for what is no YAML, and for a word that
     no release has or that nobody would fill in."""
+    found: list[Any] = []
     if files.kustomized:
         for each in kustomize.rendered(site.tool("kubectl"), site.root, spec.manifests, None):
+            found.append(each)
             for path, word in ((path, word) for path, word, alone in placeholders.meant(each) if alone):
                 where = f"{spec.manifests}: {manifest_check.called(each)}: {'.'.join(path)}"
                 raise ConfigError(f"{where} is {{{word}}}, and kustomize fills nothing in", mend=manifest_check.IN_KUSTOMIZE)
     for name in () if isinstance(spec, Kubecfg) or files.kustomized else files.entries:
         for document in _documents(name, files.text(name)):
+            found.append(document.data)
             yield from document.twice
             if name in files.filled:
                 manifest_words.check(document.data, document.place, tuple(manifest_words.of_values(spec.values)))
             else:
                 yield from manifest_words.left(document.data, document.place, name.rpartition("/")[2])
+    if isinstance(spec, Kubectl):
+        flat = list(manifest_check.flattened(found, spec.manifests))
+        manifest_images.check(flat, spec.images)
+        if not files.filled:  # of what is not filled in yet, less is known
+            manifest_check.check(flat, None, spec.namespace, spec.release)
 
 
 def _filled(name: str, files: Files, words: Mapping[str, Any]) -> Iterator[Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from pipeline.deploy.manifest_images import Replaced
 from pipeline.deploy.spec import OURS, RELEASE_LENGTH, Keeper, SecretSpec, name_of, patient
 
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # a jsonnet identifier, which a function's parameter has to be
@@ -71,12 +72,16 @@ class Kubectl(Manifests):
     A manifest is applied as it is written, braces too, unless `placeholders` names its file (within the folder, * for any): in the strings
     of such a file the words that `values` may hold are filled in, and so is {values.NAME}; if a string is nothing but that, it becomes
     the value itself (a number, a list). Braces around anything else, and ${…}, are left as they are.
+
+    `images` says which of the images that the manifests name the build made, each by its `name` and, of a set, the `newName` that it was
+    pushed to ("{web.repository}"), as kustomize has it: those lines get the digest, and the files stay as they are.
     """
 
     program: ClassVar[str] = "kubectl"
     managers: ClassVar[tuple[str, ...]] = ("pipeline",)
 
     placeholders: tuple[str, ...] = ()
+    images: tuple[Replaced, ...] = ()
 
     __doc__ = f"{__doc__}\n\n{Manifests.__doc__}"
 

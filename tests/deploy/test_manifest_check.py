@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.artifacts import Image, Images, Source
-from pipeline.deploy.manifest_check import check, flattened, pull_secrets
+from pipeline.deploy.manifest_check import apart, check, flattened, pull_secrets
 from pipeline.errors import ConfigError
 
 RELAY = Image("reg.test/team/relay", "sha256:" + "a" * 64, "v1")
@@ -57,7 +57,7 @@ def put(path: str, value: Any) -> Callable[[list[Object]], None]:
     [
         (lambda given: given.append(given[0]), "ConfigMap relay is there twice"),
         (put("0.metadata.namespace", "other"), "ConfigMap relay is of namespace other, the stage deploys to shop"),
-        (put("0.kind", "Namespace"), "a release does not hold its own namespace"),
+        (put("0.kind", "Namespace"), "Namespace relay is another namespace, the stage deploys to shop"),
         (put("2.kind", "Job"), "the manifests hold nothing that runs"),
         (put("2.spec.template.spec.containers.0.image", "busybox:1"), r"image reg\.test/team/relay@sha256:a+ is not used"),
         (put("2.spec.template.spec.containers.0.image", "reg.test/team/relay:v1"), r"Deployment relay runs reg\.test/team/relay:v1"),
@@ -102,3 +102,29 @@ def test_lists_are_taken_apart_and_empty_documents_left_out() -> None:
         list(flattened(["text"], "m"))
     with pytest.raises(ConfigError, match=r"a ConfigMap has no metadata\.name"):
         list(flattened([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "a-"}}], "m"))
+
+
+def test_a_service_leads_to_a_number_that_no_container_lists() -> None:
+    given = objects()
+    put("2.spec.template.spec.containers.0.ports", [])(given)
+    put("1.spec.ports", [{"port": 80, "targetPort": 8088}])(given)
+    assert check(given, IMAGES, "shop", "web")
+
+
+def test_the_stages_own_namespace_is_no_object_of_the_release() -> None:
+    own = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"team": "a"}}}
+    space, rest = apart(check([own, *objects()], IMAGES, "shop", "web"))
+    assert space["metadata"]["labels"]["team"] == "a"
+    assert [each["kind"] for each in rest] == ["ConfigMap", "Service", "Deployment"]
+
+
+def test_an_image_by_tag_and_digest_is_one_by_digest() -> None:
+    given = objects()
+    put("2.spec.template.spec.containers.0.image", f"{RELAY.repository}:v1@{RELAY.digest}")(given)
+    assert check(given, IMAGES, "shop", "web")
+
+
+def test_before_the_build_nothing_is_said_of_images() -> None:
+    given = objects()
+    put("2.spec.template.spec.containers.0.image", "theirs:1")(given)
+    assert check(given, None, "shop", "web")

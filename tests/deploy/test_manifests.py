@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from pipeline.artifacts import Image, Release
 from pipeline.deploy import kubecfg, kubectl, manifest_render
 from pipeline.deploy.by_manifests import ByManifests
+from pipeline.deploy.manifest_images import Replaced
 from pipeline.deploy.manifest_spec import Kubecfg, Kubectl, Manifests
 from pipeline.deploy.manifests import check, find, make
 from pipeline.deploy.shared import back, live, standing, undo
@@ -28,6 +30,7 @@ from pipeline.secrets import Secrets
 from pipeline.stage import Site
 from pipeline.testing import FakeHost
 from pipeline.tools.kube import path
+from pipeline.tools.kube_objects import template_images
 from tests.deploy.cluster import NAMESPACE, RELEASE, WEB, Cluster
 from tests.deploy.conftest import KEY
 from tests.deploy.manifest_cluster import CONFIG, DEPLOYMENT, Tools, write
@@ -443,7 +446,8 @@ def test_a_word_of_ours_in_a_manifest_that_is_not_marked_is_told_by_the_plan(sit
         check(spec(placeholders=()), site)
     assert told.value.mend == "add `placeholders: [web.yaml]` to the deploy stage: then words are filled in in this file"
     (site.root / "manifests/web.yaml").write_text("a: 'v-{tag} of {host}'\nb: 1\nb: 2\n")
-    check(spec(placeholders=()), site)
+    with pytest.raises(ConfigError, match="holds something that is no object"):
+        check(spec(placeholders=()), site)
     said = [event.text for event in events if event.what is What.WARN]
     assert [line.partition(" ")[2][:42] for line in said] == [
         "'b' stands here a second time, and what st",
@@ -454,3 +458,33 @@ def test_a_word_of_ours_in_a_manifest_that_is_not_marked_is_told_by_the_plan(sit
     with pytest.raises(ConfigError, match=r"manifests/web\.yaml:1: \{host\} is not known"):
         check(spec(placeholders=("web.yaml",)), site)
     assert tools.revisions() == {}
+
+
+def test_a_strangers_files_are_released_as_they_are(site: Site, tools: Tools) -> None:
+    theirs = json.loads(json.dumps(DEPLOYMENT).replace("IMAGE", "theirs/web:latest"))
+    marks = {"pod-security.kubernetes.io/warn": "baseline"}
+    own = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": marks}}
+    write(site.root, own, CONFIG, theirs)
+    mine = Kubectl("lab", NAMESPACE, RELEASE, images=(Replaced("theirs/web"),), deadline=10.0)
+    check(mine, site)
+    made = make(mine, images(), site)
+    assert find(mine, images(), site).artifact == made
+    live_ = tools.cluster.fake.objects[WEB]
+    assert [image for _, image in template_images(live_)] == [images().images[0].reference]
+    space = tools.cluster.fake.objects[path("v1", "namespaces", name=NAMESPACE)]
+    assert space["metadata"]["labels"] == marks
+    make(mine, images("b"), site)
+    with back(mine, "", False, site) as way:
+        assert way.go is not None
+        way.go()
+    assert path("v1", "namespaces", name=NAMESPACE) in tools.cluster.fake.objects
+
+
+def test_what_cannot_work_is_told_before_anything_is_built(site: Site) -> None:
+    theirs = json.loads(json.dumps(DEPLOYMENT).replace("IMAGE", "theirs/web:latest"))
+    write(site.root, CONFIG, theirs)
+    with pytest.raises(ConfigError, match="no container has an image their/web"):
+        check(Kubectl("lab", NAMESPACE, RELEASE, images=(Replaced("their/web"),)), site)
+    write(site.root, CONFIG, theirs, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "elsewhere"}})
+    with pytest.raises(ConfigError, match="Namespace elsewhere is another namespace"):
+        check(Kubectl("lab", NAMESPACE, RELEASE), site)
