@@ -51,13 +51,13 @@ def packed(release: Mapping[str, Any]) -> str:
 
 
 def newest(kube: Kube, namespace: str, release: str) -> int:
-    """The number of the revision that is deployed, 0 where none is: one request for metadata only."""
-    found = kube.list(path("v1", "secrets", namespace), f"owner=helm,name={release},status=deployed", metadata=True)["items"]
-    return max((int(labels(each).get("version") or 0) for each in found), default=0)
+    """Return the number of the revision that is deployed, whoever keeps it; 0 if none is. One request for metadata only."""
+    found = kube.list(path("v1", "secrets", namespace), f"name={release},status=deployed", metadata=True)["items"]
+    return max((int(labels(each).get("version") or 0) for each in found if labels(each).get("owner") in KEEPERS), default=0)
 
 
 def objects(kube: Kube, namespace: str, release: str, number: int) -> list[dict[str, Any]]:
-    """The objects that a revision made, its hooks not among them; none where it is gone or cannot be read."""
+    """Return the objects that a revision of Helm's made, its hooks not among them; none if it is gone or cannot be read."""
     secret = kube.get(path("v1", "secrets", namespace, f"sh.helm.release.v1.{release}.v{number}"))
     return list(parsed(str(unpacked(secret or {}).get("manifest") or "")))
 

@@ -108,7 +108,7 @@ def _look(check: Drift, world: World, view: View, seconds: float, story: Story) 
             keeper = inventory.of_kustomization(ref, view)
             drifted = inventory.drifted(keeper, view, seconds)
         else:
-            keeper = kept.of_flux(ref, view) if ref else kept.of_helm(world.release.name, view)
+            keeper = kept.of_flux(ref, view) if ref else kept.of_name(world.release.name, view)
             drifted = kept.drifted(keeper, view, seconds)
     except Unreachable:
         if story.last and story.last.drifted:

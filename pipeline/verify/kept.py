@@ -1,4 +1,4 @@
-"""What keeps a release's objects, and what it wants them to be: the newest revision that Helm stored, by itself or for Flux."""
+"""What keeps a release's objects, and what it wants them to be: the newest revision that Helm stored (for Flux too), or the pipeline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pipeline.errors import Transient
+from pipeline.errors import IntegrityError, Transient
 from pipeline.tools import helm_stored, kube_objects
 from pipeline.tools.flux import Ref
 from pipeline.tools.kube import Kube, path
@@ -58,11 +58,11 @@ def of_flux(ref: Ref, view: View) -> Keeper:
     return Keeper(str(last.get("name")), storage, int(last.get("version") or 0), str(last.get("namespace") or ref.namespace), ref, value)
 
 
-def of_helm(name: str, view: View) -> Keeper:
-    """The release of that name that Helm keeps. Raises Transient where none is deployed."""
+def of_name(name: str, view: View) -> Keeper:
+    """Return the release of that name that Helm keeps, or the pipeline itself. Raise Transient if none is deployed."""
     number = view.once(("newest", name), lambda: helm_stored.newest(view.client(), view.namespace, name))
     if not number:
-        raise Transient(f"Helm keeps no release {name} that is deployed in namespace {view.namespace}")
+        raise Transient(f"nobody keeps a release {name} that is deployed in namespace {view.namespace}")
     return Keeper(name, view.namespace, number, view.namespace)
 
 
@@ -72,9 +72,10 @@ def drifted(keeper: Keeper, view: View, seconds: float) -> list[Drifted]:
     Raises Transient where the revision is gone, Unreachable where the cluster does not answer, AuthError where the trial is not allowed.
     """
     which = (keeper.storage, keeper.name, keeper.number)
-    wanted: list[Object] = view.once(("stored", *which), lambda: helm_stored.objects(view.client(), *which))
-    if not wanted:
-        raise Transient(f"revision {keeper.number} of {keeper.name} is not among Helm's Secrets in namespace {keeper.storage}")
+    try:
+        wanted: Sequence[Object] = view.once(("stored", *which), lambda: helm_stored.of(view.client(), *which).objects)
+    except IntegrityError as error:
+        raise Transient(error.what) from error  # the next revision may have put it away
     found: list[Drifted] = view.once(("drifted", *which), lambda: _drifted(view.client(), keeper, wanted, seconds))
     return found
 

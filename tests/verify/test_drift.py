@@ -306,10 +306,20 @@ def test_flux_that_may_not_be_asked_is_told(at: Shop) -> None:
     assert "flux reconcile helmrelease probe -n coulomb" in caught.value.mend
 
 
+def test_a_release_of_manifests_is_looked_at_as_one_of_helms(at: Shop) -> None:
+    keep(at)
+    for secret in list(at.fake.objects):
+        if "sh.helm.release" in secret:
+            at.fake.objects[secret]["metadata"]["labels"]["owner"] = "pipeline"
+    assert asked(question(Drift("release"), at.world), at)[0]
+    edit(at, replicas=2)
+    assert not asked(question(Drift("release"), at.world), at)[0]
+
+
 def test_a_release_that_is_not_there_yet_is_waited_for(at: Shop) -> None:
     with pytest.raises(Transient, match="there is no HelmRelease coulomb/probe"):
         asked(question(Drift(FLUX), at.world), at)
-    with pytest.raises(Transient, match="Helm keeps no release probe"):
+    with pytest.raises(Transient, match="nobody keeps a release probe"):
         asked(question(Drift("release"), at.world), at)
     keep(at)
     at.fake.objects[HELM_RELEASE]["status"] = {}
@@ -317,7 +327,7 @@ def test_a_release_that_is_not_there_yet_is_waited_for(at: Shop) -> None:
         asked(question(Drift(FLUX), at.world), at)
     keep(at)
     at.fake.drop(path("v1", "secrets", SPACE, f"sh.helm.release.v1.{NAME}.v3"))
-    with pytest.raises(Transient, match="revision 3 of probe is not among Helm's Secrets"):
+    with pytest.raises(Transient, match="revision 3 of probe is not there any more"):
         asked(question(Drift(FLUX), at.world), at)
 
 
