@@ -8,11 +8,13 @@ import signal
 import subprocess
 
 from pipeline.artifacts import Source
-from pipeline.errors import Ambiguous
+from pipeline.errors import Ambiguous, ConfigError
 from pipeline.host.child import Child
 from pipeline.source.repository import Repository, environment
 from pipeline.stage import Site
 from pipeline.tools import git
+
+SHALLOW = "shallow update not allowed"  # builtin/receive-pack.c
 
 
 def ref_of(source: Source) -> str:
@@ -83,7 +85,13 @@ class Push:
         output, errors = self._process.communicate()
         pushed = git.read_push(output)
         if pushed is None or not pushed.done:
-            error = git.remote_error(_text(errors) or (pushed.summary if pushed else ""), self._line.where, writing=True)
+            reason = pushed.summary if pushed else ""
+            error = git.remote_error(_text(errors) or reason, self._line.where, writing=True)
+            if SHALLOW in reason:  # git's own word for it
+                mend = "git fetch --unshallow (in a workflow: fetch-depth: 0 at actions/checkout), then run again"
+                raise ConfigError(f"{self._line.where} takes no commit of a clone whose history is cut off", cause=reason, mend=mend)
+            if reason and reason not in error.cause:
+                error.cause = f"{reason}\n{error.cause}".strip()
             in_doubt = pushed is not None or isinstance(error, Ambiguous)  # a ref is refused too if another run made it first
             if not in_doubt or not self._line.holds(self._line.ask()):
                 raise error

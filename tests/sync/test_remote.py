@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ConfigError, Locked, Transient
+from pipeline.errors import ConfigError, Locked, PipelineError, Transient
 from pipeline.events import Event, What
 from pipeline.host import Output
 from pipeline.source import snapshot
@@ -199,3 +199,26 @@ def test_i04_hooks_of_the_working_copy_do_not_run(work: Worktree, site: Site, tm
     hook.chmod(0o755)
     git.make(SPEC, snapshot(work.path), site)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_clone_that_is_cut_off_is_told_with_its_mend(work: Worktree, site: Site, bare: Path) -> None:
+    """As actions/checkout makes it, which git servers refuse to take commits from."""
+    (work.path / "more").write_text("x")
+    work.git("add", "more")
+    work.git("commit", "--quiet", "--message", "more")
+    (work.path / ".git/shallow").write_text(work.git("rev-parse", "HEAD").strip() + "\n")
+    with pytest.raises(ConfigError, match="takes no commit of a clone whose history is cut off") as caught:
+        git.make(SPEC, snapshot(work.path), site)
+    assert "shallow update not allowed" in caught.value.cause
+    assert "git fetch --unshallow" in caught.value.mend
+    assert refs(bare) == {}
+
+
+def test_the_reason_of_a_refused_push_is_told(work: Worktree, site: Site, bare: Path) -> None:
+    hook = bare / "hooks/update"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(PipelineError) as caught:
+        git.make(SPEC, snapshot(work.path), site)
+    assert "[remote rejected] (hook declined)" in caught.value.cause
