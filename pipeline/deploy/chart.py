@@ -26,6 +26,7 @@ LARGEST = 32 << 20  # bytes of a whole chart folder; what is larger is not a cha
 LENGTH = 40  # of the digest
 SUSPECT = 256 << 10  # below this the stored release cannot reach its limit
 KEPT_OUT = (".git", ".DS_Store")
+WRITTEN = ("Chart.yaml", "Chart.lock", "requirements.lock")
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,9 @@ def place(root: Path, folder: str) -> tuple[Path, Path]:
 def read(root: Path, folder: str) -> Chart:
     """The chart that `folder` names (see `place`).
 
-    Raises ConfigError where it is missing, leaves the working copy, holds a symbolic link (CVE-2025-53547: a linked Chart.lock is
-    written through), has an unsafe name or version (CVE-2026-35206), or is larger than any chart.
+    A link to a file of the repository is followed. Raises ConfigError where it is missing, leaves the working copy, holds any other
+    symbolic link (CVE-2025-53547: a linked Chart.lock is written through), has an unsafe name or version (CVE-2026-35206), or is larger
+    than any chart.
     """
     base, path = place(root, folder)
     if not (path / "Chart.yaml").is_file():
@@ -104,7 +106,7 @@ def read(root: Path, folder: str) -> Chart:
         name = file.relative_to(path).as_posix()
         if name.split("/")[0] in KEPT_OUT:
             continue
-        if file.is_symlink():
+        if file.is_symlink() and not _is_inside(file, base):
             raise ConfigError(f"{folder}/{name} is a symbolic link", mend="put the file itself there")
         if file.is_file():
             size += file.stat().st_size
@@ -115,6 +117,14 @@ def read(root: Path, folder: str) -> Chart:
     for name, content in files:
         digest.update(f"{len(name)} {name} {len(content)} ".encode() + content)
     return Chart(path, *metadata(tuple(files), folder), tuple(files), digest.hexdigest()[:LENGTH])
+
+
+def _is_inside(link: Path, base: Path) -> bool:
+    """Whether a link leads to a plain file of the repository, as one to its LICENSE does, and is none that helm writes through."""
+    goal, home = link.resolve(), base.resolve()
+    if not link.is_file() or link.name in WRITTEN or not goal.is_relative_to(home):
+        return False
+    return goal.relative_to(home).parts[0] not in (".git", ".pipeline")
 
 
 def check_size(chart: Chart, values: Mapping[str, Any]) -> None:

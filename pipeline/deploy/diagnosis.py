@@ -93,6 +93,11 @@ def _of_pod(pod: Object, evidence: Evidence) -> Iterator[Cause]:
         yield Cause(45, f"{called}: the node cannot make the pod's sandbox: {text}", called, mend="see the node's kubelet and CNI logs")
     if text := _latest(evidence, called, ("Evicted", "Preempted")):
         yield Cause(35, f"{called} was put off its node: {text}", called, mend="free memory or disk on the node, or ask for less")
+    for container in containers(pod):
+        if container.init and container.state == "running" and not container.ready:
+            last = _last_line(evidence.logs.get(f"{called}/{container.name}", ""))
+            text = f"{called} waits for its init container {container.name}, which has not ended{_colon(last)}"
+            yield Cause(55, text, called, container.name, "see what it waits for: kubectl logs of that container")
     if text := _latest(evidence, called, ("Unhealthy",)):
         yield Cause(50, f"{called} is not healthy: {text}", called, mend="see the container's log: what its probe asks for does not answer")
 

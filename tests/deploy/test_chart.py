@@ -58,3 +58,29 @@ def test_a_chart_of_a_package_does_not_leave_it(package: Path, tmp_path: Path) -
 
 def test_a_folder_of_the_working_copy_is_what_it_was(tmp_path: Path) -> None:
     assert chart.place(tmp_path, "deploy/chart") == (tmp_path, tmp_path / "deploy/chart")
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "taken"),
+    [
+        ("LICENSE", "../LICENSE", True),
+        ("README.md", "../docs/gone.md", False),
+        ("NOTICE", "/etc/hostname", False),
+        ("docs", "../docs", False),
+        ("Chart.lock", "../LICENSE", False),
+        ("config", "../.git/config", False),
+    ],
+)
+def test_a_link_to_a_file_of_the_repository_is_followed(tmp_path: Path, name: str, target: str, taken: bool) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "docs").mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git/config").write_text("[core]\n")
+    (tmp_path / "LICENSE").write_text("do what you like\n")
+    (tmp_path / "mine/Chart.yaml").write_text("apiVersion: v2\nname: mine\nversion: 1.0.0\n")
+    (tmp_path / "mine" / name).symlink_to(target)
+    if taken:
+        assert dict(chart.read(tmp_path, "mine").files)[name] == b"do what you like\n"
+        return
+    with pytest.raises(ConfigError, match="is a symbolic link"):
+        chart.read(tmp_path, "mine")

@@ -62,3 +62,12 @@ def test_a_disk_that_is_full_does_not_hide_the_cause(tmp_path: Path) -> None:
     (tmp_path / ".pipeline").write_text("not a folder")
     evidence, _, _ = read(CASES[0])
     assert write(tmp_path, "web", cause(evidence), evidence, FakeClock(), str) == ""
+
+
+def test_a_pod_in_its_init_container_is_asked_before_the_load_balancer() -> None:
+    waits = {"name": "wait-for-db", "ready": False, "restartCount": 0, "state": {"running": {}}}
+    pod = {"metadata": {"name": "vote-1"}, "status": {"phase": "Pending", "initContainerStatuses": [waits]}}
+    service = {"metadata": {"name": "front"}, "spec": {"type": "LoadBalancer"}, "status": {}}
+    found = cause(Evidence(pods=[pod], services=[service], logs={"vote-1/wait-for-db": "db: no such host\n"}))
+    assert found.sentence == "vote-1 waits for its init container wait-for-db, which has not ended: db: no such host"
+    assert found.container == "wait-for-db"
