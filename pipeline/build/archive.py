@@ -103,7 +103,7 @@ def image_id(facts: Facts) -> str:
     digest = hashlib.sha256(facts.config).hexdigest()
     if facts.members.get(named) != digest:
         raise _wrong(facts, f"its config {named!r} is not there, or not what it was read as")
-    stem = named.rsplit("/", 1)[-1].removesuffix(".json")
+    stem = named.rsplit("/", 1)[-1].removesuffix(".json").removeprefix("sha256:")
     if re.fullmatch(r"[0-9a-f]{64}", stem) and stem != digest:
         raise _wrong(facts, f"its config is named {stem[:12]}… and is {digest[:12]}…")
     config = _json(facts.config, "the config", facts)

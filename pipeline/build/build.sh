@@ -88,7 +88,7 @@ facts() {
 	member manifest.json | head -c 1048577 >"$work/manifest"
 	[ "$(wc -c <"$work/manifest")" -le 1048576 ] || bad "manifest.json is larger than 1 MiB" || return
 	chunks manifest "$work/manifest"
-	config=$(sed -n 's/.*"Config"[[:space:]]*:[[:space:]]*"\([A-Za-z0-9._/-]*\)".*/\1/p' "$work/manifest" | head -n 1)
+	config=$(sed -n 's/.*"Config"[[:space:]]*:[[:space:]]*"\([A-Za-z0-9._/:-]*\)".*/\1/p' "$work/manifest" | head -n 1)
 	case $config in
 	'' | -*) bad "manifest.json names no config" || return ;;
 	esac

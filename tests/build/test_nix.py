@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -91,6 +92,30 @@ def test_a_folder_with_two_archives_will_not(site: Site, tree: Tree, store: Path
         (store / "output" / name).write_bytes(Image().archive)
     with pytest.raises(IntegrityError, match="a folder with 2 archives"):
         nix.make(SPEC, tree, site)
+
+
+def of_crane(image: Image) -> None:
+    """What `crane save` and ko write: the config without a suffix, layers compressed beside it."""
+    image.names = [f"{hashlib.sha256(one).hexdigest()}.tar.gz" for one in image.layers]
+    image.layers = [gzip.compress(one, mtime=0) for one in image.layers]
+    image.manifest = [{**image.entry, "Config": image.id}]
+    image.more = [(image.id, image.config)]
+
+
+def of_docker(image: Image) -> None:
+    """What `docker save` writes since 25: the layout of an OCI image, with a manifest.json."""
+    image.names = [f"blobs/sha256/{digest[7:]}" for digest in image.diff_ids]
+    config = f"blobs/sha256/{image.id[7:]}"
+    image.manifest = [{**image.entry, "Config": config}]
+    image.more = [(config, image.config), ("index.json", b"{}"), ("oci-layout", b"{}"), ("repositories", b"{}")]
+
+
+@pytest.mark.parametrize("shape", [of_crane, of_docker])
+def test_archives_of_other_tools_are_taken(site: Site, tree: Tree, store: Path, shape: Callable[[Image], None]) -> None:
+    image = Image()
+    shape(image)
+    (store / "output").write_bytes(image.archive)
+    assert build(site, tree).config == image.id
 
 
 def two_images(image: Image) -> None:
