@@ -204,7 +204,12 @@ def test_the_usual_release(helm: str) -> None:
     assert objects.keys() == {"ConfigMap", "Deployment", "Service", "IngressRoute"}
     (container,) = pod(objects)["containers"]
     assert container["image"] == f"registry.test:5000/team/probe@{DIGEST}"
-    assert objects["ConfigMap"]["data"] == {"PORT": "8000", "DRAIN_SECONDS": "3", "DRAIN_LIMIT_SECONDS": "29", "IHP_BASEURL": "http://probe.test"}
+    assert objects["ConfigMap"]["data"] == {
+        "PORT": "8000",
+        "DRAIN_SECONDS": "3",
+        "DRAIN_LIMIT_SECONDS": "29",
+        "IHP_BASEURL": "http://probe.test",
+    }
     assert {"name": "PROBE_COMMIT", "value": "abc1234"} in container["env"]
     assert objects["Deployment"]["metadata"]["annotations"] == {"ihp-railiance-probe/commit": "abc1234"}
     assert objects["Deployment"]["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
@@ -213,8 +218,14 @@ def test_the_usual_release(helm: str) -> None:
 
 
 @real
+def test_a_secret_that_nobody_named_is_not_asked_for(helm: str) -> None:
+    assert "secretKeyRef" not in json.dumps(render(helm, WORTH_TRYING["everything"]))
+    assert pod(render(helm, WORTH_TRYING["least"]))["containers"][0]["env"] == []
+
+
+@real
 def test_secrets_are_only_referred_to(helm: str) -> None:
-    objects = render(helm, WORTH_TRYING["everything"])
+    objects = render(helm, {**WORTH_TRYING["everything"], "secretName": "ihp-railiance-probe"})
     assert "Secret" not in objects
     references = {
         entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in pod(objects)["containers"][0]["env"] if "valueFrom" in entry
