@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
+
 ROOT = Path(__file__).parents[1]
 BLUEPRINT = """app: web
 stages:
@@ -21,6 +23,8 @@ WAITS = """import time
 from invoke import task
 from pipeline import collection
 from pipeline.ending import cli
+from tests import warm
+from tests import warm
 ns = collection("config")
 @task
 @cli
@@ -42,11 +46,14 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def inv(copy: Path, *words: str, program: str = "invoke", **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", program, *words], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT), **env},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+LIMIT = 60.0  # seconds
+
+
+def inv(copy: Path, *words: str, program: str = "inv", **env: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    if program == "inv":
+        return warm.inv(words, copy, environment, LIMIT)
+    return subprocess.run([sys.executable, "-m", program, *words], cwd=copy, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(

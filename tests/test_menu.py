@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline.menu import Choice, choices, rows
+from tests import warm
 
 ROOT = Path(__file__).parents[1]
 WEB = "# The shop: here -> there.\napp: web\nenvironment: lab\nstages:\n  sync: {driver: git, host: builder}\n"
@@ -29,9 +28,7 @@ def copy(tmp_path: Path) -> Path:
 
 def inv(folder: Path, *words: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    done = subprocess.run(
-        [sys.executable, "-m", "invoke", *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    done = warm.inv(words, folder, environment, 60)
     assert done.returncode == 0, done.stderr
     return " ".join(done.stdout.split())
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = {
@@ -36,7 +37,7 @@ def root(tmp_path: Path) -> Path:
 
 def inv(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(root)}
-    return subprocess.run([sys.executable, "-m", "invoke", *words], cwd=root, capture_output=True, text=True, check=False, env=env)
+    return warm.inv(words, root, env, 60)
 
 
 def test_the_files_of_a_blueprint_into_a_folder(root: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.tunnel.cloudflare import ACCOUNT, TOKEN, TUNNEL, ZONE, Cloudflare, serving
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def root(service: Cloudflare, tmp_path: Path) -> Path:
 
 def inv(root: Path, *words: str, token: str = "") -> subprocess.CompletedProcess[str]:
     env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", **({"CLOUDFLARE_API_TOKEN": token} if token else {})}
-    return subprocess.run([sys.executable, "-m", "invoke", *words], cwd=root, capture_output=True, text=True, check=False, env=env)
+    return warm.inv(words, root, env, 60)
 
 
 def test_plan_without_a_token_shows_the_calls_and_asks_nobody(root: Path, service: Cloudflare) -> None:
