@@ -372,16 +372,7 @@ def test_d08_in_a_pod_its_own_service_account_is_known(fake: FakeKube, tmp_path:
 # what cannot be sent
 
 
-@pytest.mark.parametrize("token", ["fake\x00kube-token", "a\r\nX-Injected: 1"])
-def test_g02_a_token_with_a_control_character_is_told_by_its_line_alone(fake: FakeKube, token: str) -> None:
-    with pytest.raises(ConfigError, match=r"kubeconfig .*: bad:\d+: there is a control character") as caught:
-        load(str(fake.kubeconfig("bad", token=token)))
-    told = caught.value.what + caught.value.cause + caught.value.mend
-    assert "fake" not in told
-    assert "Injected" not in told
-
-
-@pytest.mark.parametrize("token", [f"{TOKEN}\n", f"{TOKEN} ", "fäke-kube-token"])
+@pytest.mark.parametrize("token", [f"{TOKEN}\n", f"{TOKEN} ", "fäke-kube-token", "fake\x00kube-token", "a\r\nX-Injected: 1"])
 def test_g02_a_token_that_cannot_stand_in_a_header_names_its_source(fake: FakeKube, token: str) -> None:
     secrets = Secrets()
     with pytest.raises(ConfigError, match=r"user admin of kubeconfig .* cannot stand in an HTTP header") as caught:
