@@ -55,9 +55,9 @@ class BlueprintFile:
 
     `site` is the site file, relative to the working copy; `protected` environments are only used when they are named. `dirty` says whether
     changes that are not committed may be released; where it is not said, they are refused in protected environments alone. `keep` is how
-    many of the newest images, revisions and nix roots `inv prune` leaves, beside all that is still needed. `ci` is the
-    workflow that publishes the images, `infra` what the blueprint stands on, `tunnel` the route by which the world
-    reaches the release, `gitops` the repository that Flux follows.
+    many of the newest images, revisions and nix roots `inv prune` leaves, beside all that is still needed. `not_secret` names tracked files
+    that only look like secrets, by pattern, each with a reason. `ci` is the workflow that publishes the images, `infra` what the blueprint
+    stands on, `tunnel` the route by which the world reaches the release, `gitops` the repository that Flux follows.
     """
 
     app: str
@@ -67,6 +67,7 @@ class BlueprintFile:
     protected: bool = False
     dirty: Literal["", "allow", "refuse"] = ""
     keep: int = 5
+    not_secret: Mapping[str, str] = field(default_factory=dict)
     ci: Ci | None = None
     infra: Terraform | None = None
     tunnel: Tunnel | None = None
@@ -75,6 +76,9 @@ class BlueprintFile:
     def __post_init__(self) -> None:
         if self.keep < 1:
             raise ValueError("keep is at least 1")
+        for path, reason in self.not_secret.items():
+            if not reason.strip():
+                raise ValueError(f"not_secret needs a reason for {path!r}: who reads this later has to know why it opens nothing")
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class Blueprint:
     gitops: Gitops | None = None
     dirty: Literal["allow", "refuse"] = "allow"
     keep: int = 5
+    not_secret: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def records_path(self) -> Path:
@@ -125,6 +130,7 @@ class Blueprint:
             private=frozenset(_private(dataclasses.asdict(found))) | frozenset(_private(self.document.data)),
             dirty=self.dirty,
             keep=self.keep,
+            not_secret=self.not_secret,
         )
         clusters.infra = lambda: self.infra_root(site)
         return site
@@ -180,7 +186,7 @@ def load(config: Path | str, name: str = "", env: str = "") -> Blueprint:
     where = folder.parent / found.site
     dirty = found.dirty or ("refuse" if found.protected else "allow")
     return Blueprint(name, chosen, found.app, folder.parent, plan, where, document, found.infra, found.tunnel, found.gitops, dirty,
-                     found.keep)  # fmt: skip
+                     found.keep, found.not_secret)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,8 @@ class Site:
     """Everything a stage may touch, passed explicitly in place of every global. `root` is the working copy.
 
     `host` opens a machine by the name the blueprint uses for it and keeps it for the process. `dirty` says whether changes that are not
-    committed may be released, `wait` how many seconds to wait for a lock that somebody holds, `keep` how many of what was made stay.
+    committed may be released, `wait` how many seconds to wait for a lock that somebody holds, `keep` how many of what was made stay,
+    `not_secret` which tracked files only look like secrets, and why.
     """
 
     app: str
@@ -126,6 +127,7 @@ class Site:
     dirty: Literal["allow", "refuse"] = "allow"
     wait: float = 0.0
     keep: int = 5
+    not_secret: Mapping[str, str] = field(default_factory=dict)
     shared: dict[str, Any] = field(default_factory=dict)  # connections that stages of one process share, by name
     _making: dict[str, threading.RLock] = field(default_factory=dict, init=False, repr=False, compare=False)
 

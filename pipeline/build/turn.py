@@ -95,7 +95,7 @@ def build_missing(
 
     here, failed, digests = LocalHost(clock=site.clock), dict[str, PipelineError](), dict[str, str]()
     platforms = tuple(dict.fromkeys(platform for image in missing for platform in image.spec.platforms))
-    with opened(source, site) as shop:
+    with opened(source, site, [image.spec for image in missing]) as shop:
         turn = Turn(spec, source, site, client, shop, here, builders.ready(here, shop.env, spec.builders, platforms, site))
         for image in missing:
             named = ", ".join(image.spec.platforms) or "the builder's own platform"

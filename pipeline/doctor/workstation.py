@@ -124,7 +124,7 @@ def _files(site: Site) -> Iterator[Verdict]:
     """What would travel, and what looks like a secret. Raises ConfigError where git or `vet` refuses."""
     program = site.tool("git")
     seen = look(site.root, program, site.private)
-    vet(seen.source, program)
+    vet(seen.source, program, not_secret=site.not_secret)
     left = [name for name in seen.left_out if not name.startswith(".pipeline/")]
     state = f"{seen.source.label}, {'with changes that are not committed' if seen.source.dirty else 'clean'}"
     if left:

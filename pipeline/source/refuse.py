@@ -49,6 +49,20 @@ def refused(path: str, content: bytes = b"") -> bool:
     return _has(name, NAMES) and not _has(name, HARMLESS)
 
 
+def is_named(path: str) -> bool:
+    """Return whether a file's name is one that secrets have: its content is looked at then."""
+    name = posixpath.basename(path)
+    return name.endswith(".pem") or (_has(name, NAMES) and not _has(name, HARMLESS))
+
+
+def is_tracked_secret(path: str, content: bytes) -> bool:
+    """Return whether a file that git tracks has to stay: settings and keys by what they hold, since many an .env holds no secret."""
+    name = posixpath.basename(path)
+    if not refused(path, content) or path.split("/", 1)[0] == OWN or name.startswith("terraform.tfstate"):
+        return refused(path, content)
+    return name.endswith(".pem") or any(pattern.search(content) for pattern in (KEY, TOKENS, SETTING))
+
+
 def is_secret(path: str, content: bytes) -> bool:
     """Whether a file that git does not know has to stay: by its name, or since `content` is, or holds, what opens something."""
     name = posixpath.basename(path)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import posixpath
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pipeline.artifacts import Source
 from pipeline.errors import ConfigError
-from pipeline.source.refuse import refused
+from pipeline.source.refuse import is_named, is_tracked_secret
 from pipeline.source.repository import Repository
 
 LINK, SUBMODULE = "120000", "160000"
 # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md: a pointer starts with this line and has fewer than 1024 bytes
 LFS = b"version https://git-lfs.github.com/spec/"
+CRYPT = b"\0GITCRYPT\0"  # https://github.com/AGWA/git-crypt/blob/master/commands.cpp: what an encrypted file starts with
+LARGEST = 1 << 20  # bytes of a file that is read
 HOPS = 40  # as many links as Linux follows
 
 
@@ -30,25 +33,35 @@ class Entry:
     path: str
 
 
-def vet(source: Source, program: str = "git") -> None:
-    """Raise ConfigError, naming the files, where something in the tree of `source` must not or cannot travel.
+def vet(
+    source: Source, program: str = "git", *, not_secret: Mapping[str, str] | None = None,
+    travels: Callable[[str], bool] = lambda _path: True,
+) -> list[str]:  # fmt: skip
+    """Raise ConfigError, naming the files, if something in the tree of `source` must not or cannot travel; of all of it, if `travels` does
+    not say which. `not_secret` has the patterns of paths that only look like secrets, each with a reason.
 
-    Costs two git processes; to be called before the tree is sent, not on each look.
+    Return what was let pass for such a reason, each with it. Costs two git processes, three if git-crypt is used; to be called before the
+    tree is sent, not on each look.
     """
     repository = Repository(Path(source.path), program)
-    found = list(entries(repository.run("ls-tree", "-r", "-l", "-z", "--full-tree", source.tree)))
+    listed = list(entries(repository.run("ls-tree", "-r", "-l", "-z", "--full-tree", source.tree)))
+    found = [entry for entry in listed if travels(entry.path)]
     if modules := [entry.path for entry in found if entry.mode == SUBMODULE]:
         raise ConfigError(
             f"{modules[0]!r} is a submodule: its files would not travel",
-            mend=f"make it an input of the flake, or take its files in: git rm --cached -- {modules[0]!r} and git add them",
+            mend=f"take its files in (git rm --cached -- {modules[0]!r} and git add them), or leave it out of what is built: "
+            "for Nix, make it an input of the flake; for a Dockerfile, write it into .dockerignore",
         )
-    contents = _contents(repository, [entry for entry in found if _is_read(entry)])
-    if secrets := [entry.path for entry in found if refused(entry.path, contents.get(entry.oid, b""))]:
+    contents = _contents(repository, [entry for entry in listed if _is_read(entry)])
+    looks = [entry.path for entry in found if is_tracked_secret(entry.path, contents.get(entry.oid, b""))]
+    reasons = {path: reason for path in looks if (reason := _reason(path, not_secret or {}))}
+    if secrets := [path for path in looks if path not in reasons]:
         words = " ".join(f"'{path}'" for path in secrets[:5])
         raise ConfigError(
             f"{secrets[0]!r} looks like a secret and is tracked by git: it does not travel",
             cause="\n".join(map(repr, secrets[:10])),
-            mend=f"git rm --cached -- {words}, write it into .gitignore, commit; and change the secret: it is in the history",
+            mend=f"git rm --cached -- {words}, write it into .gitignore, commit; and change the secret: it is in the history\n"
+            f"if it is none, say why in the blueprint: not_secret: {{{secrets[0]!r}: why it opens nothing}}",
         )
     if pointers := [entry.path for entry in found if contents.get(entry.oid, b"").startswith(LFS)]:
         raise ConfigError(
@@ -56,8 +69,14 @@ def vet(source: Source, program: str = "git") -> None:
             cause="\n".join(map(repr, pointers[:10])),
             mend=f"git lfs migrate export --include='{pointers[0]}', or let the flake fetch it by hash",
         )
-    links = {entry.path: os.fsdecode(contents[entry.oid]) for entry in found if entry.mode == LINK}
-    if outside := [f"{path!r} -> {target!r}" for path, target in links.items() if leaves(path, links)]:
+    if sealed := _encrypted(repository, found, contents):
+        raise ConfigError(
+            f"{sealed[0]!r} is encrypted by git-crypt: the build host would get that, not the file",
+            cause="\n".join(map(repr, sealed[:10])),
+            mend="give the build the file as a secret of its own, or leave it out of what is built",
+        )
+    links = {entry.path: os.fsdecode(contents[entry.oid]) for entry in listed if entry.mode == LINK}
+    if outside := [f"{path!r} -> {target!r}" for path, target in links.items() if travels(path) and leaves(path, links)]:
         raise ConfigError(
             f"a symbolic link leads out of the tree: {outside[0]}",
             cause="\n".join(outside[:10]),
@@ -69,6 +88,20 @@ def vet(source: Source, program: str = "git") -> None:
             cause="\n".join(pairs[:10]),
             mend="git mv one of them to another name",
         )
+    return [f"{path}: {reason}" for path, reason in reasons.items()]
+
+
+def _reason(path: str, not_secret: Mapping[str, str]) -> str:
+    return next((reason for pattern, reason in not_secret.items() if fnmatchcase(path, pattern)), "")
+
+
+def _encrypted(repository: Repository, found: list[Entry], contents: Mapping[str, bytes]) -> list[str]:
+    """The files that git-crypt keeps encrypted in git, whether or not they are open in the working copy."""
+    attributes = (contents.get(entry.oid, b"") for entry in found if posixpath.basename(entry.path) == ".gitattributes")
+    if not any(b"git-crypt" in each for each in attributes):
+        return []
+    every = _contents(repository, [entry for entry in found if 0 < entry.size < LARGEST])
+    return [entry.path for entry in found if every.get(entry.oid, b"").startswith(CRYPT)]
 
 
 def entries(listing: bytes) -> Iterator[Entry]:
@@ -124,7 +157,9 @@ def collisions(paths: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _is_read(entry: Entry) -> bool:
-    return entry.mode == LINK or entry.path.endswith(".pem") or 0 < entry.size < 1024
+    if entry.mode == LINK or 0 < entry.size < 1024:
+        return True
+    return entry.size < LARGEST and (is_named(entry.path) or posixpath.basename(entry.path) == ".gitattributes")
 
 
 def _contents(repository: Repository, wanted: list[Entry]) -> dict[str, bytes]:

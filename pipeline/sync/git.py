@@ -73,7 +73,8 @@ def make(spec: Git, source: Source, site: Site) -> Tree:
     _allowed(spec, source)
     program = site.tool("git")
     seen = look(site.root, program, site.private)
-    vet(source, program)
+    for passed in vet(source, program, not_secret=site.not_secret):
+        site.tell(What.LOG, "sync", f"travels, though it looks like a secret: {passed}")
     for name in seen.left_out:
         if not name.startswith(".pipeline/"):
             site.tell(What.WARN, "sync", f"{name!r} is or holds a secret and stays here: .gitignore it, or git add it if it is none")

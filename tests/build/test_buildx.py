@@ -185,7 +185,7 @@ def test_this_users_settings_of_git_change_no_line(there: World, tmp_path: Path,
 
 
 def test_i07_a_secret_that_git_tracks_gets_into_no_image(there: World) -> None:
-    there.work.write("web/id_ed25519", "-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    there.work.write("web/id_ed25519", f"-----BEGIN OPENSSH PRIVATE KEY-----\n{'b3BlbnNzaC1rZXk' * 4}\n")
     there.work.commit()
     with pytest.raises(ConfigError, match="looks like a secret and is tracked"):
         make(spec(), there.source, there.site)
@@ -203,7 +203,7 @@ def test_a_dirty_tree_gets_no_tag_of_a_branch(there: World) -> None:
     [
         (lambda _w: None, ImageSpec("team/web", "nowhere"), "context nowhere is not a folder"),
         (lambda _w: None, ImageSpec("team/web", "web", "web/Other"), "has no web/Other"),
-        (lambda w: (w.work.path / "out").symlink_to("/etc"), ImageSpec("team/web", "out"), "leads out of the tree"),
+        (lambda w: (w.work.path / "out").symlink_to("/etc"), ImageSpec("team/web", "out"), "leads out of the source"),
     ],
 )
 def test_what_the_source_does_not_have_is_told_before_the_builder_is_asked_for_it(

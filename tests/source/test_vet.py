@@ -29,13 +29,77 @@ def test_an_ordinary_tree_may_travel(work: Worktree) -> None:
     vet(snapshot(work.path))
 
 
-@pytest.mark.parametrize("name", [".env", "deploy/.env.production", "id_rsa", "x/terraform.tfstate", ".pipeline/records.db"])
-def test_i07_tracked_secrets_are_refused_with_the_command_to_run(work: Worktree, name: str) -> None:
-    work.write(name)
+KEY = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{'b3BlbnNzaC1rZXk' * 4}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (".env", "DB_PASSWORD=correct-horse\n"),
+        ("deploy/.env.production", f"export API_TOKEN='{'x' * 20}'\n"),
+        ("id_rsa", KEY),
+        ("x/terraform.tfstate", "{}"),
+        (".pipeline/records.db", ""),
+    ],
+)
+def test_i07_tracked_secrets_are_refused_with_the_command_to_run(work: Worktree, name: str, content: str) -> None:
+    work.write(name, content)
     work.commit()
     with pytest.raises(ConfigError, match="tracked by git") as caught:
         vet(snapshot(work.path))
     assert f"git rm --cached -- '{name}'" in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        # 10,779 public repositories track such a file
+        (".env.production", "NODE_ENV=production\nVITE_API_URL=https://api.example.org\nPORT=8080\n"),
+        (".env", "# copy this\nDB_PASSWORD=\nSECRET_KEY=$SECRET_KEY\nTOKEN=<yours>\n"),
+        ("tests/fixtures/id_rsa_notes", "how the keys of the tests were made\n"),
+        ("docs/chain.pem", "-----BEGIN CERTIFICATE-----\n"),
+    ],
+)
+def test_i07_a_tracked_file_that_holds_no_secret_travels_whatever_its_name(work: Worktree, name: str, content: str) -> None:
+    work.write(name, content)
+    work.commit()
+    assert vet(snapshot(work.path)) == []
+
+
+def test_i07_what_only_looks_like_a_secret_travels_if_the_blueprint_says_why(work: Worktree) -> None:
+    work.write("tests/fixtures/server_key.pem", KEY)
+    work.write("other/server_key.pem", KEY)
+    work.commit()
+    known = {"tests/fixtures/*.pem": "made for the tests, opens nothing"}
+    with pytest.raises(ConfigError, match=r"'other/server_key\.pem' looks like a secret") as caught:
+        vet(snapshot(work.path), not_secret=known)
+    assert "not_secret: {'other/server_key.pem': why it opens nothing}" in caught.value.mend
+    passed = vet(snapshot(work.path), not_secret=known | {"other/server_key.pem": "revoked in 2020"})
+    assert passed == ["other/server_key.pem: revoked in 2020", "tests/fixtures/server_key.pem: made for the tests, opens nothing"]
+
+
+def test_a_file_of_git_crypt_is_refused_as_it_is_in_git(work: Worktree) -> None:
+    """NixOS/nix#5260: the ciphertext travelled without a word."""
+    work.write("secrets/.gitattributes", "*.yml filter=git-crypt diff=git-crypt\n")
+    work.write("secrets/a.yml", b"\0GITCRYPT\0" + bytes(2000))
+    work.write("plain.yml", "a: 1\n")
+    work.commit()
+    with pytest.raises(ConfigError, match=r"'secrets/a\.yml' is encrypted by git-crypt") as caught:
+        vet(snapshot(work.path))
+    assert "plain.yml" not in caught.value.cause
+    vet(snapshot(work.path), travels=lambda path: not path.startswith("secrets/"))
+
+
+def test_only_what_travels_is_judged(work: Worktree) -> None:
+    work.git("update-index", "--add", "--cacheinfo", f"160000,{work.git('rev-parse', 'HEAD')},vendor/lib")
+    work.git("commit", "--quiet", "--message", "submodule")
+    (work.path / "vendor/lib").mkdir(parents=True)
+    work.write("ops/id_rsa", KEY)
+    work.write("ops/big.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345\n")
+    (work.path / "ops/out").symlink_to("/etc/shadow")
+    work.git("add", "--force", "ops")
+    work.git("commit", "--quiet", "--message", "more")
+    assert vet(snapshot(work.path), travels=lambda path: path.startswith("web/")) == []
 
 
 def test_i07_a_tracked_key_is_known_by_what_it_holds(work: Worktree) -> None:
