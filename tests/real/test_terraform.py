@@ -75,7 +75,7 @@ def test_from_nothing_to_a_cluster_and_back(cloud: Cloud) -> None:
     assert 'region "us-central-dfw-1"' in planned.stdout
     assert 'server_class "gp.vs1.small-dfw"' in planned.stdout
     assert "desired_server_count 1" in planned.stdout
-    assert planned.stdout.endswith("plan     2 to create of relay.lab: inv infra.apply does exactly this\n")
+    assert planned.stdout.endswith("plan     2 to create, 1 to read of relay.lab: inv infra.apply does exactly this\n")
     assert cloud.world["cloudspaces"] == {}
 
     applied = cloud.inv("infra.apply", "--json")
@@ -261,7 +261,7 @@ def test_kill_9_in_mid_apply_is_explained_by_the_next_plan(cloud: Cloud, root: R
     made_told = f"before   made: {SPACE}" if at_once else f"before   made, and the state does not know it: {SPACE}"
     assert before[1:3] == [made_told, f"before   begun, and its end is not known: {POOL}"]
     assert f"look at the provider for {unsure}: " in before[3]
-    assert f"{1 if at_once else 2} to create of relay.lab" in explained.stdout
+    assert f"{1 if at_once else 2} to create, 1 to read of relay.lab" in explained.stdout
     refused = cloud.inv("infra.apply")
     assert refused.returncode == 2
     assert f"may have made {unsure} already" in refused.stderr
