@@ -36,7 +36,8 @@ OWN = re.compile(
     r"(?:rpc error: |[Ff]ailed to pull (?:and unpack )?image|validate service connection|pulling image"
     r"|Back-off pulling image|E[a-zA-Z]*Pull[a-zA-Z]*: |sudo: |Sorry, user |ctr: failed to dial )"
 )
-ERR = re.compile(r' err=(".*")\s*$')
+ERR = re.compile(r'(?: err|^time="[^"]*" level=fatal msg)=(".*")\s*$')
+LEVEL = re.compile(r"^FATA\[\d+\] ")
 STATUS = r"(?:unexpected status(?: code)?(?: from [A-Z]+ request to \S+)?: |(?:pulling from host \S+ )?failed with status code [^:\n]*: )?"
 ASKED = r'failed to fetch (?:oauth|anonymous) token: (?:Get|Post) "(?P<scheme>https?)://(?P<host>[^/"]+)[^"]*": '
 MEANINGS = (
@@ -169,9 +170,9 @@ def certificate_mend(registry: str) -> str:
 
 
 def _sentences(text: str) -> list[str]:
-    """Return the runtime's complaints, without the log's own words around them."""
+    """Return the runtime's complaints, without the log's own words around them: klog's, and logrus' of crictl before 1.31."""
     lines = [line for line in text.strip().splitlines() if line.strip() and not line.startswith("exit ")]
-    return [unquoted(found[1]) if (found := ERR.search(line)) else line for line in lines]
+    return [unquoted(found[1]) if (found := ERR.search(line)) else LEVEL.sub("", line) for line in lines]
 
 
 def _evidence(text: str) -> str:

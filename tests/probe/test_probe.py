@@ -224,7 +224,7 @@ def test_drains_then_exits_with_0(start: Start, sent: signal.Signals) -> None:
     assert time.monotonic() - began >= 2
 
 
-def test_serves_on_while_somebody_asks_and_ends_when_only_the_kubelet_does(start: Start) -> None:
+def test_serves_on_while_somebody_asks_for_more_than_its_health(start: Start) -> None:
     """A busy ingress notices late that a pod leaves: what it still sends is answered."""
     probe = start(DRAIN_SECONDS="3", DRAIN_LIMIT_SECONDS="3600")
     probe.process.send_signal(signal.SIGTERM)
@@ -232,11 +232,11 @@ def test_serves_on_while_somebody_asks_and_ends_when_only_the_kubelet_does(start
     for _ in range(30):
         assert probe.get("/")[0] == 200
         time.sleep(0.2)
-    kubelet = b"GET /healthz HTTP/1.1\r\nHost: x\r\nuser-agent: kube-probe/1.34\r\n\r\n"
+    health = b"GET /healthz HTTP/1.1\r\nHost: x\r\nuser-agent: kube-probe/1.34\r\n\r\n"
     asked = 0
     while probe.process.poll() is None and asked < 300:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", probe.port)) as peer:
-            peer.sendall(kubelet)
+            peer.sendall(health)
             assert b" 503 " in peer.recv(64)
         asked += 1
         time.sleep(0.1)

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.real
 # The node's crictl, but for pulls: those fail as they do where the registry's realm does not answer.
 NO_PULL = """for word; do
   if test "$word" = pull; then
-    echo 'failed to authorize: failed to fetch anonymous token: Get "http://gitea.coulomb.social/v2/token?service=container_registry":' \\
+    echo 'failed to pull and unpack image: failed to authorize:' \\
+      'failed to fetch anonymous token: Get "http://gitea.coulomb.social/v2/token?service=container_registry":' \\
       'dial tcp: lookup gitea.coulomb.social on 192.0.2.53:53: no such host' >&2
     exit 1
   fi

@@ -35,7 +35,7 @@ typedef struct {
 
 static Peer peers[PLACES];
 static int draining;
-static long last_asked;                         /* when the last request came that was not the kubelet's */
+static long last_asked;                         /* when the last request came that was not for its health */
 static char version[256], commit[256], base_url[512], pod[256];
 
 static long now_ms(void)
@@ -105,18 +105,9 @@ static void reply_page(Peer *peer, int head_only)
 
 /* ---- requests ---------------------------------------------------------------------------------------------------------------- */
 
-/* The kubelet asks for readiness to the end, whether anybody else still comes or not. */
-static int is_kubelet(const char *headers)
+/* METHOD SP PATH[?QUERY] SP HTTP/1.x. Who asks for its health comes to the end, whether or not users do: that does not keep it from ending. */
+static void answer(Peer *peer, char *line)
 {
-    const char *agent = strcasestr(headers, "\nUser-Agent:");
-    return agent && strncmp(agent + 12 + strspn(agent + 12, " \t"), "kube-probe/", 11) == 0;
-}
-
-/* METHOD SP PATH[?QUERY] SP HTTP/1.x */
-static void answer(Peer *peer, char *line, int kubelet)
-{
-    if (!kubelet)
-        last_asked = now_ms();
     char *path = strchr(line, ' '), *protocol = path ? strchr(path + 1, ' ') : NULL;
     if (!protocol || path[1] != '/' || strncmp(protocol + 1, "HTTP/1.", 7) != 0) {
         reply_error(peer, "400 Bad Request");
@@ -124,6 +115,8 @@ static void answer(Peer *peer, char *line, int kubelet)
     }
     *path++ = *protocol = 0;
     path[strcspn(path, "?")] = 0;
+    if (strcmp(path, "/healthz") != 0 && strcmp(path, "/livez") != 0)
+        last_asked = now_ms();
     int head_only = strcmp(line, "HEAD") == 0;
     if (!head_only && strcmp(line, "GET") != 0)
         reply_error(peer, "405 Method Not Allowed");
@@ -164,9 +157,8 @@ static void read_some(Peer *peer)
         reply_error(peer, "400 Bad Request");   /* a TLS hello, a port scan, noise */
     } else if (first_end && memmem(peer->request, peer->used, "\r\n\r\n", 4)) {
         peer->request[peer->used] = 0;
-        int kubelet = is_kubelet(first_end);
         *first_end = 0;
-        answer(peer, peer->request, kubelet);
+        answer(peer, peer->request);
     } else if (peer->used == REQUEST_MAX - 1) {
         reply_error(peer, "431 Request Header Fields Too Large");
     }
