@@ -97,7 +97,7 @@ def test_a_secret_that_cannot_be_read_is_told_now_and_not_in_the_middle_of_a_dep
 
 
 def test_untracked_secrets_are_told_and_tracked_ones_fail(root: Path) -> None:
-    (root / ".env").write_text("PASSWORD=x")
+    (root / ".env").write_text("PASSWORD=correct-horse")
     untracked = look(root)["files"]
     assert untracked.status == "warn"
     assert "'.env'" in untracked.evidence

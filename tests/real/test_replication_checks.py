@@ -216,4 +216,4 @@ def test_f03_what_flux_will_not_put_back_is_told_at_once_with_why(kept: Flow) ->
             drift(kept, mend=True, deadline=3600.0)  # pytest's own timeout comes before that
     kept.patch("HelmRelease", ENABLED)
     told = drift(kept, mend=True)
-    assert "put back by Flux" in told or "every object is as revision" in told, "a changed spec lets Flux look by itself, and it may be first"
+    assert "put back by Flux" in told or "every object is as revision" in told, "Flux may be the first to look"
