@@ -76,6 +76,8 @@ class Way:
         found = {}
         for version, plural in (("v1", "configmaps"), ("v1", "secrets"), ("v1", "services"), ("apps/v1", "deployments")):
             for item in self.world.kube.list(path(version, plural, self.world.namespace), metadata=True)["items"]:
+                if item["metadata"]["name"] == "kube-root-ca.crt":
+                    continue  # the cluster writes it into each new namespace, a busy one a moment later
                 found[f"{plural}/{item['metadata']['name']}"] = written(item["metadata"])
         return found
 
