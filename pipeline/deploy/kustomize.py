@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import Images
+from pipeline.deploy import manifest_images
 from pipeline.errors import ConfigError
 from pipeline.host import Cmd
 from pipeline.host.local import LocalHost
-from pipeline.tools import goyaml, kubectl, references
+from pipeline.tools import goyaml, kubectl
 
 NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 FOLDERS = ("resources", "bases", "components", "generators", "transformers", "validators")  # each entry is a file or another folder
@@ -113,22 +114,7 @@ def rendered(program: str, root: Path, folder: str, images: Images | None) -> li
             f"the kustomization in {folder} cannot be rendered", cause=cause[-2000:], mend=f"try it: kubectl kustomize {folder}"
         )
     found = goyaml.values(output.stdout.decode(), f"what kustomize gives of {folder}")
-    return [_pinned(each, {image.repository: image.reference for image in images.images}) for each in found] if images else found
-
-
-def _pinned(value: Any, known: Mapping[str, str], key: str = "") -> Any:
-    """`value` with the image of each container by digest, if it is one of the build's."""
-    if isinstance(value, dict):
-        return {name: _pinned(item, known, name) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_of_container(each, known) if key in ("containers", "initContainers") else _pinned(each, known) for each in value]
-    return value
-
-
-def _of_container(value: Any, known: Mapping[str, str]) -> Any:
-    if not isinstance(value, dict) or not isinstance(value.get("image"), str):
-        return value
-    return {**value, "image": known.get(references.read(value["image"]).repository, value["image"])}
+    return manifest_images.filled(found, {image.repository: image.reference for image in images.images}) if images else found
 
 
 def _list(value: Any) -> list[Any]:

@@ -46,7 +46,7 @@ def replaced(objects: Sequence[Any], wanted: Sequence[Replaced], images: Images,
     that the build has no image for."""
     check(objects, wanted)
     by_name = {each.name: _meant(each, images, words).reference for each in wanted}
-    return [_filled(value, by_name) for value in objects]
+    return filled(objects, by_name)
 
 
 def _meant(each: Replaced, images: Images, words: Mapping[str, str]) -> Image:
@@ -64,6 +64,11 @@ def _meant(each: Replaced, images: Images, words: Mapping[str, str]) -> Image:
 
 def _last(image: Image) -> str:
     return image.repository.rpartition("/")[2]
+
+
+def filled(objects: Sequence[Any], by_name: Mapping[str, str]) -> list[Any]:
+    """Return the objects with the image of each container, if its name without tag and digest is one of these, as `by_name` has it."""
+    return [_filled(value, by_name) for value in objects]
 
 
 def _filled(value: Any, by_name: Mapping[str, str]) -> Any:
