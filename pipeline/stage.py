@@ -100,6 +100,11 @@ class Cluster:
     ingress: str = ""
 
 
+def registry_at(registries: Mapping[str, Registry], address: str) -> str:
+    """Return the site's name for the registry at `address` (host:port), "" if it has none."""
+    return next((name for name, registry in registries.items() if registry.address == address), "")
+
+
 @dataclass(frozen=True)
 class Site:
     """Everything a stage may touch, passed explicitly in place of every global. `root` is the working copy.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import VerifyError
 from pipeline.generate.spec import Workflow
-from pipeline.stage import Registry, Site
+from pipeline.stage import Registry, Site, registry_at
 from pipeline.tools import tag_rules
 from pipeline.tools.gh import Run
 from pipeline.tools.image_index import differs, stored
@@ -71,9 +71,8 @@ def _package(client: Client, flow: Workflow, name: str, wanted: Tags) -> Package
 
 def _registry(site: Site, address: str) -> tuple[Site, str]:
     """The site and its name for the registry at `address`; where it names none, it is asked without an account of the site's."""
-    for name, spec in site.registries.items():
-        if spec.address == address:
-            return site, name
+    if name := registry_at(site.registries, address):
+        return site, name
     return dataclasses.replace(site, registries={**site.registries, address: Registry(address)}), address
 
 

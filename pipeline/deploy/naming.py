@@ -10,7 +10,7 @@ from pipeline.artifacts import Image, Images
 from pipeline.deploy import stored
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Spec
-from pipeline.stage import Site
+from pipeline.stage import Site, registry_at
 from pipeline.tools import manifest, references
 from pipeline.tools.kube import Kube
 from pipeline.tools.kube_objects import containers, name, template_images, terminating
@@ -126,6 +126,5 @@ def _marks(revision: Revision) -> list[str]:
 
 def registry_of(site: Site, reference: str) -> Client | None:
     """The client of the registry that an image lies in, None if the site does not know that."""
-    address = reference.partition("/")[0]
-    names = [name for name, registry in site.registries.items() if registry.address == address]
-    return client_of(site, names[0]) if names else None
+    name = registry_at(site.registries, reference.partition("/")[0])
+    return client_of(site, name) if name else None

@@ -20,7 +20,7 @@ from pipeline.deploy.chart import Chart
 from pipeline.deploy.spec import SCHEME, Helm
 from pipeline.errors import ConfigError, IntegrityError, ResourceError
 from pipeline.events import What
-from pipeline.stage import Registry, Site
+from pipeline.stage import Registry, Site, registry_at
 from pipeline.tools import references, registry, versions
 from pipeline.tools.registry import Client, client_of
 
@@ -77,7 +77,7 @@ def _name(host: str, site: Site) -> str:
     """The site's name for a registry that is called by its name or its host, "" where it has none."""
     if host in site.registries:
         return host
-    return next((name for name, spec in site.registries.items() if spec.address == host), "")
+    return registry_at(site.registries, host)
 
 
 def named(spec: Helm, site: Site) -> Named:

@@ -13,7 +13,7 @@ from pipeline.deploy.spec import Spec
 from pipeline.errors import PipelineError, Transient
 from pipeline.events import What
 from pipeline.host import Cmd
-from pipeline.stage import Cluster, Site
+from pipeline.stage import Cluster, Site, registry_at
 from pipeline.tools import crictl
 from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_objects import containers
@@ -43,7 +43,8 @@ def prove(spec: Spec, images: Images, values: Any, kube: Kube, site: Site) -> No
 
 def scheme_of(site: Site, address: str) -> str:
     """How the site says that registry is spoken to."""
-    return next((registry.scheme for registry in site.registries.values() if registry.address == address), "https")
+    name = registry_at(site.registries, address)
+    return site.registry(name).scheme if name else "https"
 
 
 def _on_node(image: Image, cluster: Cluster, name: str, site: Site) -> None:

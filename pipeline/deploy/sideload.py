@@ -20,7 +20,7 @@ from pipeline.artifacts import Image
 from pipeline.errors import ConfigError, IntegrityError, PipelineError
 from pipeline.events import What
 from pipeline.host import Cmd
-from pipeline.stage import Cluster, Site
+from pipeline.stage import Cluster, Site, registry_at
 from pipeline.tools import crictl
 from pipeline.tools.registry import Client, Manifest, client_of
 
@@ -65,9 +65,8 @@ def side_load(image: Image, cluster: Cluster, site: Site) -> None:
 
 
 def _registry(site: Site, address: str) -> str:
-    for name, registry in site.registries.items():
-        if registry.address == address:
-            return name
+    if name := registry_at(site.registries, address):
+        return name
     raise ConfigError(f"the site has no registry at {address}", mend="add it to the site file: registries")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.errors import ConfigError
 from pipeline.gitops import automation, manifests
 from pipeline.gitops.place import INFRASTRUCTURE, Place
-from pipeline.stage import Registry
+from pipeline.stage import Registry, registry_at
 from pipeline.tools import markers, yamledit
 from pipeline.tools.providers import endpoint
 
@@ -105,7 +105,7 @@ def chart_url(place: Place, registries: Mapping[str, Registry]) -> tuple[str, bo
 def chart_registry(place: Place, registries: Mapping[str, Registry]) -> str:
     """The site's name of the registry that the chart lies in, "" where it has none."""
     host = place.chart.removeprefix(OCI).partition("/")[0]
-    return host if host in registries else next((name for name, each in registries.items() if each.address == host), "")
+    return host if host in registries else registry_at(registries, host)
 
 
 def lines(values: Mapping[str, Any], above: tuple[str, ...] = VALUES) -> Iterator[tuple[str, ...]]:

@@ -20,7 +20,7 @@ from pipeline.events import What
 from pipeline.host import Address
 from pipeline.schema import keyed
 from pipeline.secrets import SOURCES
-from pipeline.stage import Site
+from pipeline.stage import Site, registry_at
 from pipeline.verify import git, page, tcp
 from pipeline.verify.expect import Page
 from pipeline.verify.git import Git
@@ -179,11 +179,9 @@ def _login(image: Image, site: Site) -> tuple[str, str] | None:
     from pipeline.tools.credentials import login_of
 
     address = image.repository.partition("/")[0]
-    for name, registry in site.registries.items():
-        if registry.address == address:
-            found = login_of(site, name, image.repository.partition("/")[2])
-            return (found.username, found.password) if found else None
-    return None
+    name = registry_at(site.registries, address)
+    found = login_of(site, name, image.repository.partition("/")[2]) if name else None
+    return (found.username, found.password) if found else None
 
 
 def left_behind(containers: Mapping[str, Mapping[str, str]], site: Site) -> Iterator[str]:
