@@ -58,9 +58,10 @@ def is_named(path: str) -> bool:
 def is_tracked_secret(path: str, content: bytes) -> bool:
     """Return whether a file that git tracks has to stay: settings and keys by what they hold, since many an .env holds no secret."""
     name = posixpath.basename(path)
-    if not refused(path, content) or path.split("/", 1)[0] == OWN or name.startswith("terraform.tfstate"):
-        return refused(path, content)
-    return name.endswith(".pem") or any(pattern.search(content) for pattern in (KEY, TOKENS, SETTING))
+    if not refused(path, content):
+        return False
+    by_name = path.split("/", 1)[0] == OWN or name.startswith("terraform.tfstate") or name.endswith(".pem")
+    return by_name or any(pattern.search(content) for pattern in (KEY, TOKENS, SETTING))
 
 
 def is_secret(path: str, content: bytes) -> bool:

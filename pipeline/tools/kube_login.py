@@ -75,10 +75,10 @@ class Login:
         return found
 
 
-def forbidden(what: str, cause: str, grant: str) -> AuthError:
-    """Return the error of a right that is missing; `grant` says how to give it. Who is nobody gets no rights, but an identity."""
+def forbidden(what: str, *, cause: str, mend: str) -> AuthError:
+    """Return the error of a right that is missing; `mend` says how to give it. Who is nobody gets no rights, but an identity."""
     if not NOBODY.search(cause):
-        return AuthError(what, cause=cause, mend=grant)
+        return AuthError(what, cause=cause, mend=mend)
     mend = "name credentials that this cluster knows in the kubeconfig; do not give rights to system:anonymous or system:unauthenticated"
     return AuthError(f"{what}: it does not know who asks", cause=cause, mend=mend)
 

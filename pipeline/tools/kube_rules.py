@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.errors import Ambiguous, AuthError, ConfigError, Expired, PipelineError, ResourceError, Transient
+from pipeline.errors import Ambiguous, AuthError, ConfigError, Expired, ResourceError, Transient
 from pipeline.tools import kube_login
 from pipeline.tools.meanings import LOST, NO_NAME, UNTRUSTED, Rule, request
 
@@ -12,11 +12,6 @@ INVALID = r'(?:The )?[\w.-]+ "[^"]*" is invalid: '
 HOOKS = "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"
 FULL = "raise the quota that the cause names, or free some of it: kubectl describe resourcequota"
 CORRECT = "correct what the cause names"
-
-
-def forbidden(what: str, *, cause: str, mend: str) -> PipelineError:
-    """Return the error of a right that is missing."""
-    return kube_login.forbidden(what, cause, mend)
 
 
 # The first that fits counts. What an admission rule says of an object is its author's text, so its rules come first
@@ -39,7 +34,7 @@ OBJECTS: tuple[Rule, ...] = (
     Rule(REFUSED + r"unable to create new content in namespace (?P<name>\S+) because it is being terminated",
          ConfigError, "the namespace {name} is being deleted", "wait until it is gone, then run again"),
     Rule(REFUSED + r"exceeded quota: (?P<quota>[^,\n]*)", ResourceError, "quota {quota} of the namespace is used up", FULL),
-    Rule(REFUSED + r'User "[^"]*" cannot [a-z]+ resource', forbidden, "the Kubernetes API forbids what is needed",
+    Rule(REFUSED + r'User "[^"]*" cannot [a-z]+ resource', kube_login.forbidden, "the Kubernetes API forbids what is needed",
          "grant this user what the cause names"),
     Rule(REFUSED, ConfigError, "a rule of the cluster refuses an object", CORRECT),
     Rule(INVALID + r"[^\n]*(?:field is immutable|may not change once set|updates to \w+ spec for fields other than )",

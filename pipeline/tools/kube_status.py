@@ -69,7 +69,7 @@ def refused(asked: Asked, code: int, headers: Mapping[str, str], body: bytes) ->
         return read
     if code == 403:
         grant = f"allow this user to {asked.verb} {asked.resource}" + (f" in {asked.namespace}" if asked.namespace else "")
-        return kube_login.forbidden(what, message, f"{grant} (a Role and a RoleBinding), or name another kubeconfig")
+        return kube_login.forbidden(what, cause=message, mend=f"{grant} (a Role and a RoleBinding), or name another kubeconfig")
     if code == 409:
         return Conflict(what, cause=message, mend="somebody else changed it at the same moment; run again")
     if code == 410:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import Ambiguous, AuthError, ConfigError, Locked, PipelineError, ResourceError, Transient, Unknown
 from pipeline.tools.meanings import LOST, NO_NAME, Rule, Said, Tool, request
-from pipeline.tools.terraform import hear
+from pipeline.tools.terraform import Heard, hear
 
 AGAIN = "inv infra.plan, look at it, then inv infra.apply"
 
@@ -126,8 +126,7 @@ PLAIN = re.compile(r"^Error: [^\n]+\n\n(?= *\S)", re.MULTILINE)
 
 def read(text: str) -> Said:
     """Return the summary and the detail of each error. Lines that are broken for a narrow terminal are joined again."""
-    heard = [hear(line) for line in text.splitlines()]
-    errors = [each.text for each in heard if each.error and each.kind == "diagnostic"] or _plain(text)
+    errors = [each.text for each in _diagnostics(text)] or _plain(text)
     sentences = tuple(re.sub(r"(?<=\S)\n(?=[^\s\n])", " ", detail) for each in errors for detail in each.split("\n", 1))
     return Said(sentences, _cut("\n".join(errors) or text))
 
@@ -154,9 +153,14 @@ def failure(code: int, text: str, program: str = "terraform") -> PipelineError:
     return error
 
 
+def _diagnostics(text: str) -> list[Heard]:
+    """Return the errors of a command that speaks JSON."""
+    return [each for each in map(hear, text.splitlines()) if each.error and each.kind == "diagnostic"]
+
+
 def _is_own(text: str) -> bool:
     """Return whether every error names a place in the files, and no resource: Terraform says that by itself, and no provider."""
-    errors = [each for each in map(hear, text.splitlines()) if each.error and each.kind == "diagnostic"]
+    errors = _diagnostics(text)
     return bool(errors) and all(each.written and not each.address for each in errors)
 
 
