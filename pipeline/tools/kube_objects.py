@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,11 +152,6 @@ def pod_images(value: Object) -> Iterator[str]:
         value = {"spec": {"template": value}}
     if isinstance((value.get("spec") or {}).get("template"), Mapping):  # in other kinds it may be a text
         yield from (image for _, image in template_images(value))
-
-
-def image_ids(pods: Iterable[Object]) -> dict[str, tuple[str, ...]]:
-    """What each pod that stays runs, by its node's own word: pod name -> imageIDs."""
-    return {name(pod): tuple(container.image_id for container in containers(pod)) for pod in pods if not terminating(pod)}
 
 
 def pending(deployment: Object) -> str:

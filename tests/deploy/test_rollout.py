@@ -14,9 +14,10 @@ from pipeline.deploy.rollout import GRACE, View, follow, judge
 from pipeline.errors import Locked, Transient
 from pipeline.testing.kube import FakeKube
 from pipeline.tools.kube import Kube, path
-from pipeline.tools.kube_objects import edits, image_ids, newest_of, pending
+from pipeline.tools.kube_objects import edits, newest_of, pending
 from pipeline.tools.kubeconfig import load
 from pipeline.tools.manifest import Workload
+from tests.real.deploy_parts import image_ids
 
 LABELS = {"app": "web"}  # no label of Helm's conventions: what is followed is what the manifest names
 WEB = path("apps/v1", "deployments", "shop", "web")

@@ -13,7 +13,7 @@ import subprocess
 import tarfile
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from pipeline.host.local import LocalHost
 from pipeline.push import skopeo
 from pipeline.stage import Site
 from pipeline.tools.kube import Kube, connect, path
-from pipeline.tools.kube_objects import ready, selector
+from pipeline.tools.kube_objects import containers, name, ready, selector, terminating
 
 ROOT = Path(__file__).parents[2]
 CLUSTER, REGISTRY, APP = "railiance01", "coulombcore", "web"
@@ -156,3 +156,8 @@ class Hosts(dict[str, Any]):
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return probe_archive(tmp_path_factory.mktemp("probe"))
+
+
+def image_ids(pods: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """What each pod that stays runs, by its node's own word: pod name -> imageIDs."""
+    return {name(pod): tuple(container.image_id for container in containers(pod)) for pod in pods if not terminating(pod)}

@@ -27,8 +27,8 @@ from pipeline.records import Records
 from pipeline.stage import Site
 from pipeline.testing import FakeClock
 from pipeline.tools.kube import connect, path
-from pipeline.tools.kube_objects import image_ids, notes, template_images, terminating
-from tests.real.deploy_parts import APP, CLUSTER, World, archive, world
+from pipeline.tools.kube_objects import notes, template_images, terminating
+from tests.real.deploy_parts import APP, CLUSTER, World, archive, image_ids, world
 
 pytestmark = pytest.mark.real
 __all__ = ["archive"]
