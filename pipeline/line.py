@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from invoke.exceptions import Exit, ParseError
+from invoke.exceptions import CollectionNotFound, Exit, ParseError
 
 from pipeline.dry import is_ours
 from pipeline.errors import ConfigError, explain
@@ -88,6 +88,12 @@ def told(program: Any, step: Callable[..., None]) -> Callable[..., None]:
             if isinstance(error, ValueError) and not NO_NUMBER.fullmatch(str(error)):
                 raise
             raise Exit(explain(meant(error, program)), code=ConfigError.exit_code) from error
+        except Exit as error:
+            if not isinstance(absent := error.__context__, CollectionNotFound):
+                raise
+            what = f"there is no {absent.name or 'tasks'}.py in {absent.start or Path.cwd()}, nor in a folder above it"
+            mend = "go into the folder that has it, or name it: inv --search-root FOLDER"
+            raise Exit(explain(ConfigError(what, mend=mend)), code=ConfigError.exit_code) from error
 
     return parse
 
@@ -95,6 +101,8 @@ def told(program: Any, step: Callable[..., None]) -> Callable[..., None]:
 def refuse(program: Any, step: str) -> None:
     """Raise Exit of code 2 for a flag of Invoke's that would do nothing, or a way to list that there is not, before it is acted on."""
     error = None
+    if step == "parse_collection" and program.args.collection.value == "":
+        error = ConfigError("--collection needs a value", mend="leave it out: the tasks stand in a tasks.py")
     if step == "parse_collection" and (root := program.args["search-root"].value) and not Path(root).is_dir():
         error = ConfigError(f"--search-root {root!r} is no folder", mend="name the one that has the tasks.py, or one below it")
     if step == "parse_cleanup" and (way := program.args["list-format"].value) not in FORMATS:

@@ -60,8 +60,8 @@ def tasks(
         with opened(env, blueprint, json) as (found, site):
             before = []
             for stage in _able(found.plan):
-                standing = stage.driver.standing(stage.spec, site) if stage.driver.standing else None
-                before += [str(standing.frozen)] if standing and standing.frozen else []
+                frozen = stage.standing(site).frozen
+                before += [str(frozen)] if frozen else []
                 stage.driver.freeze(stage.spec, "", site)
         if json:
             print_json({"frozen": "", "was": before})

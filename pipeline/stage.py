@@ -244,7 +244,8 @@ class Standing:
     """What is to be known of what is live beside what it is: `since` when (ISO 8601) and `by` whom, `remarks` on what is odd about it,
     whether deploys are `frozen`, and the `holder` who is at work on it now. "" where there is nothing to say. Where it is not `ours`,
     another tool made it, and what is said of its source need not be true. `taken` are the sources that were taken back and not released
-    again since."""
+    again since. `live` reads what is live, and `edited` what of it was edited or deleted by hand since it was released: from what was read
+    for the rest, and what they need beside it."""
 
     since: str = ""
     by: str = ""
@@ -253,6 +254,8 @@ class Standing:
     frozen: Freeze | None = None
     holder: str = ""
     taken: tuple[TakenBack, ...] = ()
+    live: Callable[[], Artifact | None] = field(default=lambda: None, compare=False)
+    edited: Callable[[], Sequence[str]] = field(default=tuple, compare=False)
 
 
 @dataclass(frozen=True)
@@ -340,9 +343,8 @@ class Driver:
     part of what it gives.
 
     For the operator: `back` looks, under the lock, for the way to what was live before (or to what is named, where it is named), despite
-    a freeze where it is told so; `standing` tells what else is to be known; `edited` says what of it was edited or deleted by hand since
-    it was released; `confirm` notes that a release was verified, if nobody saw it come up; `freeze` stops deploys with a message, and ""
-    lets them go on.
+    a freeze where it is told so; `standing` tells all that is to be known of what is live; `confirm` notes that a release was verified, if
+    nobody saw it come up; `freeze` stops deploys with a message, and "" lets them go on.
     `policy` is the patience that its world needs.
 
     For `inv prune`: `stores` are the repositories of images that it fills or reads, `uses` what is needed of images, and `left` what it has
@@ -369,7 +371,6 @@ class Driver:
     known: Callable[[Any, Any, Site], Finding] | None = None
     back: Callable[[Any, str, bool, Site], AbstractContextManager[Return]] | None = None
     standing: Callable[[Any, Site], Standing] | None = None
-    edited: Callable[[Any, Site], Sequence[str]] | None = None
     confirm: Callable[[Any, Any, Site], None] | None = None
     freeze: Callable[[Any, str, Site], None] | None = None
     policy: Policy = USUAL
@@ -392,6 +393,14 @@ class Stage:
         """Names the outcome before it exists: same parent, driver, version and options give the same artifact."""
         driver = self.driver
         return content_hash([parent, driver.verb, driver.name, driver.version, dataclasses.asdict(self.spec)])
+
+    def standing(self, site: Site) -> Standing:
+        """Return what is to be known of what is live; if the driver does not tell it, what is live alone."""
+        driver = self.driver
+        if driver.standing:
+            return driver.standing(self.spec, site)
+        live = driver.live
+        return Standing(live=lambda: live(self.spec, site)) if live else Standing()
 
 
 Plan = tuple[Stage, ...]

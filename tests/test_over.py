@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pipeline.events import Event, What
 from pipeline.report.planned import refusals, show
 from pipeline.runner import run
 from pipeline.runner.over import Refused
-from pipeline.stage import Standing, TakenBack
+from pipeline.stage import Site, Standing, TakenBack
 from tests.world import World, site
 
 
@@ -44,7 +45,13 @@ class Bench:
         self.events: list[Event] = []
         self.site = site(folder, self.events.append)
         self.standing = Standing(since="2026-01-02T03:04:05Z", by="bert@laptop")
-        told = dataclasses.replace(self.world.driver("deploy"), standing=lambda *_: self.standing)
+        deploy = self.world.driver("deploy")
+
+        def standing(spec: Any, site: Site) -> Standing:
+            assert deploy.live is not None
+            return dataclasses.replace(self.standing, live=functools.partial(deploy.live, spec, site))
+
+        told = dataclasses.replace(deploy, standing=standing)
         self.plan = tuple(dataclasses.replace(each, driver=told) if each.verb == "deploy" else each for each in self.world.plan())
 
     def live(self, commit: str) -> None:
@@ -55,6 +62,10 @@ class Bench:
 
     def release(self, commit: str, **options: Any) -> None:
         run(self.plan, self.site, until="deploy", source=self.source(commit), **options)
+
+    def refusals(self, commit: str) -> list[str]:
+        deploy = self.plan[3]
+        return refusals(deploy, deploy.standing(self.site), self.source(commit), self.site)
 
     def warnings(self) -> list[str]:
         return [event.text for event in self.events if event.what is What.WARN]
@@ -170,7 +181,7 @@ def absent(bench: Bench, *errors: PipelineError) -> None:
 def test_what_a_release_takes_from_elsewhere_is_looked_for_before_anything_is_made(bench: Bench) -> None:
     error = ConfigError("there is no such chart", mend="inv chart.push publishes it")
     absent(bench, error, error)
-    assert refusals(bench.plan[3], bench.source(bench.new), bench.site) == ["there is no such chart; inv chart.push publishes it"]
+    assert bench.refusals(bench.new) == ["there is no such chart; inv chart.push publishes it"]
     with pytest.raises(ConfigError, match="no such chart") as caught:
         bench.release(bench.new)
     assert caught.value.stage == "deploy"
@@ -216,12 +227,10 @@ def test_a_dirty_tree_is_refused_if_the_environment_says_so(bench: Bench) -> Non
 
 def test_a_plan_says_what_a_release_would_be_refused_for(bench: Bench) -> None:
     bench.live(bench.new)
-    deploy = bench.plan[3]
-    (said,) = refusals(deploy, bench.source(bench.old), bench.site)
+    (said,) = bench.refusals(bench.old)
     assert "its commits would be taken away" in said
     assert f"--over {bench.new[:7]}" in said
-    assert refusals(deploy, bench.source(bench.new), bench.site) == []
-    assert refusals(bench.plan[0], bench.source(bench.old), bench.site) == []
+    assert bench.refusals(bench.new) == []
 
 
 @pytest.mark.parametrize("failed", [False, True])
@@ -235,7 +244,7 @@ def test_a_commit_that_was_taken_back_is_released_again_on_purpose_alone(bench: 
         bench.release(bench.new)
     assert "inv release --again" in caught.value.mend
     assert bench.world.makes == []
-    assert "was taken back" in refusals(bench.plan[3], bench.source(bench.new), bench.site)[0]
+    assert "was taken back" in bench.refusals(bench.new)[0]
     bench.release(bench.aside)
     bench.live(bench.old)
     bench.release(bench.new, again=True)

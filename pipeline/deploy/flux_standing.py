@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.artifacts import Release
-from pipeline.deploy import flux_file, flux_history, flux_wanted, flux_world, history, stored
+from pipeline.deploy import drift, flux_file, flux_history, flux_wanted, flux_world, history, stored
 from pipeline.deploy import freeze as ice
 from pipeline.deploy.flux_back import release_at, running
 from pipeline.deploy.flux_history import Step
@@ -13,6 +13,7 @@ from pipeline.deploy.flux_look import asked
 from pipeline.deploy.flux_spec import Flux
 from pipeline.deploy.flux_wanted import Lines
 from pipeline.deploy.flux_world import World
+from pipeline.deploy.history import Revision
 from pipeline.errors import ConfigError
 from pipeline.stage import Site, Standing
 from pipeline.tools import markers
@@ -28,7 +29,7 @@ def live(spec: Flux, site: Site) -> Release | None:
     where = flux_wanted.paths(spec)
     with asked(flux_file.repository(spec, site), kept=True) as head:
         world = flux_world.look(kube, spec, where)
-        number, lines = _runs(kube, spec, world)
+        number, lines = _runs(kube, spec, world, lambda: history.read(kube, spec.namespace, spec.release))
         if not number:
             return None
         at = head().commit
@@ -43,27 +44,30 @@ def standing(spec: Flux, site: Site) -> Standing:
     with asked(flux_file.repository(spec, site), kept=True) as head:
         lease = ice.look(kube, *spec.lock)
         world = flux_world.look(kube, spec, where)
-        number, lines = _runs(kube, spec, world)
-        since = next((one.since for one in history.read(kube, spec.namespace, spec.release) if one.number == number), "")
+        revisions = history.read(kube, spec.namespace, spec.release)
+        number, lines = _runs(kube, spec, world, lambda: revisions)
+        runs = next((one for one in revisions if one.number == number), None)
         top = head()
     known = list(flux_history.steps(flux_file.repository(spec, site), spec, where, top.commit))
     step = flux_history.of_lines(known, lines) if number else None
     return Standing(
-        since=since,
+        since=runs.since if runs else "",
         by=(step.entry.author if step.entry.human else step.entry.trailers.by) if step else "",
         ours=not number or (step is not None and step.ours),
         remarks=tuple(_remarks(spec, world, top, known, step, lines)),
         frozen=ice.frozen(lease),
         holder=ice.holder(lease),
         taken=tuple(flux_history.taken(known)),
+        live=lambda: release_at(spec, step, number, running(world.workloads)) if number else None,
+        edited=lambda: drift.look(kube, spec, runs, world.workloads) if runs else [],
     )
 
 
-def _runs(kube: Kube, spec: Flux, world: World) -> tuple[int, Lines]:
+def _runs(kube: Kube, spec: Flux, world: World, revisions: Callable[[], Sequence[Revision]]) -> tuple[int, Lines]:
     """Helm's newest revision that is deployed, 0 where none is, and the lines that it was made from."""
     if world.serves and world.status == "deployed":
         return world.number, world.lines
-    deployed = next((one for one in history.read(kube, spec.namespace, spec.release) if one.status == "deployed"), None)
+    deployed = history.deployed(revisions())
     if deployed is None:
         return 0, {}
     config = stored.read(kube, spec.namespace, spec.release, deployed.number).get("config")

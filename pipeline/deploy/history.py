@@ -59,6 +59,11 @@ def read(kube: Kube, namespace: str, release: str, keeper: Keeper = HELM) -> lis
     return sorted((_revision(item) for item in listed.get("items") or []), key=lambda revision: -revision.number)
 
 
+def deployed(revisions: Sequence[Revision]) -> Revision | None:
+    """Return the newest revision that is live, None if there is none."""
+    return next((one for one in revisions if one.status == "deployed"), None)
+
+
 def good(revisions: Sequence[Revision], before: int | None = None) -> Revision | None:
     """The revision to go back to: the newest below `before` whose rollout was seen complete, else one that others made; None where
     there is none."""

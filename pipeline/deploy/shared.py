@@ -26,7 +26,7 @@ Validate = Callable[[Any, Images, Site], object]  # raises ConfigError or AuthEr
 def live(spec: Spec, site: Site) -> Release | None:
     """What the cluster runs now, whoever deployed it; None where there is nothing."""
     kube = connect(site, spec.cluster)
-    newest = _deployed(kube, spec)
+    newest = history.deployed(history.read(kube, spec.namespace, spec.release, spec.keeper))
     return None if newest is None else release_at(spec, newest, naming.running(site, newest, stored.running(kube, spec, newest)))
 
 
@@ -57,24 +57,10 @@ def back(spec: Engined, to: str, despite_freeze: bool, site: Site) -> Iterator[R
 
 
 def standing(spec: Spec, site: Site) -> Standing:
-    """Since when and by whom it is live, what is odd about it, whether it is frozen: two requests."""
+    """All that is to be known of what is live: see `pipeline.deploy.standing.standing`."""
     from pipeline.deploy import standing as facts
 
     return facts.standing(spec, site)
-
-
-def edited(spec: Spec, site: Site) -> list[str]:
-    """What of the release that is live was edited or deleted by hand."""
-    from pipeline.deploy import drift
-
-    kube = connect(site, spec.cluster)
-    newest = _deployed(kube, spec)
-    return [] if newest is None else drift.look(kube, spec, newest, stored.running(kube, spec, newest))
-
-
-def _deployed(kube: Kube, spec: Spec) -> Revision | None:
-    revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
-    return next((one for one in revisions if one.status == "deployed"), None)
 
 
 def confirm(spec: Spec, release: Release, site: Site) -> None:
@@ -183,7 +169,6 @@ def driver(
         warm=warm,
         back=back,
         standing=standing,
-        edited=edited,
         confirm=confirm,
         freeze=freeze,
         check=check,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 from pipeline.artifacts import Source
-from pipeline.deploy import author, history, work
+from pipeline.deploy import author, drift, history, naming, stored, work
 from pipeline.deploy import freeze as ice
-from pipeline.deploy.compare import UNNOTED
+from pipeline.deploy.compare import UNNOTED, release_at
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Spec
 from pipeline.stage import Site, Standing, TakenBack
@@ -15,11 +16,13 @@ from pipeline.tools.kube import connect
 
 
 def standing(spec: Spec, site: Site) -> Standing:
-    """The facts, of the newest revision that helm calls deployed and of those above it. Raises what the cluster's client raises."""
+    """The facts, of the newest revision that helm calls deployed and of those above it: two requests. Raises what the cluster's client
+    raises."""
     kube = connect(site, spec.cluster)
     lease = ice.look(kube, *spec.lock)
     revisions = history.read(kube, spec.namespace, spec.release, spec.keeper)
-    live = next((one for one in revisions if one.status == "deployed"), None)
+    live = history.deployed(revisions)
+    workloads = functools.cache(lambda: stored.running(kube, spec, live) if live else [])
     return Standing(
         since=live.since if live else "",
         by=author.name(live.labels) if live and not live.foreign else "",
@@ -28,6 +31,8 @@ def standing(spec: Spec, site: Site) -> Standing:
         frozen=ice.frozen(lease),
         holder=ice.holder(lease),
         taken=tuple(taken(revisions)),
+        live=lambda: release_at(spec, live, naming.running(site, live, workloads())) if live else None,
+        edited=lambda: drift.look(kube, spec, live, workloads()) if live else [],
     )
 
 

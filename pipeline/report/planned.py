@@ -10,16 +10,18 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.report.words import told
 from pipeline.runner import look, over
 from pipeline.source import snapshot
-from pipeline.stage import Finding, Plan, Site, Stage
+from pipeline.stage import Finding, Plan, Site, Stage, Standing
 
 
 def gather(plan: Plan, site: Site, until: str) -> tuple[dict[str, Any], PipelineError | None]:
     """Return the facts of each stage up to `until`, what refuses a release, why deploys are frozen; and why that was not answered."""
     source = snapshot(site.root, private=site.private)
     found = look(plan, site, until=until, source=source)
-    refused = [said for stage, finding in found if finding.artifact is None for said in refusals(stage, source, site)]
-    stopped, unasked = frozen(plan, site)
-    return {"plan": rows(found), "refused": refused, "frozen": stopped}, unasked
+    known, unasked = standings(plan, site)
+    to_do = [stage for stage, finding in found if finding.artifact is None and stage.driver.live]
+    refused = [said for stage in to_do for said in refusals(stage, known.get(stage.verb, Standing()), source, site)]
+    frozen = [str(each.frozen) for each in known.values() if each.frozen]
+    return {"plan": rows(found), "refused": refused, "frozen": frozen}, unasked
 
 
 def rows(found: Sequence[tuple[Stage, Finding]]) -> list[dict[str, Any]]:
@@ -38,27 +40,24 @@ def rows(found: Sequence[tuple[Stage, Finding]]) -> list[dict[str, Any]]:
     ]
 
 
-def refusals(stage: Stage, source: Source, site: Site) -> list[str]:
-    """Why a stage that would have to act is refused, and what is to be done about it."""
-    if stage.driver.live is None:
-        return []
+def refusals(stage: Stage, standing: Standing, source: Source, site: Site) -> list[str]:
+    """Why a stage that would have to act over what is live is refused, and what is to be done about it."""
     try:
         over.check_dirty(site, source)
         if stage.driver.present:
             stage.driver.present(stage.spec, site)
-        over.check(stage, source, site)
+        over.check(standing, source, site)
     except ConfigError as error:
         return ["; ".join(filter(None, (error.what, *error.mend.splitlines())))]
     return []
 
 
-def frozen(plan: Plan, site: Site) -> tuple[list[str], PipelineError | None]:
-    """Why nothing may be deployed, by whom and since when, nothing where it may; and why that could not be asked."""
+def standings(plan: Plan, site: Site) -> tuple[dict[str, Standing], PipelineError | None]:
+    """Return what is to be known of what is live, by the verb of its stage; and why that could not be asked."""
     try:
-        known = [stage.driver.standing(stage.spec, site) for stage in plan if stage.driver.standing]
-        return [str(found.frozen) for found in known if found.frozen], None
+        return {stage.verb: stage.standing(site) for stage in plan if stage.driver.live}, None
     except PipelineError as error:
-        return [], error
+        return {}, error
 
 
 def show(facts: dict[str, Any]) -> list[str]:

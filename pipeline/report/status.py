@@ -14,7 +14,7 @@ from pipeline.report.words import told
 from pipeline.runner.walk import facts as failure_of
 from pipeline.safe import clean
 from pipeline.source import snapshot
-from pipeline.stage import Site, Stage, Standing
+from pipeline.stage import Site, Standing
 
 TAKEN = 3  # releases that were taken back and are told, the newest first
 
@@ -31,8 +31,8 @@ def gather(blueprint: Blueprint, site: Site, *, whole: bool = False) -> dict[str
     unasked: PipelineError | None = None
     found: list[tuple[Artifact | None, Standing, list[str]]] = []
     try:
-        stages = [stage for stage in blueprint.plan if stage.driver.live]
-        found = [(live(stage.spec, site), _standing(stage, site), _edited(stage, site)) for stage in stages if (live := stage.driver.live)]
+        known = [stage.standing(site) for stage in blueprint.plan if stage.driver.live]
+        found = [(each.live(), each, list(each.edited())) for each in known]
     except PipelineError as error:
         unasked = error
     releases = [(release, standing, edited) for release, standing, edited in found if isinstance(release, Release)]
@@ -111,14 +111,6 @@ def verified(release: Release, records: Records) -> dict[str, Any]:
     if passed and same:
         return {"state": True, "text": f"verified {_when(passed.finished_at)}"}
     return {"state": None, "text": "unverified: no verification of this revision has ended here; inv verify"}
-
-
-def _edited(stage: Stage, site: Site) -> list[str]:
-    return list(stage.driver.edited(stage.spec, site)) if stage.driver.edited else []
-
-
-def _standing(stage: Stage, site: Site) -> Standing:
-    return stage.driver.standing(stage.spec, site) if stage.driver.standing else Standing()
 
 
 def row(record: Record) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def act(walk: Walk, number: int, given: Artifact, why: str) -> Artifact:
                 _lock(walk, stage, given, held, attempts)
                 if artifact := (finding := walk.find(number, given)).artifact:
                     return walk.found(number, artifact, finding.why)  # somebody else did it while this one waited for the lock
-            if told := over.check(stage, walk.source, site, walk.over, again=walk.again):
+            if stage.driver.live and (told := over.check(stage.standing(site), walk.source, site, walk.over, again=walk.again)):
                 site.tell(What.WARN, verb, told)
             started, began = site.clock.now(), site.clock.monotonic()  # waiting for somebody else's lock is not this stage's time
             site.tell(What.ACT, verb, why, usual=site.records.usual(verb))

@@ -6,7 +6,7 @@ import re
 
 from pipeline.artifacts import Artifact, Release, Source
 from pipeline.errors import ConfigError
-from pipeline.stage import Site, Stage, Standing
+from pipeline.stage import Site, Standing
 from pipeline.tools import git_ref
 
 NAME = re.compile(r"[0-9a-f]{7,40}")
@@ -26,18 +26,15 @@ def check_dirty(site: Site, source: Source) -> None:
         )
 
 
-def check(stage: Stage, source: Source, site: Site, over: str = "", *, again: bool = False) -> str:
-    """Return what is to be told of what is live and gone over, "" if there is nothing to tell.
+def check(standing: Standing, source: Source, site: Site, over: str = "", *, again: bool = False) -> str:
+    """Return what is to be told of what is live, as `standing` has it, and gone over; "" if there is nothing to tell.
 
     Raise Refused if `source` was taken back, unless it is released `again` on purpose; or if a release of it would take commits away that
     are live, or that cannot be known: unless `over` names the very commit that is live. One of a commit that nobody noted is gone over.
     """
-    if stage.driver.live is None:
-        return ""
-    live = stage.driver.live(stage.spec, site)
+    live = standing.live()
     if isinstance(live, Release) and live.source.id == source.id and not over:
         return ""
-    standing = _standing(stage, site)
     if not again and (taken := next((each for each in standing.taken if each.source == source.id), None)):
         mend = "release a commit that puts it right; if this one is to be tried again: inv release --again"
         raise Refused(f"{taken}: it is not released again unasked", mend=mend)
@@ -102,7 +99,3 @@ def _name(source: Source) -> str:
 
 def _who(standing: Standing) -> str:
     return "".join([f", by {standing.by}" if standing.by else "", f", since {standing.since}" if standing.since else ""])
-
-
-def _standing(stage: Stage, site: Site) -> Standing:
-    return stage.driver.standing(stage.spec, site) if stage.driver.standing else Standing()

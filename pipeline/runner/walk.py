@@ -152,7 +152,8 @@ class Walk:
                     if stage.driver.present:
                         stage.driver.present(stage.spec, self.site)
                 with contextlib.suppress(Transient):
-                    over.check(stage, self.source, self.site, self.over, again=self.again)
+                    if stage.driver.live:
+                        over.check(stage.standing(self.site), self.source, self.site, self.over, again=self.again)
             except PipelineError as error:
                 raise self.gave_up(number, error, started, [])  # noqa: B904  # the same error, filled in
         self.asked_live = True

@@ -201,7 +201,7 @@ def test_d14_a_deployment_that_was_scaled_by_hand_is_told_and_put_back(lab_world
     kubectl(lab_world, "scale", "deployment", APP, "--replicas=2")
     said = f"deployments/{APP} was edited: spec.replicas is 2, 1 is wanted (by kubectl scale)"
     assert said in find(spec, images, lab_world.site).why
-    assert shared.edited(spec, lab_world.site) == [said]
+    assert shared.standing(spec, lab_world.site).edited() == [said]
     again = make(spec, images, lab_world.site)
     assert again.revision == made.revision + 1
     assert find(spec, images, lab_world.site).artifact == again

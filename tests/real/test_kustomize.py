@@ -11,7 +11,7 @@ import pytest
 from pipeline.artifacts import Images, Release
 from pipeline.deploy.manifest_spec import Kubectl
 from pipeline.deploy.manifests import check, find, make
-from pipeline.deploy.shared import back, edited, live, standing
+from pipeline.deploy.shared import back, live, standing
 from pipeline.errors import ConfigError
 from pipeline.stage import Site
 from pipeline.tools.kube import path
@@ -97,7 +97,7 @@ def test_an_overlay_is_released_changed_and_taken_back(lab_world: World) -> None
     assert running is not None
     assert running.images[0].digest == second.images[0].digest
     assert standing(spec, site).ours
-    assert edited(spec, site) == []
+    assert list(standing(spec, site).edited()) == []
     with back(spec, "", False, site) as way:
         assert way.go is not None
         release = way.go()

@@ -12,7 +12,7 @@ from pipeline.artifacts import Check, Image, Release, Report, Source
 from pipeline.errors import Transient
 from pipeline.records import FAILED, MADE, Records
 from pipeline.report import status
-from pipeline.report.planned import frozen
+from pipeline.report.planned import standings
 from pipeline.report.status import gather, show, verified
 from pipeline.stage import Driver, Finding, Freeze, Site, Stage, Standing
 from pipeline.testing import FakeClock
@@ -75,7 +75,7 @@ class Blueprint:
     def __init__(self, live: Release | None, standing: Standing) -> None:
         driver = Driver(
             "deploy", "fake", Source, Release, Source, lambda *_: Finding(None), lambda *_: release(),
-            live=lambda *_: live, standing=lambda *_: standing,
+            live=lambda *_: live, standing=lambda *_: dataclasses.replace(standing, live=lambda: live),
         )  # fmt: skip
         self.plan = (Stage("deploy", driver, None),)
 
@@ -115,7 +115,8 @@ def test_everything_that_is_to_be_known_is_said(monkeypatch: pytest.MonkeyPatch,
         "at work  bob since 5", "here     ccccccc  is what is live",
     ):  # fmt: skip
         assert words in text
-    assert frozen(blueprint.plan, site) == ([str(stopped)], None)
+    known, unasked = standings(blueprint.plan, site)
+    assert (known["deploy"].frozen, unasked) == (stopped, None)
     assert "provenance" not in gather(blueprint, site)["live"][0]
     assert gather(blueprint, site, whole=True)["live"][0]["provenance"] == []
 
@@ -151,8 +152,8 @@ def test_d08_while_the_cluster_is_down_the_rest_is_told(monkeypatch: pytest.Monk
     assert "deploy  made" in text
     assert facts["unasked"]["exit_code"] == 10
     assert "  mend   is it up?" in facts["unasked"]["explained"]
-    stopped, unasked = frozen(blueprint.plan, site)
-    assert (stopped, str(unasked)) == ([], "the API does not answer")
+    known, unasked = standings(blueprint.plan, site)
+    assert (known, str(unasked)) == ({}, "the API does not answer")
 
 
 def test_records_are_told_in_words_with_their_commit(records: Records) -> None:
