@@ -19,6 +19,7 @@ from pipeline.ending import cli, end_quietly
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.gitops.tasks import collection as flux_tasks
 from pipeline.infra import collection as infra_tasks
+from pipeline.init.tasks import task_for as init_task
 from pipeline.lab.tasks import collection as lab_tasks
 from pipeline.line import gather, home, polite
 from pipeline.menu import announce
@@ -73,6 +74,7 @@ def collection(config: str = "config", *, blueprint: str = "") -> Collection:
         found.add_task(tidying)
     found.add_collection(ci_tasks(cli, say_json, _story, lambda: tasks.home() / config, HELP))
     found.add_task(blueprints_task(cli, say_json, lambda: tasks.home() / config, blueprint))
+    found.add_task(init_task(cli, say_json, tasks.home))
     found.add_collection(chart_tasks(cli, tasks.site, say_json, HELP))
     found.add_collection(tag_tasks(cli, tasks.site, say_json, HELP))
     found.add_collection(infra_tasks(cli, tasks.site, say_json, HELP))

@@ -22,6 +22,7 @@ from pipeline.places import Builder, Docker
 from pipeline.provision.spec import Terraform
 from pipeline.records import Records
 from pipeline.stage import VERBS, Cluster, Driver, HostSpec, Plan, Registry, Remote, Site, Stage
+from pipeline.tools.placeholders import texts
 from pipeline.tunnel.spec import Tunnel
 from pipeline.yamlfile import Document, keys_like, read
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 PRIVATE = ("identity_file", "kubeconfig")  # keys whose value is the path of a secret
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?")
 SUDO = ("sudo", "-n")  # nobody is there to type a password
+UNFILLED = re.compile(r"<[^<>]+>")  # as inv init writes what only a person knows
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # of a blueprint or an environment: never a way out of the folder
 
 
@@ -261,11 +263,19 @@ def _private(told: Any, key: str = "") -> Iterator[Path]:
             yield Path(os.path.expanduser(told))  # noqa: PTH111
 
 
-def read_site(path: Path) -> SiteFile:
-    """The site file at `path`. Raises ConfigError where it is missing or wrong."""
+def read_site(path: Path, *, unfilled: bool = False) -> SiteFile:
+    """The site file at `path`. Raises ConfigError where it is missing, wrong, or (unless `unfilled` is all right) not filled in yet."""
     if not path.exists() and path.parent.name == "lab":
         raise ConfigError("the lab is not running", mend="inv lab.up")
-    found: SiteFile = schema.build(SiteFile, read(path))
+    document = read(path)
+    left = [(keys, text) for keys, text in texts(document.data) if UNFILLED.fullmatch(text)]
+    if left and not unfilled:
+        raise ConfigError(
+            f"{document.place(left[0][0])}: {'.'.join(left[0][0])} is not filled in yet",
+            cause="\n".join(f"line {document.place(keys).line}: {text}" for keys, text in left),
+            mend="write your own in place of what stands in <>, then inv doctor",
+        )
+    found: SiteFile = schema.build(SiteFile, document)
     return found
 
 

@@ -24,13 +24,14 @@ LAYERS = (
     ("sync", "build", "push", "deploy", "verify", "provision", "drivers", "generate", "tunnel", "gitops"),
     ("opened",),
     ("plan",),
-    ("chain", "line", "menu", "report", "lab", "doctor", "ci", "changed", "prune"),
+    ("chain", "line", "menu", "report", "lab", "doctor", "ci", "changed", "prune", "init"),
     ("operate", "infra", "ending", "charts", "tagging", "suite"),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 LONGEST = 500  # lines of a module
-HEAVY = ("fabric", "paramiko", "docker", "kubernetes", "rich", "plumbum", "tenacity", "cloudflare")
+HEAVY = ("fabric", "paramiko", "docker", "kubernetes", "rich", "plumbum", "tenacity", "cloudflare", "copier")
 NEVER_EARLY = (*HEAVY, "cryptography", "asyncio")
 OF_INVOKE = {"asyncio"}  # invoke.context imports unittest.mock, and that asyncio
 
