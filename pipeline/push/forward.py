@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import http.client
 import http.server
@@ -62,10 +63,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not parts.path.startswith(inside) or ".." in parts.path:
             return self._say(404)
         kind, _, name = parts.path.removeprefix(inside).partition("/")
-        if kind == "blobs" and name in self.relay.absent and self.command in ("GET", "HEAD"):
+        looks = self.command in ("GET", "HEAD")
+        if kind == "blobs" and self.command == "HEAD":
+            self.relay.await_blob(name)
+        if kind == "blobs" and name in self.relay.absent and looks:
             return self._say(404)
         try:
-            return self._forwarded(target, name if kind == "manifests" and self.command == "PUT" else "")
+            with contextlib.nullcontext() if looks else self.relay.uploading():
+                return self._forwarded(target, name if kind == "manifests" and self.command == "PUT" else "")
         except PipelineError as error:
             self.relay.met(error)
             return self._say(_status(error))
@@ -98,6 +103,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             foreign = in_place(response.status, headers, b"", str(self.relay.origin), what)
             if not foreign and response.status not in (401, 403, 413, 429) and response.status < 500:
                 self.relay.authorization.accepted(used)
+                if self.command == "HEAD" and response.status < 300:
+                    self.relay.stored([target.rpartition("/")[2]])
                 if self.command == "PUT" and response.status < 300:
                     self.relay.stored(parse_qs(urlsplit(target).query).get("digest", []))
                 self._pass_back(response, target)

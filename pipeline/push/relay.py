@@ -25,6 +25,7 @@ from pipeline.tools.origin import Origin
 from pipeline.tools.tokens import Authorization
 
 USER = "pipeline"
+QUIET = 1.0  # seconds: a client that was told that a blob is missing has begun to send it by then
 READ_TIMEOUT = 120.0  # seconds: a registry hashes a large layer before it answers
 Guard = Callable[[str, bytes], None]
 
@@ -42,7 +43,8 @@ class Relay:
     """Forwards `/v2/<repository>/…` to `origin` with `authorization`.
 
     `guard(reference, body)` may refuse a manifest before it is stored, by raising IntegrityError. The blobs in `absent` are said to
-    be missing when asked for, so that they are uploaded again. `on_bytes` gets the sum of bytes uploaded so far, from the relay's threads.
+    be missing when asked for, so that they are uploaded again. A blob that an image lists several times is sent once. `on_bytes` gets the
+    sum of bytes uploaded so far, from the relay's threads.
     """
 
     def __init__(
@@ -64,6 +66,9 @@ class Relay:
         self.absent = absent
         self._on_bytes = on_bytes
         self._lock = threading.Lock()
+        self._moved = threading.Condition(self._lock)  # an upload went on, or a blob is there
+        self._asked: set[str] = set()  # blobs that were asked for, and are not there yet
+        self._uploading = 0  # requests that are on their way
         self.expected = "Basic " + self.auth
 
     @property
@@ -102,10 +107,35 @@ class Relay:
             total = self.traffic.uploaded
         self._on_bytes(total)
 
+    @contextlib.contextmanager
+    def uploading(self) -> Iterator[None]:
+        """Note that something is sent to the registry until the block ends."""
+        self._on_its_way(1)
+        try:
+            yield
+        finally:
+            self._on_its_way(-1)
+
+    def _on_its_way(self, more: int) -> None:
+        with self._moved:
+            self._uploading += more
+            self._moved.notify_all()
+
+    def await_blob(self, digest: str) -> None:
+        """Wait for a blob that was asked for before, and so is being sent: skopeo asks for all layers of an image at once, and would send
+        one that is listed three times as often. If nothing is sent, nobody is waited for."""
+        with self._moved:
+            first = digest not in self._asked
+            self._asked.add(digest)
+            while not first and digest in self._asked and (self._moved.wait(QUIET) or self._uploading):
+                pass
+
     def stored(self, digests: Iterable[str]) -> None:
-        """Note what the registry has taken: a layer that an image lists several times is sent once."""
-        with self._lock:
+        """Note what the registry has taken."""
+        with self._moved:
             self.absent -= frozenset(digests)
+            self._asked.difference_update(digests)
+            self._moved.notify_all()
 
     def counted(self) -> None:
         with self._lock:

@@ -41,8 +41,9 @@ class Archive:
                 layer = _layer(seed, self.size)
                 name = hashlib.sha256(layer).hexdigest()
                 self.diff_ids.append(f"sha256:{name}")
+                if f"{name}.tar" not in names:
+                    _add(archive, f"{name}.tar", layer)
                 names.append(f"{name}.tar")
-                _add(archive, f"{name}.tar", layer)
             rootfs = {"type": "layers", "diff_ids": self.diff_ids}
             config = json.dumps(
                 {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs, "history": [{} for _ in names]}

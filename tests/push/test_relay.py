@@ -257,6 +257,28 @@ def test_nothing_listens_afterwards() -> None:
     assert link.ask("GET", "/v2/")[0] == 599
 
 
+def test_a_blob_that_is_asked_for_while_it_is_sent_is_waited_for() -> None:
+    content = b"layer"
+    place = f"/v2/team/probe/blobs/sha256:{hashlib.sha256(content).hexdigest()}"
+    with FakeRegistry() as registry, relaying(registry) as (relay, link):
+        assert link.ask("HEAD", place)[0] == 404
+        answers: list[int] = []
+        with relay.uploading():
+            others = [threading.Thread(target=lambda: answers.append(link.ask("HEAD", place)[0])) for _ in range(2)]
+            for other in others:
+                other.start()
+            upload(link, content)
+        for other in others:
+            other.join()
+    assert answers == [200, 200]
+
+
+def test_a_blob_that_nobody_sends_is_not_waited_for() -> None:
+    place = f"/v2/team/probe/blobs/sha256:{'0' * 64}"
+    with FakeRegistry() as registry, relaying(registry) as (_, link):
+        assert [link.ask("HEAD", place)[0] for _ in range(2)] == [404, 404]
+
+
 def test_an_absent_blob_that_is_listed_three_times_is_sent_once() -> None:
     content = b"layer"
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -75,6 +75,11 @@ def tried(spec: Spec, built: Bundle, world: Site, times: int) -> int:
     raise AssertionError(f"not there after {times} attempts")
 
 
+def test_a_layer_that_an_image_lists_three_times_is_sent_once(world: Site, registry: FakeRegistry, tmp_path: Path) -> None:
+    make(SPEC, bundle(Archive(tmp_path / "image.tar", seeds=(1, 2, 1, 1)).write()), world)
+    assert len([asked for asked in registry.asked if asked.method == "PATCH"]) == 3, "two layers and the config"
+
+
 def test_a_push_and_what_it_leaves_behind(world: Site, registry: FakeRegistry, archive: Archive, tmp_path: Path) -> None:
     built = bundle(archive)
     images = make(SPEC, built, world)
