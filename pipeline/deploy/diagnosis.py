@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.tools import crictl
-from pipeline.tools.kube_objects import Container, condition, containers, name, pending, terminating
+from pipeline.tools.kube_objects import Container, condition, containers, name, pending, ready, terminating
 
 Object = Mapping[str, Any]
 PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable")
@@ -62,10 +62,11 @@ def signs(evidence: Evidence) -> Iterator[Cause]:
         yield from _of_deployment(deployment)
     for claim in evidence.claims:
         if claim.get("status", {}).get("phase") == "Pending":
-            text = _latest(evidence, name(claim), ("ProvisioningFailed", "FailedBinding", "WaitForFirstConsumer"))
-            yield Cause(
-                60, f"PersistentVolumeClaim {name(claim)} is Pending{_colon(text)}", name(claim), mend="kubectl get storageclass,pv"
-            )
+            text = _latest(evidence, name(claim), ("ProvisioningFailed", "FailedBinding"))
+            said = _colon(text or _latest(evidence, name(claim), ("WaitForFirstConsumer",)))
+            # with a fault of its own it keeps its pod from a node, without one it waits for its pod
+            mend = "kubectl get storageclass,pv: name a class that is there, or make a volume"
+            yield Cause(38 if text else 60, f"PersistentVolumeClaim {name(claim)} is Pending{said}", name(claim), mend=mend)
     for service in evidence.services:
         balancer = service.get("status", {}).get("loadBalancer", {}).get("ingress")
         if service.get("spec", {}).get("type") == "LoadBalancer" and not balancer:
@@ -85,11 +86,12 @@ def _of_pod(pod: Object, evidence: Evidence) -> Iterator[Cause]:
             text = f"none of {evidence.nodes} nodes is ready; {text}"
         mend = "kubectl get nodes; kubectl describe node: NotReady, taints or too little CPU and memory"
         yield Cause(40, f"{called} cannot be scheduled{_colon(text)}", called, mend=mend)
-    if text := _latest(evidence, called, ("FailedMount", "FailedAttachVolume")):
+    begun = any(each.state in ("running", "terminated") or each.last_exit is not None for each in containers(pod))  # volumes are there
+    if not begun and (text := _latest(evidence, called, ("FailedMount", "FailedAttachVolume"))):
         yield Cause(
             25, f"{called}: a volume cannot be mounted: {text}", called, mend="make what the volume names: a Secret, ConfigMap or claim"
         )
-    if text := _latest(evidence, called, ("FailedCreatePodSandBox",)):
+    if not begun and (text := _latest(evidence, called, ("FailedCreatePodSandBox",))):
         yield Cause(45, f"{called}: the node cannot make the pod's sandbox: {text}", called, mend="see the node's kubelet and CNI logs")
     if text := _latest(evidence, called, ("Evicted", "Preempted")):
         yield Cause(35, f"{called} was put off its node: {text}", called, mend="free memory or disk on the node, or ask for less")
@@ -98,7 +100,7 @@ def _of_pod(pod: Object, evidence: Evidence) -> Iterator[Cause]:
             last = _last_line(evidence.logs.get(f"{called}/{container.name}", ""))
             text = f"{called} waits for its init container {container.name}, which has not ended{_colon(last)}"
             yield Cause(55, text, called, container.name, "see what it waits for: kubectl logs of that container")
-    if text := _latest(evidence, called, ("Unhealthy",)):
+    if not ready(pod) and (text := _latest(evidence, called, ("Unhealthy",))):
         yield Cause(50, f"{called} is not healthy: {text}", called, mend="see the container's log: what its probe asks for does not answer")
 
 
