@@ -183,14 +183,14 @@ class _Tasks:
         @cli
         def doctor(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
             """Look at everything a release needs, change nothing, and say what mends it."""
-            from pipeline.doctor import examine, exit_code, rows, table
+            from pipeline.doctor import COLOURS, examine, exit_code, rows, table
 
             with self.site(env, blueprint, json) as (found, site):
                 verdicts = examine(found, site)
             if json:
                 say_json({"verdicts": rows(verdicts)})
             else:
-                say_block(table(verdicts))
+                say_block(table(verdicts), COLOURS)
             if code := exit_code(verdicts):
                 raise Exit(code=code)
 

@@ -62,6 +62,24 @@ def wrap(text: str, width: int) -> list[str]:
     return [*found, line.rstrip()] if line or not found else found
 
 
+def fold(text: str, width: int) -> list[str]:
+    """Return a row of columns as lines: what does not fit in `width` goes on below the last column that begins in the left half.
+
+    Columns are two spaces apart. No word is broken: a digest, a path or a URL is there to be copied.
+    """
+    if cells(text) <= width:
+        return [text]
+    starts = [found.end() for found in re.finditer(r" {2,}(?=\S)", text)]
+    begin = max((start for start in starts if cells(text[:start]) <= width // 2), default=0)
+    deep, found, line = " " * cells(text[:begin]), [], text[:begin]
+    for word in re.findall(r"\S+\s*", text[begin:]):
+        if cells(line) > cells(deep) and cells(line) + cells(word.rstrip()) > width:
+            found.append(line.rstrip())
+            line = deep
+        line += word
+    return [*found, line.rstrip()]
+
+
 def _fitting(text: str, width: int) -> int:
     """How many characters of `text` take at most `width` columns."""
     used = 0

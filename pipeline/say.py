@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
+from collections.abc import Mapping
 from typing import Any, TextIO
 
-from pipeline.safe import clean
+from pipeline.safe import clean, fold
 from pipeline.secrets import Secrets
 
 _KNOWN: list[Secrets] = []  # of the sites that this process has opened
@@ -26,14 +28,35 @@ def masked(text: str) -> str:
     return text
 
 
-def say(*lines: str) -> None:
-    """Print these lines: none holds a secret, moves the cursor or passes for two."""
-    print("\n".join(clean(masked(line)) for line in lines))
+def say(*lines: str, colours: Mapping[str, str] | None = None) -> None:
+    """Print these lines: none holds a secret, moves the cursor or passes for two. On a terminal long ones are folded to its width.
+
+    `colours` gives words their SGR code: one that stands behind two spaces has its colour on a terminal, if NO_COLOR is not set.
+    """
+    shown = [clean(masked(line)) for line in lines]
+    if width := _columns():
+        shown = [part for line in shown for part in fold(line, width)]
+        if colours and not os.environ.get("NO_COLOR"):
+            shown = [_coloured(line, colours) for line in shown]
+    print("\n".join(shown))
 
 
-def say_block(text: str) -> None:
+def say_block(text: str, colours: Mapping[str, str] | None = None) -> None:
     """Print a text of many lines, made by a function that has made each of them one."""
-    say(*text.split("\n"))
+    say(*text.split("\n"), colours=colours)
+
+
+def _columns() -> int:
+    """How wide the terminal is, 0 if stdout is none."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
+    except (OSError, ValueError, AttributeError):
+        return 0
+
+
+def _coloured(line: str, colours: Mapping[str, str]) -> str:
+    word = line[2:].partition(" ")[0] if line.startswith("  ") else ""
+    return f"  \x1b[{colours[word]}m{word}\x1b[0m{line[2 + len(word) :]}" if word in colours else line
 
 
 def say_json(value: dict[str, Any]) -> None:

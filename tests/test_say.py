@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
 import subprocess
 import sys
+import termios
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +161,34 @@ def test_g02_a_secret_that_cannot_stand_in_a_header_names_its_source() -> None:
     assert CANARY not in str(caught.value) + caught.value.mend
     with pytest.raises(ConfigError, match=r"it has a space$"):
         sendable("two words", "it")
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch, columns: int, act: Callable[[], None]) -> str:
+    """What `act` prints on a terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    with os.fdopen(theirs, "w") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        act()
+    with os.fdopen(ours, "rb", buffering=0) as read:
+        return read.read(1 << 16).decode().replace("\r\n", "\n")
+
+
+def test_long_lines_are_folded_on_a_terminal_and_left_whole_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "here     a1b2c3d  is not what is live"
+    assert on_terminal(monkeypatch, 30, lambda: say(line)) == "here     a1b2c3d  is not what\n         is live\n"
+    say(line)
+    assert capsys.readouterr().out == f"{line}\n"
+
+
+def test_a_verdict_has_its_colour_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "node\n  fail    disk  fail\n          mend  warn"
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    shown = on_terminal(monkeypatch, 80, lambda: say_block(text, {"fail": "1;31", "warn": "33"}))
+    assert shown == "node\n  \x1b[1;31mfail\x1b[0m    disk  fail\n          mend  warn\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert on_terminal(monkeypatch, 80, lambda: say_block(text, {"fail": "1;31"})) == f"{text}\n"
+    say_block(text, {"fail": "1;31"})
+    assert capsys.readouterr().out == f"{text}\n"

@@ -30,7 +30,7 @@ def look(store: Store, keep: int, site: Site) -> Iterator[Verdict]:
         count = _count(store, keep, site)
     except PipelineError:
         return
-    text = f"{count} images are in {store.repository}"
+    text = f"{count} {'image is' if count == 1 else 'images are'} in {store.repository}"
     if count > keep:
         mend = "inv prune --dry-run shows what is no longer needed; inv prune"
         yield warn(_where(store), NAME, f"{text}, {keep} of them are to be kept", mend)

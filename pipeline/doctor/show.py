@@ -11,6 +11,7 @@ from pipeline.doctor.verdict import Status, Verdict
 from pipeline.safe import clean
 
 LINES = 6  # of evidence
+COLOURS = {Status.OK.value: "32", Status.WARN.value: "33", Status.FAIL.value: "1;31", Status.UNKNOWN.value: "36"}  # as `say` takes them
 
 
 def rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
@@ -19,7 +20,9 @@ def rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """One line for what is well; evidence and mend below what is not. Ends with the count of each."""
+    """Return the verdicts, those of a node together: one line for what is well, evidence and mend below what is not; and the counts."""
+    nodes = list(dict.fromkeys(verdict.where for verdict in verdicts))
+    verdicts = sorted(verdicts, key=lambda verdict: nodes.index(verdict.where))
     width = max((len(verdict.name) for verdict in verdicts), default=0)
     lines: list[str] = []
     where = ""

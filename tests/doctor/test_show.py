@@ -10,8 +10,8 @@ from pipeline.doctor.verdict import fail, ok, unknown, warn
 VERDICTS = [
     ok("workstation", "git", "git version 2.39.5"),
     fail("node", "mirror", "the node would ask by HTTPS", "in registries.yaml:\n  mirrors:"),
-    warn("node", "disk", "1 GB", "crictl rmi --prune"),
     unknown("cluster", "nodes", "may not be listed"),
+    warn("node", "disk", "1 GB", "crictl rmi --prune"),
 ]
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.safe import cells, clean, cut, lines, wrap
+from pipeline.safe import cells, clean, cut, fold, lines, wrap
 
 
 @pytest.mark.parametrize(
@@ -37,11 +39,7 @@ def test_g01_what_a_tool_says_is_shown_and_does_nothing(raw: str, shown: str) ->
 @given(st.text())
 def test_g01_no_text_stays_dangerous(text: str) -> None:
     shown = clean(text)
-    assert shown.isprintable() or set(filter(lambda char: not char.isprintable(), shown)) <= {
-        "\u00a0",
-        "\u3000",
-        *map(chr, range(0x2000, 0x200B)),
-    }
+    assert all(char.isprintable() or unicodedata.category(char) == "Zs" for char in shown)  # a space, of whatever width
     assert not any(char in shown for char in "\x1b\r\n\x9b\u202e\u2066\x07\x00")
     assert clean(shown) == shown
 
@@ -77,3 +75,24 @@ def test_words_stay_whole_where_they_fit() -> None:
     assert wrap("one two three four", 9) == ["one two", "three", "four"]
     assert wrap("a sixteen-letters-word", 8) == ["a", "sixteen-", "letters-", "word"]
     assert wrap("", 8) == [""]
+
+
+@pytest.mark.parametrize(
+    ("row", "width", "folded"),
+    [
+        ("here     a1b2c3d", 30, ["here     a1b2c3d"]),
+        ("here     a1b2c3d  is not what is live", 30, ["here     a1b2c3d  is not what", "         is live"]),
+        ("  ok      git     git version 2.39.5 of Debian", 36, ["  ok      git     git version 2.39.5", "                  of Debian"]),
+        ("image    registry.example.org/a/b@sha256:0123  here", 24, ["image    registry.example.org/a/b@sha256:0123", "         here"]),
+        ("one sentence that has no columns at all", 20, ["one sentence that", "has no columns at", "all"]),
+        ("漢字  漢字 漢字 漢字 漢字", 16, ["漢字  漢字 漢字", "      漢字 漢字"]),
+    ],
+)
+def test_what_does_not_fit_goes_on_below_its_own_column(row: str, width: int, folded: list[str]) -> None:
+    assert fold(row, width) == folded
+
+
+@given(st.text(alphabet="ab  漢/-", max_size=80), st.integers(min_value=1, max_value=40))
+def test_a_folded_row_keeps_its_words_and_breaks_none(row: str, width: int) -> None:
+    folded = fold(row, width)
+    assert [word for line in folded for word in line.split()] == row.split()
