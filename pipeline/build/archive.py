@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ REASONS = {
     ),
     "zstd": ("the archive is compressed with zstd", 'write compressor = "gz" or "none" into the image\'s attributes'),
     "empty": ("the archive is empty", ""),
+    "layer zstd": ("a layer is compressed with zstd, which the host cannot read", "install zstd there, or write the layers with gzip"),
+    "oci": (
+        "the archive is one of OCI, not of docker: it has no manifest.json",
+        "let it be written in the other form: podman save --format docker-archive, docker buildx build --output type=docker, skopeo copy",
+    ),
 }
 REBUILD = (
     "does the attribute give a docker-archive, as dockerTools.buildLayeredImage does? Then it is damaged, and on the host:\n"
@@ -31,7 +37,8 @@ REBUILD = (
 @dataclass(frozen=True)
 class Facts:
     """What `build.sh` read: the `out` path, the `archive` in it, `size` in bytes then and `now` (-1 where it was not asked), `built` and
-    `info` as nix wrote them, the two JSON files, and per member the sha256 of its bytes and of its uncompressed bytes."""
+    `info` as nix wrote them, the two JSON files, per member the sha256 of its bytes and of its uncompressed bytes, and where each of its
+    symbolic `links` leads."""
 
     out: str
     archive: str
@@ -44,6 +51,7 @@ class Facts:
     config: bytes
     members: dict[str, str]
     contents: dict[str, str]
+    links: dict[str, str]
     bad: str
     complete: bool
 
@@ -54,6 +62,7 @@ def read(lines: Iterable[str]) -> Facts:
     chunks: dict[str, list[str]] = {"built": [], "info": [], "manifest": [], "config": []}
     members: list[tuple[str, str]] = []
     contents: dict[str, str] = {}
+    links: list[tuple[str, str]] = []
     for line in lines:
         word, _, rest = line.partition(" ")
         if word in chunks:
@@ -64,9 +73,12 @@ def read(lines: Iterable[str]) -> Facts:
                 members.append((name, digest))
             else:
                 contents[name] = digest
+        elif word == "soft":
+            name, _, target = rest.partition(" ")
+            links.append((name, target))
         else:
             single[word] = rest
-    if len({name for name, _ in members}) != len(members):
+    if len({name for name, _ in members + links}) != len(members) + len(links):
         single["bad"] = "a member is there twice"
     try:
         blobs = {word: base64.b64decode("".join(parts), validate=True) for word, parts in chunks.items()}
@@ -79,6 +91,7 @@ def read(lines: Iterable[str]) -> Facts:
             **blobs,
             members=dict(members),
             contents=contents,
+            links={name: posixpath.normpath(posixpath.join(posixpath.dirname(name), target)) for name, target in links},
             bad=single.get("bad", ""),
             complete="end" in single,
         )
@@ -93,15 +106,15 @@ def image_id(facts: Facts) -> str:
     manifest = _json(facts.manifest, "manifest.json", facts)
     if not isinstance(manifest, list) or len(manifest) != 1 or not isinstance(manifest[0], dict):
         count = len(manifest) if isinstance(manifest, list) else 0
-        raise _wrong(facts, f"it holds {count} images, not one")
-    for name in facts.members:
+        raise IntegrityError(f"{facts.archive} holds {count} images, not one", mend="name an attribute that gives an archive of one image")
+    for name in (*facts.members, *facts.links, *facts.links.values()):
         if name.startswith("/") or ".." in name.split("/"):
             raise _wrong(facts, f"member {name!r} leads out of the archive")
     named, layers = manifest[0].get("Config"), manifest[0].get("Layers")
     if not isinstance(named, str) or not isinstance(layers, list) or not all(isinstance(layer, str) for layer in layers):
         raise _wrong(facts, "its manifest names no config or no layers")
     digest = hashlib.sha256(facts.config).hexdigest()
-    if facts.members.get(named) != digest:
+    if facts.members.get(posixpath.normpath(named)) != digest:
         raise _wrong(facts, f"its config {named!r} is not there, or not what it was read as")
     stem = named.rsplit("/", 1)[-1].removesuffix(".json").removeprefix("sha256:")
     if re.fullmatch(r"[0-9a-f]{64}", stem) and stem != digest:
@@ -114,12 +127,25 @@ def image_id(facts: Facts) -> str:
     for layer, expected in zip(layers, diff_ids, strict=True):
         if not isinstance(expected, str) or not DIGEST.fullmatch(expected):
             raise _wrong(facts, f"its config names layer {expected!r}, which is no sha256 digest")
-        found = facts.contents.get(layer, facts.members.get(layer))
+        file = _file(layer, layers, facts)
+        found = facts.contents.get(file, facts.members.get(file))
         if found is None:
             raise _wrong(facts, f"layer {layer!r} is missing")
         if f"sha256:{found}" != expected:
             raise _wrong(facts, f"layer {layer!r} is sha256:{found[:12]}…, its config says {expected[:19]}…")
     return f"sha256:{digest}"
+
+
+def _file(layer: str, layers: list[str], facts: Facts) -> str:
+    """Return the member that holds `layer`. Raise IntegrityError if it is a link that skopeo does not follow: it follows those to another
+    of the `layers`, as older dockers write them."""
+    name = posixpath.normpath(layer)
+    target = facts.links.get(name)
+    if target is None:
+        return name
+    if target not in map(posixpath.normpath, layers) or target in facts.links:
+        raise _wrong(facts, f"layer {layer!r} is a link to {target!r}, which is no layer")
+    return target
 
 
 def derivation(facts: Facts) -> str:

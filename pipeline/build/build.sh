@@ -82,9 +82,17 @@ facts() {
 
 	{ tar -tf "$tar" >"$work/names" && tar -tvf "$tar" >"$work/listing"; } 2>/dev/null || bad "truncated or not a tar archive" || return
 	[ "$(wc -l <"$work/names")" -le 1000 ] || bad "more than 1000 members" || return
-	# a link among the members leads a reader elsewhere
-	! cut -c1 "$work/listing" | grep -q '[^d-]' || bad "a member that is neither file nor folder" || return
-	grep -qx 'manifest.json' "$work/names" || bad "no manifest.json" || return
+	sed 's|^\./||' "$work/names" >"$work/plain"
+	! cut -c1 "$work/listing" | grep -q '[^dhl-]' || bad "a member that is neither file, folder nor link" || return
+	# skopeo takes a hard link for an empty file; busybox lists one as a file that leads on
+	! grep -qE '^(h|-.* -> )' "$work/listing" || bad "a hard link, where every layer has to be a file" || return
+	sed -nE 's|^l.* ([^ ]+) -> ([^ ]+)$|soft \1 \2|p' "$work/listing" | sed 's|^soft \./|soft |' >"$work/soft"
+	[ "$(grep -c '^l' "$work/listing")" -eq "$(wc -l <"$work/soft")" ] || bad "a link with an unusual name" || return
+	cat "$work/soft"
+	if ! grep -qx 'manifest.json' "$work/plain"; then
+		! grep -qx 'oci-layout' "$work/plain" || bad "oci" || return
+		bad "no manifest.json" || return
+	fi
 	member manifest.json | head -c 1048577 >"$work/manifest"
 	[ "$(wc -c <"$work/manifest")" -le 1048576 ] || bad "manifest.json is larger than 1 MiB" || return
 	chunks manifest "$work/manifest"
@@ -98,37 +106,48 @@ facts() {
 
 	nix --extra-experimental-features 'nix-command flakes' path-info --json "$out" >"$work/info.json" 2>/dev/null & # beside the hashing
 	count=0
+	: >"$work/files"
 	while IFS= read -r name; do
 		case $name in
-		*/) continue ;;
+		'' | */) continue ;;
 		-* | *[!A-Za-z0-9._/+:@=-]*) bad "a member with an unusual name" || return ;;
 		esac
+		! grep -q "^soft $name " "$work/soft" || continue
+		echo "$name" >>"$work/files"
 		count=$((count + 1))
 		member "$name" | sha256sum >"$work/sha.$count" & # four at a time: a layer takes one core
 		[ $((count % 4)) -ne 0 ] || wait
-	done <"$work/names"
+	done <"$work/plain"
 	wait
 	[ -s "$work/info.json" ] || return
 	chunks info "$work/info.json"
 
 	count=0
 	while IFS= read -r name; do
-		case $name in */) continue ;; esac
 		count=$((count + 1))
 		read -r hash _ <"$work/sha.$count" || return
 		printf 'sha %s %s\n' "$hash" "$name"
 		case $name in *.json) continue ;; esac
 		# the config names layers by their uncompressed bytes; read twice rather than kept, since a layer may be larger than what is free
-		if ! grep -q "$hash" "$work/config" && [ "$(member "$name" 2>/dev/null | start)" = 1f8b ]; then
-			hash=$(member "$name" | gzip -dc | sha256sum) || return
-			printf 'raw %s %s\n' "${hash%% *}" "$name"
-		fi
-	done <"$work/names"
+		! grep -q "$hash" "$work/config" || continue
+		case $(member "$name" 2>/dev/null | start) in
+		1f8b) unpack=gzip ;;
+		28b5) unpack=zstd ;;
+		*) continue ;;
+		esac
+		command -v "$unpack" >/dev/null 2>&1 || bad "layer zstd" || return
+		hash=$(member "$name" | "$unpack" -dc | sha256sum) || return
+		printf 'raw %s %s\n' "${hash%% *}" "$name"
+	done <"$work/files"
 	echo end
 }
 
-member() { # one file of the archive, to stdout
-	tar -xOf "$tar" "$1"
+member() { # one file of the archive, to stdout; some tools write ./ before every name
+	if grep -qxF -e "./$1" "$work/names"; then
+		tar -xOf "$tar" "./$1"
+	else
+		tar -xOf "$tar" "$1"
+	fi
 }
 
 code=0

@@ -22,7 +22,7 @@ NEEDED = {
     "cluster": ("containerd", "runc", "containernetworking-plugins", "iptables", "conntrack", "busybox-static", "openssh-server", "mount"),
     "database": ("postgresql",),
     "hub": ("docker-registry", "skopeo", "debootstrap", "dpkg"),
-    "ci": ("gh", "tcsh", "fish"),  # no part of the lab: for the tests that follow a workflow's run, and those of login shells
+    "ci": ("gh", "tcsh", "fish", "zstd"),  # no part of the lab: for tests of a workflow's run, of login shells and of archives
     "docker": ("docker.io", "runc", "iptables"),
 }
 POLICY = Path("/usr/sbin/policy-rc.d")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import gzip
-import hashlib
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ from pipeline.host import Cmd, job
 from pipeline.host.local import LocalHost
 from pipeline.records import actor
 from pipeline.stage import Site
-from tests.build.images import Image, layer, tar
+from tests.build.images import SHAPES, Image, layer, tar
 
 SPEC = Nix(host="builder")
 CASES = Path(__file__).parents[1] / "cases" / "nix"
@@ -94,23 +93,7 @@ def test_a_folder_with_two_archives_will_not(site: Site, tree: Tree, store: Path
         nix.make(SPEC, tree, site)
 
 
-def of_crane(image: Image) -> None:
-    """What `crane save` and ko write: the config without a suffix, layers compressed beside it."""
-    image.names = [f"{hashlib.sha256(one).hexdigest()}.tar.gz" for one in image.layers]
-    image.layers = [gzip.compress(one, mtime=0) for one in image.layers]
-    image.manifest = [{**image.entry, "Config": image.id}]
-    image.more = [(image.id, image.config)]
-
-
-def of_docker(image: Image) -> None:
-    """What `docker save` writes since 25: the layout of an OCI image, with a manifest.json."""
-    image.names = [f"blobs/sha256/{digest[7:]}" for digest in image.diff_ids]
-    config = f"blobs/sha256/{image.id[7:]}"
-    image.manifest = [{**image.entry, "Config": config}]
-    image.more = [(config, image.config), ("index.json", b"{}"), ("oci-layout", b"{}"), ("repositories", b"{}")]
-
-
-@pytest.mark.parametrize("shape", [of_crane, of_docker])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
 def test_archives_of_other_tools_are_taken(site: Site, tree: Tree, store: Path, shape: Callable[[Image], None]) -> None:
     image = Image()
     shape(image)
@@ -154,6 +137,34 @@ def link_member(image: Image) -> None:
     image.links = [("link", "/etc/shadow")]
 
 
+def link_upwards(image: Image) -> None:
+    image.links = [("a/link", "../../shadow")]
+
+
+def link_elsewhere(image: Image) -> None:
+    image.more, image.layers[1], image.links = [("real.tar", image.layers[1])], b"", [("third/layer.tar", "../real.tar")]
+    image.manifest = [{**image.entry, "Layers": [image.names[0], "third/layer.tar"]}]
+
+
+def link_to_link(image: Image) -> None:
+    image.links = [("a", "b"), ("b", "a")]
+    image.manifest = [{**image.entry, "Layers": ["a", "b"]}]
+
+
+def link_with_blanks(image: Image) -> None:
+    image.links = [("link", "a -> b c")]
+
+
+def hard_link(image: Image) -> None:
+    image.hard = [("second", image.names[1])]
+    image.manifest = [{**image.entry, "Layers": [image.names[0], "second"]}]
+
+
+def of_oci(image: Image) -> None:
+    image.name = "index.json"
+    image.more = [("oci-layout", b"{}")]
+
+
 def huge_manifest(image: Image) -> None:
     image.manifest = [{**image.entry, "RepoTags": ["x" * 1_100_000]}]
 
@@ -191,7 +202,13 @@ DAMAGES: dict[Callable[[Image], None], str] = {
     fewer_layers: "does not list its 1 layers",
     weak_digest: "no sha256 digest",
     digest_that_is_a_path: "no sha256 digest",
-    link_member: "neither file nor folder",
+    link_member: "leads out of the archive",
+    link_upwards: "leads out of the archive",
+    link_elsewhere: "is a link to 'real.tar', which is no layer",
+    link_to_link: "is a link to 'b', which is no layer",
+    link_with_blanks: "unusual name",
+    hard_link: "a hard link",
+    of_oci: "one of OCI, not of docker",
     huge_manifest: "larger than 1 MiB",
     twice: "there twice",
     many_members: "more than 1000 members",

@@ -13,12 +13,12 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import Bundle, Images
+from pipeline.artifacts import Bundle, Images, Source
 from pipeline.errors import AuthError, ConfigError, IntegrityError, ResourceError, Transient
 from pipeline.events import Event
 from pipeline.host import Cmd, Host, Output
@@ -28,6 +28,7 @@ from pipeline.records import Records
 from pipeline.stage import Site
 from pipeline.testing.registry import FakeRegistry
 from pipeline.tools.registry import client_of
+from tests.build.images import SHAPES, Image
 from tests.push.parts import Archive, bundle, site
 
 pytestmark = pytest.mark.real
@@ -98,6 +99,20 @@ def test_trap1_a_gzipped_archive_arrives_whole(world: Site, registry: FakeRegist
     make(SPEC, dataclasses.replace(bundle(archive), store_path=str(packed)), world)
     layers = [hashlib.sha256(gzip.decompress(blob)).hexdigest() for blob in registry.blobs.values() if blob[:2] == b"\x1f\x8b"]
     assert sorted(f"sha256:{layer}" for layer in layers) == sorted(archive.diff_ids)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
+def test_archives_of_other_tools_arrive_whole(world: Site, registry: FakeRegistry, tmp_path: Path, shape: Callable[[Image], None]) -> None:
+    image = Image()
+    shape(image)
+    path = tmp_path / "image.tar"
+    path.write_bytes(image.archive)
+    made = make(SPEC, Bundle(Source("0" * 40, commit(), dirty=False, path="/src"), "seed", str(path), "sha256-x", image.id), world)
+    manifest = client_of(world, "lab").manifest(SPEC.repository, made.images[0].digest)
+    assert manifest is not None
+    assert manifest.config == image.id
+    blobs = [registry.blobs[digest] for digest, _ in manifest.layers]
+    assert [f"sha256:{hashlib.sha256(gzip.decompress(blob)).hexdigest()}" for blob in blobs] == image.diff_ids
 
 
 def test_p20_damaged_archives_are_told_apart(world: Site, registry: FakeRegistry, archive: Archive, tmp_path: Path) -> None:
