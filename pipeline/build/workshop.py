@@ -10,11 +10,10 @@ import base64
 import contextlib
 import json
 import os
-import posixpath
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from pipeline.build.buildx_spec import Buildx, ImageSpec
 from pipeline.errors import ConfigError
 from pipeline.events import What
 from pipeline.source.repository import Repository
-from pipeline.source.vet import vet
+from pipeline.source.vet import Context, vet
 from pipeline.stage import Site
 from pipeline.tools.credentials import login_of
 from pipeline.tools.providers import provider_of
@@ -101,6 +100,8 @@ class Workshop:
 @contextlib.contextmanager
 def opened(source: Source, site: Site, images: Iterable[ImageSpec]) -> Iterator[Workshop]:
     """A workshop for the images of this source; what a killed run of this user left is removed. Raises ConfigError."""
+    for passed in vet(source, site.tool("git"), not_secret=site.not_secret, contexts=contexts(images)):
+        site.tell(What.LOG, "build", f"travels, though it looks like a secret: {passed}")
     memory = Path("/dev/shm")  # noqa: S108  # the folder made there is this user's own
     place = str(memory) if os.access(memory, os.W_OK) else None
     for folder in {memory, Path(tempfile.gettempdir())}:
@@ -111,33 +112,12 @@ def opened(source: Source, site: Site, images: Iterable[ImageSpec]) -> Iterator[
     ):
         shop = Workshop(site, Path(files) / "source", Path(private))
         _check_out(source, shop.files, Path(files) / "index", site.tool("git"))
-        for passed in vet(source, site.tool("git"), not_secret=site.not_secret, travels=sent(shop.files, images)):
-            site.tell(What.LOG, "build", f"travels, though it looks like a secret: {passed}")
         yield shop
 
 
-def sent(files: Path, images: Iterable[ImageSpec]) -> Callable[[str], bool]:
-    """Return what says of a path of the source whether a builder gets it: it is in the context of one of the images, and the .dockerignore
-    there does not leave it out.
-
-    Source: https://docs.docker.com/build/concepts/context/#dockerignore-files; the patterns are read by Docker's own library.
-    """
-    from docker.utils.build import PatternMatcher
-
-    contexts = []
-    for image in images:
-        folder = posixpath.normpath(image.context)
-        prefix = "" if folder == "." else f"{folder}/"
-        named = (f"{image.dockerfile or f'{prefix}Dockerfile'}.dockerignore", f"{prefix}.dockerignore")
-        file = next((found for each in named if (found := files / each).is_file() and not found.is_symlink()), None)
-        lines = [line.strip() for line in file.read_text(errors="replace").splitlines()] if file else []
-        patterns = [line for line in lines if line and not line.startswith("#")]
-        contexts.append((prefix, PatternMatcher(patterns) if patterns else None))
-
-    def is_sent(path: str) -> bool:
-        return any(path.startswith(prefix) and not (rules and rules.matches(path[len(prefix) :])) for prefix, rules in contexts)
-
-    return is_sent
+def contexts(images: Iterable[ImageSpec]) -> list[Context]:
+    """Return what a builder gets for these images."""
+    return [Context(image.context, image.dockerfile) for image in images]
 
 
 def _check_out(source: Source, target: Path, index: Path, program: str) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import partial
 from urllib.parse import urlsplit
 
+from pipeline.build.buildx_spec import Buildx
+from pipeline.build.workshop import contexts
 from pipeline.deploy import chart, manifest_files
 from pipeline.deploy.manifest_spec import Manifests
 from pipeline.deploy.spec import Helm, Spec
@@ -47,7 +49,7 @@ def checks(plan: Plan, site: Site) -> list[Check]:
     found += [
         Check(WHERE, "clock", partial(_clock, site)),
         Check(WHERE, "working copy", partial(_working_copy, site)),
-        Check(WHERE, "files", partial(_files, site)),
+        Check(WHERE, "files", partial(_files, plan, site)),
     ]
     for spec in helms:
         found.append(Check(WHERE, "chart", partial(_chart, spec, site)))
@@ -120,11 +122,13 @@ def _working_copy(site: Site) -> Iterator[Verdict]:
     yield ok(WHERE, "working copy", f"{site.root} can be written, {free / 1e9:.1f} GB free")
 
 
-def _files(site: Site) -> Iterator[Verdict]:
+def _files(plan: Plan, site: Site) -> Iterator[Verdict]:
     """What would travel, and what looks like a secret. Raises ConfigError where git or `vet` refuses."""
+    images = [image for stage in plan if isinstance(stage.spec, Buildx) for image in stage.spec.images.values()]
+    whole = any(isinstance(stage.spec, Git) for stage in plan) or not images
     program = site.tool("git")
     seen = look(site.root, program, site.private)
-    vet(seen.source, program, not_secret=site.not_secret)
+    passed = vet(seen.source, program, not_secret=site.not_secret, contexts=None if whole else contexts(images))
     left = [name for name in seen.left_out if not name.startswith(".pipeline/")]
     state = f"{seen.source.label}, {'with changes that are not committed' if seen.source.dirty else 'clean'}"
     if left:
@@ -132,7 +136,9 @@ def _files(site: Site) -> Iterator[Verdict]:
         mend = "write them into .gitignore, so that nobody commits them by accident: " + " ".join(left[:5])
         yield warn(WHERE, "files", f"{state}; {names} are secrets, or look like some, and stay here", mend)
         return
-    yield ok(WHERE, "files", f"{state}; nothing in it looks like a secret")
+    of_it = "it" if whole else "the contexts of its images"
+    known = "".join(f"\ntravels, though it looks like a secret: {each}" for each in passed)
+    yield ok(WHERE, "files", f"{state}; nothing in {of_it} looks like a secret{known}")
 
 
 def _chart(spec: Helm, site: Site) -> Iterator[Verdict]:

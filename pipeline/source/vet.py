@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -33,18 +33,40 @@ class Entry:
     path: str
 
 
+@dataclass(frozen=True)
+class Context:
+    """What a builder gets of a source: a `folder` of it, less what a .dockerignore leaves out. `dockerfile` is "" for the folder's own."""
+
+    folder: str
+    dockerfile: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """What every path in it starts with."""
+        folder = posixpath.normpath(self.folder)
+        return "" if folder == "." else f"{folder}/"
+
+    @property
+    def ignores(self) -> tuple[str, ...]:
+        """The files that may say what is left out: the first that is there counts."""
+        return f"{posixpath.normpath(self.dockerfile or f'{self.prefix}Dockerfile')}.dockerignore", f"{self.prefix}.dockerignore"
+
+
 def vet(
-    source: Source, program: str = "git", *, not_secret: Mapping[str, str] | None = None,
-    travels: Callable[[str], bool] = lambda _path: True,
-) -> list[str]:  # fmt: skip
-    """Raise ConfigError, naming the files, if something in the tree of `source` must not or cannot travel; of all of it, if `travels` does
-    not say which. `not_secret` has the patterns of paths that only look like secrets, each with a reason.
+    source: Source, program: str = "git", *, not_secret: Mapping[str, str] | None = None, contexts: Collection[Context] | None = None
+) -> list[str]:
+    """Raise ConfigError, naming the files, if something in the tree of `source` must not or cannot travel; of all of it, if no `contexts`
+    say what of it does. `not_secret` has the patterns of paths that only look like secrets, each with a reason.
 
     Return what was let pass for such a reason, each with it. Costs two git processes, three if git-crypt is used; to be called before the
     tree is sent, not on each look.
     """
     repository = Repository(Path(source.path), program)
     listed = list(entries(repository.run("ls-tree", "-r", "-l", "-z", "--full-tree", source.tree)))
+    ignores = {path for context in contexts or () for path in context.ignores}
+    contents = _contents(repository, [entry for entry in listed if _is_read(entry) or entry.path in ignores])
+    ignored = {entry.path: contents[entry.oid] for entry in listed if entry.path in ignores and entry.mode not in (LINK, SUBMODULE)}
+    travels = (lambda _path: True) if contexts is None else sent(contexts, ignored)
     found = [entry for entry in listed if travels(entry.path)]
     if modules := [entry.path for entry in found if entry.mode == SUBMODULE]:
         raise ConfigError(
@@ -52,7 +74,6 @@ def vet(
             mend=f"take its files in (git rm --cached -- {modules[0]!r} and git add them), or leave it out of what is built: "
             "for Nix, make it an input of the flake; for a Dockerfile, write it into .dockerignore",
         )
-    contents = _contents(repository, [entry for entry in listed if _is_read(entry)])
     looks = [entry.path for entry in found if is_tracked_secret(entry.path, contents.get(entry.oid, b""))]
     reasons = {path: reason for path in looks if (reason := _reason(path, not_secret or {}))}
     if secrets := [path for path in looks if path not in reasons]:
@@ -89,6 +110,26 @@ def vet(
             mend="git mv one of them to another name",
         )
     return [f"{path}: {reason}" for path, reason in reasons.items()]
+
+
+def sent(contexts: Iterable[Context], ignores: Mapping[str, bytes]) -> Callable[[str], bool]:
+    """Return what says of a path of the source whether a builder gets it. `ignores` has the .dockerignore files that there are.
+
+    Source: https://docs.docker.com/build/concepts/context/#dockerignore-files; the patterns are read by Docker's own library.
+    """
+    from docker.utils.build import PatternMatcher
+
+    rules = []
+    for context in contexts:
+        file = next((ignores[path] for path in context.ignores if path in ignores), b"")
+        lines = [line.strip() for line in file.decode(errors="replace").splitlines()]
+        patterns = [line for line in lines if line and not line.startswith("#")]
+        rules.append((context.prefix, PatternMatcher(patterns) if patterns else None))
+
+    def is_sent(path: str) -> bool:
+        return any(path.startswith(prefix) and not (left_out and left_out.matches(path[len(prefix) :])) for prefix, left_out in rules)
+
+    return is_sent
 
 
 def _reason(path: str, not_secret: Mapping[str, str]) -> str:

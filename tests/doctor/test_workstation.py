@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.build.buildx_spec import Buildx, ImageSpec
 from pipeline.deploy.manifest_spec import Kubecfg
 from pipeline.deploy.spec import Helm, SecretSpec
 from pipeline.doctor import workstation
@@ -106,6 +107,26 @@ def test_untracked_secrets_are_told_and_tracked_ones_fail(root: Path) -> None:
     tracked = look(root)["files"]
     assert (tracked.status, tracked.code) == ("fail", 2)
     assert "git rm --cached" in tracked.mend
+
+
+def test_of_a_dockerfile_only_its_context_is_judged_as_the_build_does(root: Path) -> None:
+    (root / "web").mkdir()
+    (root / "web/Dockerfile").write_text("FROM scratch\n")
+    (root / ".env").write_text("PASSWORD=correct-horse")
+    for words in (("add", "--all", "--force", "web", ".env"), ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "two")):
+        subprocess.run(["git", "-C", str(root), *words], check=True)
+    found = driver("build", "buildx")
+    assert found
+
+    def judged(context: str) -> Verdict:
+        spec = Buildx("lan", {"web": ImageSpec("team/web", context=context, dockerfile="web/Dockerfile")})
+        with there(root, "helm") as site_:
+            plan = (Stage("build", found, spec),)
+            return by_name(ask_all([check for check in workstation.checks(plan, site_) if check.name == "files"]))["files"]
+
+    assert judged("web").status == "ok"
+    assert "the contexts of its images" in judged("web").evidence
+    assert (judged(".").status, judged(".").code) == ("fail", 2)
 
 
 def test_a_folder_that_is_no_working_copy(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.errors import ConfigError
 from pipeline.source import snapshot
 from pipeline.source.refuse import refused
-from pipeline.source.vet import collisions, leaves, vet
+from pipeline.source.vet import Context, collisions, leaves, sent, vet
 from tests.source.worktree import Worktree
 
 
@@ -87,7 +87,9 @@ def test_a_file_of_git_crypt_is_refused_as_it_is_in_git(work: Worktree) -> None:
     with pytest.raises(ConfigError, match=r"'secrets/a\.yml' is encrypted by git-crypt") as caught:
         vet(snapshot(work.path))
     assert "plain.yml" not in caught.value.cause
-    vet(snapshot(work.path), travels=lambda path: not path.startswith("secrets/"))
+    work.write("docker/web.dockerignore", "secrets\n" + "# a long one\n" * 200)
+    work.commit()
+    assert vet(snapshot(work.path), contexts=[Context(".", "docker/web")]) == []
 
 
 def test_only_what_travels_is_judged(work: Worktree) -> None:
@@ -99,7 +101,7 @@ def test_only_what_travels_is_judged(work: Worktree) -> None:
     (work.path / "ops/out").symlink_to("/etc/shadow")
     work.git("add", "--force", "ops")
     work.git("commit", "--quiet", "--message", "more")
-    assert vet(snapshot(work.path), travels=lambda path: path.startswith("web/")) == []
+    assert vet(snapshot(work.path), contexts=[Context("web")]) == []
 
 
 def test_i07_a_tracked_key_is_known_by_what_it_holds(work: Worktree) -> None:
@@ -173,3 +175,24 @@ def test_lfs_pointers_are_refused(work: Worktree) -> None:
 def test_a_rule_looks_at_the_name_and_not_at_the_folder(folder: str) -> None:
     assert refused(posixpath.join(folder.strip("/") or "d", ".env"))
     assert not refused(posixpath.join("d", folder.strip("/") or "d", "main.c"))
+
+
+def test_what_is_in_no_context_is_not_sent() -> None:
+    ignored = {"web/.dockerignore": b"# not these\n\n.env\n**/fixtures\n!keep/.env\n/private\n"}
+    is_sent = sent([Context("web"), Context("./worker")], ignored)
+    assert is_sent("web/main.c")
+    assert is_sent("worker/.env")
+    assert is_sent("web/deep/.env"), "a pattern without ** is of the top alone"
+    assert not is_sent("web/.env")
+    assert not is_sent("web/tests/fixtures/key.pem")
+    assert not is_sent("web/private/key")
+    assert not is_sent("ops/.env")
+    assert not is_sent(".env")
+
+
+def test_a_dockerfile_may_have_an_ignore_file_of_its_own() -> None:
+    ignored = {".dockerignore": b"*\n", "prod.Dockerfile.dockerignore": b"vendor\n"}
+    is_sent = sent([Context(".", "prod.Dockerfile")], ignored)
+    assert is_sent("main.c")
+    assert not is_sent("vendor/lib")
+    assert not sent([Context(".")], ignored)("main.c")
