@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.closed import is_mounted, open_to_others
 from pipeline.errors import AuthError, ConfigError
 
 SOURCES = ("env:NAME", "file:PATH", "cmd:[argv]", "keyring:SERVICE/USER", "sops:FILE#a.b")
@@ -140,9 +141,9 @@ class Secrets:
         try:
             with path.open("rb") as file:
                 state = os.fstat(file.fileno())
-                if state.st_mode & 0o077:
-                    raise ConfigError(f"secret file {path} can be read by others", mend=f"chmod 600 {path}")
-                if state.st_uid not in (0, os.geteuid()):
+                if why := open_to_others(path, state):
+                    raise ConfigError(f"secret file {path} can be read by others", mend=why)
+                if state.st_uid not in (0, os.geteuid()) and not is_mounted(path):
                     raise ConfigError(f"secret file {path} belongs to another user", mend=f"chown {os.geteuid()} {path}")
                 content = file.read(LARGEST + 1)
             if len(content) > LARGEST:

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pipeline"
 LAYERS = (
-    ("errors", "artifacts", "clock", "dry", "environment", "events", "failpoint", "jsontext", "places", "safe"),
+    ("errors", "artifacts", "clock", "closed", "dry", "environment", "events", "failpoint", "jsontext", "places", "safe"),
     ("yamlfile", "records", "secrets", "retry", "host", "source"),
     ("schema", "stage", "say"),
     ("testing", "tools"),

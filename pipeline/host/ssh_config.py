@@ -21,6 +21,7 @@ from pathlib import Path
 
 import paramiko
 
+from pipeline.closed import is_mounted
 from pipeline.errors import ConfigError
 
 ADDRESS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:]+(?:%[A-Za-z0-9]+)?)\Z")
@@ -274,4 +275,6 @@ def _check_private(name: str, key: Path) -> None:
         raise ConfigError(f"host {name}: identity file {key} does not exist")
     state = key.stat()
     if state.st_uid == os.geteuid() and state.st_mode & 0o077:
-        raise ConfigError(f"host {name}: identity file {key} can be read by others", mend=f"chmod 600 {key}")
+        mounted = "mount it with defaultMode: 0400 (Kubernetes) or mode: 0400 (Compose): ssh and git take no other"
+        mend = mounted if is_mounted(key) else f"chmod 600 {key}"
+        raise ConfigError(f"host {name}: identity file {key} can be read by others", mend=mend)

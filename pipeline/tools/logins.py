@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline import jsontext
+from pipeline.closed import open_to_others
 from pipeline.errors import AuthError, ConfigError
 from pipeline.tools.providers import Provider
 
@@ -217,8 +218,8 @@ def _parsed(text: str, where: str) -> Mapping[str, Any]:
 
 def _closed(path: Path) -> None:
     """Raises ConfigError where a file with a password in it can be read by others."""
-    if path.stat().st_mode & 0o077:
-        raise ConfigError(f"{path} holds a password and can be read by others", mend=f"chmod 600 {path}")
+    if mend := open_to_others(path, path.stat()):
+        raise ConfigError(f"{path} holds a password and can be read by others", mend=mend)
 
 
 def _run(argv: list[str], text: bytes) -> tuple[int, bytes]:
