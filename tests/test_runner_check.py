@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.artifacts import Images
 from pipeline.errors import ConfigError
 from pipeline.runner import look, run, verify_live
-from pipeline.stage import Plan, Site
+from pipeline.stage import Plan, Registry, Site, Stage, Store
 from tests.world import World, site, source
 
 ONE = source("one")
@@ -87,3 +88,40 @@ def test_a_dry_run_tells_what_a_release_would_stumble_over(needs: Needs, here: S
     needs.lacks = "push"
     with pytest.raises(ConfigError, match="push lacks something"):
         look(needs.plan, here, source=ONE)
+
+
+def rehearsed(world: World, verb: str, heard: list[Images]) -> Plan:
+    """The world's plan, whose push says where its images go, and whose stage of `verb` refuses what it will be given."""
+
+    def rehearse(_spec: Any, images: Images, _site: Site) -> None:
+        heard.append(images)
+        raise ConfigError("no such word")
+
+    def with_(stage: Stage) -> Stage:
+        more: dict[str, Any] = {"rehearse": rehearse} if stage.verb == verb else {}
+        if stage.verb == "push":
+            more["stores"] = lambda _spec, _site: (Store("hub", "team/web"), Store("hub", "team/api"))
+        return dataclasses.replace(stage, driver=dataclasses.replace(stage.driver, **more))
+
+    return tuple(map(with_, world.plan()))
+
+
+@pytest.mark.parametrize("verb", ["deploy", "verify"])
+def test_what_is_wrong_with_the_images_to_come_is_told_before_they_are_built(verb: str, world: World, here: Site) -> None:
+    heard: list[Images] = []
+    known = dataclasses.replace(here, registries={"hub": Registry("hub.example.org:5000")})
+    with pytest.raises(ConfigError, match="no such word") as caught:
+        run(rehearsed(world, verb, heard), known, source=ONE)
+    assert (caught.value.stage, world.makes) == (verb, [])
+    assert [each.repository for each in heard[0].images] == ["hub.example.org:5000/team/web", "hub.example.org:5000/team/api"]
+    assert heard[0].source == ONE
+    assert len({each.digest for each in heard[0].images}) == 2
+    with pytest.raises(ConfigError, match="no such word"):
+        look(rehearsed(world, verb, heard), known, source=ONE)
+
+
+def test_images_that_are_there_are_not_presumed(world: World, here: Site) -> None:
+    heard: list[Images] = []
+    run(world.plan(), here, until="push", source=ONE)
+    run(rehearsed(world, "deploy", heard), dataclasses.replace(here, registries={"hub": Registry("hub")}), source=ONE)
+    assert heard == []

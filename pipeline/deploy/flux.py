@@ -121,7 +121,7 @@ def present(spec: Flux, site: Site) -> None:
 
 
 DRIVER = dataclasses.replace(
-    shared.driver("flux", Flux, find, make, warm, check, validate),
+    shared.driver("flux", Flux, find, make, warm, check, validate, validate),
     exclusive=exclusive,
     live=live,
     undo=undo,

@@ -61,10 +61,15 @@ def check(spec: Helm, site: Site) -> None:
     needs.check(spec, site)
 
 
+def rehearse(spec: Helm, images: Images, site: Site) -> None:
+    """Raise ConfigError for a word in the values that this release does not have. Contacts nobody."""
+    values.wanted(spec, images, "", site)
+
+
 def present(spec: Helm, site: Site) -> None:
     """Raise ConfigError if there is no such chart in its registry, or no namespace for the release."""
     chart.identity(spec, site)
     shared.present(spec, site)
 
 
-DRIVER = dataclasses.replace(driver("helm", Helm, find, make, warm, check, validate), present=present)
+DRIVER = dataclasses.replace(driver("helm", Helm, find, make, warm, check, validate, rehearse), present=present)

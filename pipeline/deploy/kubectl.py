@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.deploy.manifest_spec import Kubectl
-from pipeline.deploy.manifests import check, find, make, validate, warm
+from pipeline.deploy.manifests import check, find, make, rehearse, validate, warm
 from pipeline.deploy.shared import driver
 
-DRIVER = driver("kubectl", Kubectl, find, make, warm, check, validate)
+DRIVER = driver("kubectl", Kubectl, find, make, warm, check, validate, rehearse)

@@ -42,6 +42,12 @@ def validate(spec: Manifests, images: Images, site: Site) -> None:
     applied.prepared(spec, images, site)
 
 
+def rehearse(spec: Manifests, images: Images, site: Site) -> None:
+    """Raise ConfigError for what is wrong with the manifests once these images are in them. Contacts nobody."""
+    files = manifest_files.read(site.root, spec)
+    manifest_render.objects(spec, manifest_render.wanted(spec, images, files, site), images, files, site)
+
+
 def warm(spec: Manifests, site: Site) -> None:
     """Log in to the node that will be asked to pull, and load what acts."""
     from pipeline.deploy import applied as _applied  # noqa: F401  # its import takes as long as a request

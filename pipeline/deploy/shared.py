@@ -152,6 +152,7 @@ def driver(
     warm: Callable[[Any, Site], None],
     check: Callable[[Any, Site], None],
     validate: Validate,
+    rehearse: Validate,
 ) -> Driver:
     """The deploy driver of one tool."""
     return Driver(
@@ -172,6 +173,7 @@ def driver(
         confirm=confirm,
         freeze=freeze,
         check=check,
+        rehearse=rehearse,
         present=present,
         uses=uses,
         left=left,

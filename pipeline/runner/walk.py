@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.artifacts import Artifact, Images, Release, Source
+from pipeline.artifacts import Artifact, Image, Images, Release, Source, content_hash
 from pipeline.errors import Cancelled, PipelineError, Transient
 from pipeline.events import What
 from pipeline.records import FAILED, FOUND, Record
@@ -17,7 +17,7 @@ from pipeline.retry import Notice, Policy, retrying
 from pipeline.runner import over
 from pipeline.runner.act import ALWAYS, act
 from pipeline.runner.heard import heard
-from pipeline.stage import Finding, Plan, Site, Stage
+from pipeline.stage import Finding, Plan, Site, Stage, stores
 
 
 @dataclass
@@ -138,9 +138,19 @@ class Walk:
                     over.check_dirty(self.site, self.source)
                 if stage.driver.check:
                     stage.driver.check(stage.spec, self.site)
+                if stage.driver.rehearse and (images := self.presumed(first, number)):
+                    stage.driver.rehearse(stage.spec, images, self.site)
             except PipelineError as error:
                 raise self.gave_up(number, error, started, [])  # noqa: B904  # the same error, filled in
         self.checked = True
+
+    def presumed(self, first: int, last: int) -> Images | None:
+        """The images that stage `last` will be given as far as the blueprint says, None if no stage from `first` on makes any."""
+        making = [stage for stage in self.plan[first:last] if issubclass(stage.driver.gives, Images) and stage.driver.stores]
+        found = stores(tuple(making), self.site)
+        places = [f"{self.site.registry(store.registry).address}/{store.repository}" for store in found]
+        images = tuple(Image(place, f"sha256:{content_hash(place)}", self.source.label) for place in places)
+        return Images(self.source, images) if making else None
 
     def check_live(self, first: int) -> None:
         """Have what is live, and what a release takes from elsewhere, looked at before the stages up to it are made; what cannot be asked

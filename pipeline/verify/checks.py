@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import sys
 import urllib.parse
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-from pipeline.artifacts import Release, Report
+from pipeline.artifacts import Images, Release, Report
 from pipeline.errors import ConfigError
 from pipeline.schema import OneOf
 from pipeline.stage import Driver, Finding, Site
@@ -159,6 +160,18 @@ def check(spec: Checks, site: Site) -> None:
             look(each, site)
 
 
-DRIVER = Driver(
-    verb="verify", name="checks", takes=Release, gives=Report, spec=Checks, find=find, make=make, fresh=True, check=check, watch=watch
-)
+def rehearse(spec: Checks, images: Images, site: Site) -> None:
+    """Raise ConfigError for a word or an image that no release of these images has."""
+    from pipeline.tools import placeholders
+
+    known = placeholders.words(images.source, images.images, site.app)
+    for each in spec.checks:
+        for _, text in placeholders.texts(dataclasses.asdict(each)):
+            for word in placeholders.IN_TEXT.findall(text):
+                if placeholders.is_known(word) and word not in known:
+                    raise placeholders.unknown(f"a check of {each.name}", word, known)
+        if look := getattr(sys.modules[type(each).__module__], "image_of", None):
+            look(each, images.images)
+
+
+DRIVER = Driver("verify", "checks", Release, Report, Checks, find, make, fresh=True, check=check, rehearse=rehearse, watch=watch)

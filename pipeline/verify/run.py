@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -101,7 +101,7 @@ def questions(check: Run, world: World, opened: ExitStack, deadline: float) -> l
     """
     from pipeline.tools.dockerd import Engine, Wanted  # here and not above: it loads the client of Docker
 
-    site, image = world.site, _image(check, world)
+    site, image = world.site, image_of(check, world.release.images)
     daemon = site.docker(check.docker)
     engine = Engine(check.docker, daemon.address)
     opened.callback(engine.close)
@@ -164,8 +164,9 @@ def _running(engine: Engine, container: str, check: Run, image: Image) -> State:
     )
 
 
-def _image(check: Run, world: World) -> Image:
-    names = {image.repository.rpartition("/")[2]: image for image in world.release.images}
+def image_of(check: Run, images: Sequence[Image]) -> Image:
+    """Return the image that is run. Raises ConfigError if the release has none of that name."""
+    names = {image.repository.rpartition("/")[2]: image for image in images}
     if check.run not in names:
         raise ConfigError(
             f"{check.name}: the release has no image {check.run}{keys_like(check.run, list(names))}",

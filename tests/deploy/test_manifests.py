@@ -19,7 +19,7 @@ from pipeline.deploy import kubecfg, kubectl, manifest_render
 from pipeline.deploy.by_manifests import ByManifests
 from pipeline.deploy.manifest_images import Replaced
 from pipeline.deploy.manifest_spec import Kubecfg, Kubectl, Manifests
-from pipeline.deploy.manifests import check, find, make
+from pipeline.deploy.manifests import check, find, make, rehearse
 from pipeline.deploy.shared import back, live, standing, undo
 from pipeline.deploy.spec import SecretSpec
 from pipeline.errors import ConfigError, IntegrityError, Locked, NotRolledBack, RolledBack, Transient
@@ -488,3 +488,18 @@ def test_what_cannot_work_is_told_before_anything_is_built(site: Site) -> None:
     write(site.root, CONFIG, theirs, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "elsewhere"}})
     with pytest.raises(ConfigError, match="Namespace elsewhere is another namespace"):
         check(Kubectl("lab", NAMESPACE, RELEASE), site)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"values": {"image": "{wep.reference}"}}, "wep.reference"),
+        ({"images": (Replaced("other/app"),)}, "no container has an image other/app"),
+        ({"values": {"image": "somebody/else:1"}}, "is not used by any of the manifests"),
+    ],
+)
+def test_what_is_wrong_with_images_is_said_before_they_are_built(wrong: dict[str, Any], said: str, site: Site, cluster: Cluster) -> None:
+    with pytest.raises(ConfigError, match=said):
+        rehearse(spec(**wrong), images(), site)
+    rehearse(spec(), images(), site)
+    assert cluster.fake.asked == []

@@ -14,10 +14,11 @@ import jsonschema
 import pytest
 
 from pipeline import schema
+from pipeline.artifacts import Image, Images, Source
 from pipeline.errors import ConfigError, Expired, VerifyError
 from pipeline.host import Address
 from pipeline.tools.kube import path
-from pipeline.verify.checks import KINDS, Checks, check, make
+from pipeline.verify.checks import KINDS, Checks, check, make, rehearse
 from pipeline.verify.drain import Drain
 from pipeline.verify.drift import Drift
 from pipeline.verify.expect import Page
@@ -34,6 +35,7 @@ from pipeline.yamlfile import parse
 from tests.verify.releases import COMMIT, MANIFEST, RELEASE, secret
 from tests.verify.servers import answer, serving
 from tests.verify.worlds import LABELS, Shop, shop
+from tests.world import site
 
 ALL = """cluster: railiance01
 host: relay.example
@@ -64,6 +66,7 @@ SERVICE = "---\napiVersion: v1\nkind: Service\nmetadata: {name: probe}\n"
 LIGHT = """
 import sys
 from pipeline import schema
+from pipeline.artifacts import Image, Images, Source
 from pipeline.tools.kube import path
 from pipeline.verify.checks import KINDS, Checks
 from pipeline.yamlfile import parse
@@ -245,3 +248,24 @@ def test_what_can_be_known_before_anything_is_done_is_known(tmp_path: Path) -> N
             check(Checks(RELEASE.cluster, "a.example", checks=(Page("/"),)), at.site)
         with pytest.raises(ConfigError, match="no docker 'other'"):
             check(Checks(RELEASE.cluster, checks=(Run("probe", "other"),)), at.site)
+
+
+def checks_of(options: dict[str, Any]) -> Checks:
+    return schema.build(Checks, parse(json.dumps({"cluster": "lab", "host": "relay.example", "checks": [options]}), "checks.yml"), ())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"path": "/", "json": {"version": "{web.tag}"}}, r"a check of .*\{web.tag\}"),
+        ({"log": "serves {worker.digest}"}, r"\{worker.digest\}"),
+        ({"run": "web", "docker": "here", "ports": [80], "checks": [{"path": "/"}]}, "the release has no image web"),
+    ],
+)
+def test_what_no_release_of_these_images_has_is_said_before_they_are_built(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    images = Images(Source("7e" * 20, "c" * 40, False, "/w"), (Image("hub/team/front", "sha256:" + "a" * 64, "v1"),))
+    good = {"path": "/", "json": {"version": "{front.tag}", "id": "{digest}"}}
+    with site(tmp_path) as here:
+        rehearse(checks_of(good), images, here)
+        with pytest.raises(ConfigError, match=said):
+            rehearse(checks_of(options), images, here)
