@@ -15,6 +15,7 @@ DRIVERS = {
     ("sync", "git"): "pipeline.sync.git",
     ("build", "nix"): "pipeline.build.nix",
     ("build", "buildx"): "pipeline.build.buildx",
+    ("build", "none"): "pipeline.build.none",
     ("build", "tagged"): "pipeline.build.tagged",
     ("push", "skopeo"): "pipeline.push.skopeo",
     ("deploy", "helm"): "pipeline.deploy.helm",

@@ -344,6 +344,7 @@ def _check_order(document: Document, plan: Plan) -> None:
             raise ConfigError(
                 f"{document.place(('stages', stage.verb))}: {stage.verb} ({stage.driver.name}) takes {stage.driver.takes.__name__},"
                 f" but {before} gives {given.__name__}",
-                mend="order the stages so that each takes what the one before gives",
+                mend="order the stages so that each takes what the one before gives"
+                + ("; if nothing is built, the images all being other people's: build: {driver: none}" if given is Source else ""),
             )
         given, before = stage.driver.gives, stage.verb

@@ -42,10 +42,9 @@ def wanted(spec: Manifests, images: Images, files: Files, site: Site) -> Wanted:
         used = {found[1] for name in files.filled for found in placeholders.IN_MANIFEST.finditer(files.text(name))}
         leaves = {word: content_hash(known[word])[:8] for word in sorted(used & known.keys())}
         given["words"] = known
-        if isinstance(spec, Kubectl):
-            leaves |= {f"images.{each.name}": content_hash([each.name, each.newName])[:8] for each in spec.images}
         plain = values.unnamed(words) | manifest_words.of_values(same["values"])
         same = {word: plain[word] for word in sorted(used & plain.keys())}
+    leaves |= {f"images.{each.name}": content_hash([each.name, each.newName])[:8] for each in spec.images}
     parts = {
         "manifests": files.digest,
         "images": sorted(image.reference for image in images.images),
@@ -64,8 +63,7 @@ def objects(spec: Manifests, want: Wanted, images: Images, files: Files, site: S
     else:
         found = [each for name in files.entries for each in _filled(name, files, want.values["words"])]
     flat = list(manifest_check.flattened(found, spec.manifests))
-    if isinstance(spec, Kubectl):
-        flat = manifest_images.replaced(flat, spec.images, images, want.values["words"])
+    flat = manifest_images.replaced(flat, spec.images, images, placeholders.words(images.source, images.images, site.app))
     return manifest_check.check(flat, images, spec.namespace, spec.release)
 
 

@@ -23,6 +23,9 @@ class Manifests:
     becomes of a field that somebody else set: `take` it, telling whose it was, or `refuse` to deploy. `adopt` lets the release take
     over objects that are there and are nobody's.
 
+    `images` says which of the images that the manifests name the build made, each by its `name` and, of a set, the `newName` that it was
+    pushed to ("{web.repository}"), as kustomize has it: those lines get the digest, and the files stay as they are.
+
     `secret`, `rollback`, `deadline`, `restarts`, `pull` and `create_namespace` are as for helm.
     """
 
@@ -36,6 +39,7 @@ class Manifests:
     name: str
     manifests: str = "manifests"
     values: Mapping[str, Any] = field(default_factory=dict)
+    images: tuple[Replaced, ...] = ()
     secret: SecretSpec | None = None
     prune: bool = True
     conflicts: Literal["take", "refuse"] = "take"
@@ -72,16 +76,12 @@ class Kubectl(Manifests):
     A manifest is applied as it is written, braces too, unless `placeholders` names its file (within the folder, * for any): in the strings
     of such a file the words that `values` may hold are filled in, and so is {values.NAME}; if a string is nothing but that, it becomes
     the value itself (a number, a list). Braces around anything else, and ${…}, are left as they are.
-
-    `images` says which of the images that the manifests name the build made, each by its `name` and, of a set, the `newName` that it was
-    pushed to ("{web.repository}"), as kustomize has it: those lines get the digest, and the files stay as they are.
     """
 
     program: ClassVar[str] = "kubectl"
     managers: ClassVar[tuple[str, ...]] = ("pipeline",)
 
     placeholders: tuple[str, ...] = ()
-    images: tuple[Replaced, ...] = ()
 
     __doc__ = f"{__doc__}\n\n{Manifests.__doc__}"
 

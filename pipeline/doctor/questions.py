@@ -7,6 +7,7 @@ from functools import partial
 
 from pipeline.build.buildx_spec import Buildx
 from pipeline.build.nix import Nix
+from pipeline.build.none import Nothing
 from pipeline.build.tagged import Tagged
 from pipeline.deploy.flux_spec import Flux
 from pipeline.deploy.manifest_spec import Manifests
@@ -59,8 +60,8 @@ def checks(plan: Plan, site: Site, section: Gitops) -> list[Check]:
                 reads.setdefault(name, []).append(repository)
             case Flux() as spec:
                 found.append(Check(gitops.name(spec), "branch", partial(gitops.look, spec, section, site), SLOW))
-            case Helm() | Manifests() | Checks():
-                pass  # their cluster is looked at below, once the registries are known
+            case Helm() | Manifests() | Checks() | Nothing():
+                pass  # their cluster, if they have one, is looked at below, once the registries are known
             case _:
                 where = f"{stage.verb} ({stage.driver.name})"
                 found.append(Check(where, "checks", partial(_strange, where)))

@@ -47,7 +47,7 @@ def judge(release: Release, pods: Sequence[Object], workloads: Sequence[Stated] 
     if missing:
         return Check(NAME, False, "; ".join(f"no pod runs {image.reference}" for image in missing))
     names = ", ".join(name(pod) for pod in running[:SHOWN]) + (" …" if len(running) > SHOWN else "")
-    digests = ", ".join(short(image.digest) for image in release.images)
+    digests = ", ".join(short(image.digest) for image in release.images) or "other people's images"
     beside = sorted({each.name for pod in running for each in containers(pod) if _is_strange(each, _of(pod, workloads))})
     said = f"; beside it, of no manifest: {', '.join(beside)}" if beside else ""
     return Check(NAME, True, f"{len(running)} ready on {digests}: {names}{said}")

@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.artifacts import Artifact, Image, Images, Source, Tree
 from pipeline.build.nix import Nix
+from pipeline.build.none import Nothing
 from pipeline.build.tagged import Tagged
 from pipeline.deploy import unfinished
 from pipeline.deploy.manifest_spec import Kubecfg, Kubectl
@@ -52,6 +53,7 @@ SPECS: dict[tuple[str, str], Any] = {
     ("sync", "git"): Git("builder"),
     ("build", "nix"): Nix("builder", env={"GHCRTS": "-M2g"}),
     ("build", "buildx"): buildkit.spec(),
+    ("build", "none"): Nothing(),
     ("build", "tagged"): Tagged("lab", "team/probe", default_tag="main-latest"),
     ("push", "skopeo"): Skopeo("lab", "team/probe"),
     ("deploy", "helm"): Helm(
@@ -217,7 +219,7 @@ WORLDS: dict[tuple[str, str], Callable[[Path, pytest.MonkeyPatch], AbstractConte
 
 def test_no_built_in_driver_is_left_out() -> None:
     assert SPECS.keys() == DRIVERS.keys()
-    assert WORLDS.keys() == DRIVERS.keys()
+    assert {*WORLDS, ("build", "none")} == DRIVERS.keys()
 
 
 @pytest.mark.parametrize("name", sorted(DRIVERS), ids=".".join)
@@ -228,7 +230,14 @@ def test_a_built_in_driver_declares_itself(name: tuple[str, str]) -> None:
     check_declaration(found, SPECS[name])
 
 
-@pytest.mark.parametrize("name", sorted(DRIVERS), ids=".".join)
+def test_nothing_is_always_built() -> None:
+    source = Source("7e" * 20, "b2" * 20, False, "/src")
+    found = driver("build", "none")
+    assert found is not None
+    assert found.find(Nothing(), source, None).artifact == found.make(Nothing(), source, None) == Images(source, ())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", sorted(WORLDS), ids=".".join)
 def test_a_built_in_driver_keeps_its_promises(name: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = driver(*name)
     assert found is not None

@@ -503,3 +503,27 @@ def test_what_is_wrong_with_images_is_said_before_they_are_built(wrong: dict[str
         rehearse(spec(**wrong), images(), site)
     rehearse(spec(), images(), site)
     assert cluster.fake.asked == []
+
+
+def test_a_strangers_jsonnet_stays_as_it_is(site: Site, cluster: Cluster) -> None:
+    theirs = spec("kubecfg", values={"image": "gcr.io/somebody/web:v5"}, images=(Replaced("gcr.io/somebody/web"),))
+    made = make(theirs, images(), site)
+    found = cluster.fake.objects[WEB]
+    assert [image for _, image in template_images(found)] == [images().images[0].reference]
+    assert find(theirs, images(), site).artifact == made
+    with pytest.raises(ConfigError, match="no container has an image elsewhere/web"):
+        rehearse(spec("kubecfg", images=(Replaced("elsewhere/web"),)), images(), site)
+
+
+def test_a_release_of_other_peoples_images_alone(driver: str, site: Site, cluster: Cluster) -> None:
+    nothing = dataclasses.replace(images(), images=())
+    theirs = spec(driver, values={"image": "docker.io/library/nginx:1.27"})
+    made = make(theirs, nothing, site)
+    assert (made.images, find(theirs, nothing, site).artifact) == ((), made)
+    newer = spec(driver, values={"image": "docker.io/library/nginx:1.28"})
+    assert "values changed" in find(newer, nothing, site).why
+    assert make(newer, nothing, site).revision == 2
+    assert [image for _, image in template_images(cluster.fake.objects[WEB])] == ["docker.io/library/nginx:1.28"]
+    running = live(newer, site)
+    assert running is not None
+    assert running.source.commit == "a" * 40

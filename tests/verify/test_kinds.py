@@ -251,7 +251,9 @@ def test_what_can_be_known_before_anything_is_done_is_known(tmp_path: Path) -> N
 
 
 def checks_of(options: dict[str, Any]) -> Checks:
-    return schema.build(Checks, parse(json.dumps({"cluster": "lab", "host": "relay.example", "checks": [options]}), "checks.yml"), ())
+    text = json.dumps({"cluster": "lab", "host": "relay.example", "checks": [options]})
+    made: Checks = schema.build(Checks, parse(text, "checks.yml"))
+    return made
 
 
 @pytest.mark.parametrize(
