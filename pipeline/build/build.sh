@@ -14,7 +14,8 @@ if ! command -v "$1" >/dev/null 2>&1; then
 fi
 mkdir -p "$roots" || exit 1
 
-# two large builds at once would need the memory of two; the kernel lets go of the lock when its holder dies
+# two large builds at once would need the memory of two, and who has the lock may sweep what killed builds left: held until the archive is read.
+# The kernel lets go of the lock when its holder dies
 exec 8>>"$lock" || exit 1
 if command -v flock >/dev/null 2>&1; then
 	first=$(date +%s) waited=0 told=
@@ -33,14 +34,14 @@ if command -v flock >/dev/null 2>&1; then
 	done
 	[ "$waited" = 0 ] || echo "@waited $waited"
 	echo "$holder since $(date -u +%Y-%m-%dT%H:%M:%SZ), its process $$ is alive" >"$lock.holder"
+	rm -rf "$roots"/.work-*
 fi
 
 work=$roots/.work-$key
-rm -rf "$roots"/.work-*
+rm -rf "$work"
 trap 'rm -rf "$work"' EXIT
 mkdir "$work" || exit 1
 "$@" -- "$installable" >"$work/build.json" || exit
-exec 8>&-
 
 chunks() { # a file of any length in lines that any reader takes
 	base64 <"$2" | sed "s/^/$1 /"
@@ -162,7 +163,7 @@ if [ "$code" = 76 ]; then
 fi
 sed 's/^/@fact /' "$work/facts"
 [ "$code" = 0 ] || exit "$code"
-mv "$work/facts" "$roots/$key.facts"
+mv "$work/facts" "$roots/$key.facts" || exit
 
 ls -1t "$roots" | grep '\.facts$' | tail -n "+$((keep + 1))" | while IFS= read -r old; do
 	rm -f "$roots/$old" "$roots/${old%.facts}"

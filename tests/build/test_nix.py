@@ -413,6 +413,23 @@ def test_b14_two_callers_share_one_build(site: Site, tree: Tree, store: Path) ->
     assert calls(store, "build") == 1
 
 
+def test_b14_a_build_leaves_one_alone_whose_archive_is_still_read(site: Site, tree: Tree, store: Path, events: list[Event]) -> None:
+    (store / "output").write_bytes(Image().archive)
+    os.mkfifo(store / "reading")
+    other = dataclasses.replace(tree, source=dataclasses.replace(tree.source, tree="f" * 40))
+    first, second = (threading.Thread(target=nix.make, args=(SPEC, each, site)) for each in (tree, other))
+    first.start()
+    with (store / "reading").open("w") as reading:  # opens when the archive of the first is read
+        (store / "reading").unlink()
+        second.start()
+        while second.is_alive() and not any("builds for" in event.text for event in events):
+            time.sleep(0.05)
+        reading.write("go\n")
+    first.join(30)
+    second.join(30)
+    assert [nix.find(SPEC, each, site).why for each in (tree, other)] == [f"docker of {tree.source.label} stands on builder"] * 2
+
+
 def test_a_stop_from_here_ends_the_build_there(
     site: Site, tree: Tree, store: Path, host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
