@@ -17,7 +17,7 @@ from invoke import Exit
 
 from pipeline.dry import acts
 from pipeline.errors import Cancelled, PipelineError, ResourceError, explain
-from pipeline.say import guard_streams
+from pipeline.say import guard_streams, open_streams
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
@@ -35,8 +35,7 @@ def cli(body: Callable[..., Any]) -> Any:
         guard_streams()
         try:
             result = body(*args, **kwargs)
-            if sys.stdout is not None:
-                sys.stdout.flush()  # what cannot be written is told here, not when the interpreter ends
+            sys.stdout.flush()  # what cannot be written is told here, not when the interpreter ends
         except PipelineError as error:
             raise Exit(_as_line(error) if kwargs.get("json") else explain(error), code=error.exit_code) from error
         except KeyboardInterrupt as error:
@@ -57,7 +56,9 @@ def cli(body: Callable[..., Any]) -> Any:
 
 
 def end_quietly() -> None:
-    """Have a reader that goes away (`inv --list | head`) end this in silence with 141, in what Invoke prints by itself too."""
+    """Have a reader that goes away (`inv --list | head`) end this in silence with 141, in what Invoke prints by itself too; and a caller
+    that has closed a stream change nothing else."""
+    open_streams()
     before = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -71,8 +72,7 @@ def end_quietly() -> None:
 
 def _flush() -> None:
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         _leave()
     except (OSError, ValueError):  # the interpreter says so itself

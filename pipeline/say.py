@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from pipeline.safe import clean, fold
 from pipeline.secrets import Secrets
 
+STDERR = 2  # the number of the last of the three streams that each process gets
 _KNOWN: list[Secrets] = []  # of the sites that this process has opened
 
 
@@ -74,13 +75,23 @@ def hand_over(text: str) -> None:
         sys.stdout.write(text)
 
 
+def open_streams() -> None:
+    """Open what the caller has closed of stdin, stdout and stderr (`inv plan >&-`) on nowhere. The next file or pipe of this process would
+    get its number else: what is printed would go into that, and a tool would wait for ever for one that it was given under this number."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115  # for as long as the process lives
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
+
+
 def guard_streams() -> None:
     """Let no secret through to stderr, whoever writes it: a face, an error at the end, the traceback of a thread. A character that the
     encoding of stdout or stderr does not have (LC_ALL=C, PYTHONIOENCODING=ascii) is shown as "?"."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    if sys.stderr is not None and not isinstance(sys.stderr, Masked):
+    if not isinstance(sys.stderr, Masked):
         sys.stderr = Masked(sys.stderr)  # it is what it wraps, but for one method
 
 

@@ -38,6 +38,24 @@ ns.add_task(waits)
 """
 
 
+ASKS = """import subprocess, sys
+from invoke import task
+from pipeline import collection
+from pipeline.ending import cli
+from pipeline.host.child import Child
+from pipeline.report import sink_for
+ns = collection("config")
+@task
+@cli
+def asks(c):
+    sink_for("auto", sys.stderr).close()
+    said, _ = Child(["echo", "yes"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).communicate()
+    print("it is asked")
+    open("answer", "w").write(said.strip())
+ns.add_task(asks)
+"""
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     (tmp_path / "tasks.py").write_text('from pipeline import collection\nns = collection("config")\n')
@@ -197,6 +215,17 @@ def test_a_reader_that_has_gone_is_no_error_to_talk_about(copy: Path, words: lis
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "0, 1, 2"])
+def test_a_stream_that_the_caller_has_closed_changes_nothing_else(tmp_path: Path, closed: str) -> None:
+    """The pipe to a tool got the number of stdout, and the tool waited for ever; a closed stderr ended all with exit 1."""
+    (tmp_path / "tasks.py").write_text(ASKS)
+    (tmp_path / "closes.py").write_text(
+        f"import os, sys\nfor number in ({closed},): os.close(number)\nos.execv(sys.executable, [sys.executable, '-m', 'invoke', 'asks'])\n"
+    )
+    subprocess.run([sys.executable, "closes.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=LIMIT)
+    assert (tmp_path / "answer").read_text() == "yes"
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGHUP", 129), ("SIGTERM", 143), ("SIGINT", 130)])
