@@ -334,11 +334,11 @@ class Driver:
     is restored, else NotRolledBack; it may be called again after it raised Transient. `warm` opens a connection that `make` will
     need, while an earlier stage works; what it raises is left for `make` to tell. `check` looks at what `make` will need and contacts
     nobody: names the site has to know, files, secrets, tools. It is asked of every stage before the first one acts, so that a typing
-    error at the end of a plan costs no build, and raises ConfigError or AuthError. `rehearse` does the same with the images that it will be
-    given, as far as they are known before they are built: their repositories, under digests and a tag that nothing has. `present` asks
-    the world for what `make` takes from elsewhere beside the artifact (a chart in a registry, a file of another repository): before the
-    first stage acts, too, and raises ConfigError if it is not there. `known` finds what was made of a source as the world itself proves
-    it, for a clone whose records know of no stage before this one.
+    error at the end of a plan costs no build, and raises ConfigError or AuthError. `rehearse` does the same with what it will be given, if
+    that is the source, or images as far as they are known before they are built: their repositories, under digests and a tag that
+    nothing has. `present` asks the world for what `make` takes from elsewhere beside the artifact (a chart in a registry, a file of
+    another repository): before the first stage acts, too, and raises ConfigError if it is not there. `known` finds what was made of a
+    source as the world itself proves it, for a clone whose records know of no stage before this one.
 
     `watch` of a stage is entered before the stage that makes what it takes acts, and left at the end of the run: what is seen in between is
     part of what it gives.

@@ -120,6 +120,13 @@ def test_what_is_wrong_with_the_images_to_come_is_told_before_they_are_built(ver
         look(rehearsed(world, verb, heard), known, source=ONE)
 
 
+def test_what_is_wrong_with_the_source_is_told_by_a_plan(world: World, here: Site) -> None:
+    heard: list[Any] = []
+    with pytest.raises(ConfigError, match="no such word") as caught:
+        look(rehearsed(world, "sync", heard), here, source=ONE)
+    assert (caught.value.stage, heard) == ("sync", [ONE])
+
+
 def test_images_that_are_there_are_not_presumed(world: World, here: Site) -> None:
     heard: list[Images] = []
     run(world.plan(), here, until="push", source=ONE)

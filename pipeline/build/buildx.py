@@ -143,6 +143,14 @@ def check(spec: Buildx, site: Site) -> None:
             site.secrets.get(source)
 
 
+def rehearse(spec: Buildx, source: Source, site: Site) -> None:
+    """Raise ConfigError for what must not travel: see `pipeline.source.vet.vet`."""
+    from pipeline.build.workshop import contexts
+    from pipeline.source.vet import vet
+
+    vet(source, site.tool("git"), not_secret=site.not_secret, contexts=contexts(spec.images.values()))
+
+
 def _ask(spec: Buildx, source: Source, site: Site) -> _Ask:
     return _Ask(spec, source, site, wanted(spec, source, site), client_of(site, spec.registry))
 
@@ -155,4 +163,4 @@ def stores(spec: Buildx, _site: Site) -> tuple[Store, ...]:
     return tuple(Store(spec.registry, image.repository, names) for image in spec.images.values())
 
 
-DRIVER = Driver("build", "buildx", Source, Images, Buildx, find, make, check=check, stores=stores)
+DRIVER = Driver("build", "buildx", Source, Images, Buildx, find, make, check=check, rehearse=rehearse, stores=stores)

@@ -138,14 +138,17 @@ class Walk:
                     over.check_dirty(self.site, self.source)
                 if stage.driver.check:
                     stage.driver.check(stage.spec, self.site)
-                if stage.driver.rehearse and (images := self.presumed(first, number)):
-                    stage.driver.rehearse(stage.spec, images, self.site)
+                if stage.driver.rehearse and (given := self.presumed(first, number)):
+                    stage.driver.rehearse(stage.spec, given, self.site)
             except PipelineError as error:
                 raise self.gave_up(number, error, started, [])  # noqa: B904  # the same error, filled in
         self.checked = True
 
-    def presumed(self, first: int, last: int) -> Images | None:
-        """The images that stage `last` will be given as far as the blueprint says, None if no stage from `first` on makes any."""
+    def presumed(self, first: int, last: int) -> Source | Images | None:
+        """What stage `last` will be given as far as it is known: the source, or the images that the blueprint names; None if no stage from
+        `first` on makes any."""
+        if issubclass(self.plan[last].driver.takes, Source):
+            return self.source
         making = [stage for stage in self.plan[first:last] if issubclass(stage.driver.gives, Images) and stage.driver.stores]
         found = stores(tuple(making), self.site)
         places = [f"{self.site.registry(store.registry).address}/{store.repository}" for store in found]

@@ -194,4 +194,9 @@ def check(spec: Git, site: Site) -> None:
         git.remote_url(site.remote(spec.via), site.app)
 
 
-DRIVER = Driver("sync", "git", takes=Source, gives=Tree, spec=Git, find=find, make=make, check=check)
+def rehearse(_spec: Git, source: Source, site: Site) -> None:
+    """Raise ConfigError for what must not travel: see `pipeline.source.vet.vet`."""
+    vet(source, site.tool("git"), not_secret=site.not_secret)
+
+
+DRIVER = Driver("sync", "git", takes=Source, gives=Tree, spec=Git, find=find, make=make, check=check, rehearse=rehearse)

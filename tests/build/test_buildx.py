@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import Images, Moved
-from pipeline.build.buildx import check, find, make
+from pipeline.build.buildx import check, find, make, rehearse
 from pipeline.build.buildx_spec import Buildx, ImageSpec
 from pipeline.errors import AuthError, BuildError, ConfigError, IntegrityError, Transient
 from pipeline.places import Builder
@@ -187,9 +187,17 @@ def test_this_users_settings_of_git_change_no_line(there: World, tmp_path: Path,
 def test_i07_a_secret_that_git_tracks_gets_into_no_image(there: World) -> None:
     there.work.write("web/id_ed25519", f"-----BEGIN OPENSSH PRIVATE KEY-----\n{'b3BlbnNzaC1rZXk' * 4}\n")
     there.work.commit()
-    with pytest.raises(ConfigError, match="looks like a secret and is tracked"):
-        make(spec(), there.source, there.site)
+    for act in (rehearse, make):  # the plan says it, too
+        with pytest.raises(ConfigError, match="looks like a secret and is tracked"):
+            act(spec(), there.source, there.site)
     assert there.builds == []
+
+
+def test_a_plan_judges_what_a_builder_gets(there: World) -> None:
+    there.work.write("elsewhere/id_ed25519", f"-----BEGIN OPENSSH PRIVATE KEY-----\n{'b3BlbnNzaC1rZXk' * 4}\n")
+    there.work.commit()
+    rehearse(spec(), there.source, there.site)
+    assert there.calls == []
 
 
 def test_a_dirty_tree_gets_no_tag_of_a_branch(there: World) -> None:

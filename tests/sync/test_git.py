@@ -413,3 +413,11 @@ def test_a_repository_with_sha256_names(tmp_path: Path, machine: Machine, site_o
 
 def test_the_driver_says_what_it_takes_and_gives() -> None:
     assert (DRIVER.verb, DRIVER.name, DRIVER.takes.kind, DRIVER.gives.kind) == ("sync", "git", "source", "tree")
+
+
+def test_what_must_not_travel_is_told_by_a_plan(work: Worktree, machine: Machine, site_of: Callable[..., Site]) -> None:
+    work.write("id_ed25519", f"-----BEGIN OPENSSH PRIVATE KEY-----\n{'b3BlbnNzaC1rZXk' * 4}\n")
+    work.commit()
+    site = site_of(work, machine)
+    with pytest.raises(ConfigError, match="looks like a secret and is tracked"):
+        git.rehearse(SPEC, snapshot(work.path), site)
