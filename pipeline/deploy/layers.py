@@ -5,6 +5,7 @@ A values file is written for helm, and is what it is to helm: braces in it are n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from pipeline.tools import goyaml, placeholders
 from pipeline.yamlfile import LARGEST, Document, Place, keys_like
 
 Path_ = tuple[str, ...]
+EXACT = 1 << 53  # helm keeps numbers of a values file as float64
+SEPARATOR = re.compile(r"(?m)^(?:%.*|---(?![ \t\r]*(?:#|$)).*)")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class Layers:
             yield from document.twice
             for path, word, _ in placeholders.meant(document.data):
                 yield f"{_said(document, path)} holds {{{word}}}, which stays as it is: words are filled in under `values` alone"
+        for data in (*(document.data for document in self.documents), self.values):
+            for path, value in numbers(data):
+                if abs(value) > EXACT and int(float(value)) != value:
+                    yield f"{self.origin(path)} is {value}, of which helm makes {int(float(value))}: put it in quotes"
 
     def origin(self, path: Path_) -> str:
         """Where the value at `path` was written last: FILE:LINE: and its name, or its name in the blueprint."""
@@ -63,6 +70,15 @@ def over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def numbers(value: Any, path: Path_ = ()) -> Iterator[tuple[Path_, int]]:
+    """Each whole number in `value`, with its path."""
+    if isinstance(value, Mapping | list | tuple):
+        for key, each in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from numbers(each, (*path, str(key)))
+    elif isinstance(value, int):
+        yield path, value
+
+
 def _document(root: Path, name: str) -> tuple[Document, str]:
     path = root / name
     if not path.is_file():
@@ -79,12 +95,18 @@ def _document(root: Path, name: str) -> tuple[Document, str]:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"values file {name} cannot be read", cause=str(error), mend="write it as UTF-8") from error
-    first, *more = [each for each in goyaml.documents(text, name) if each.data is not None] or [Document({}, {(): Place(name, 1)})]
-    if more:
+    found = goyaml.documents(text, name)
+    if odd := SEPARATOR.search(text):
+        line = text.count("\n", 0, odd.start()) + 1
+        raise ConfigError(
+            f"{name}:{line}: {odd[0].strip()!r} is no separator to Helm 4, and one to Helm 3", mend="write --- on a line of its own"
+        )
+    if more := [each for each in found[1:] if each.data is not None]:
         raise ConfigError(
             f"{more[0].place(())}: a second document starts here",
-            mend="write one: Helm 3 reads the first alone, Helm 4 lays all over each other",
+            mend="write one: Helm 3 reads the first alone, though nothing is in it; Helm 4 lays all over each other",
         )
+    first = found[0] if found and found[0].data is not None else Document({}, {(): Place(name, 1)})
     if not isinstance(first.data, dict):
         raise ConfigError(
             f"{first.place(())}: a values file holds a mapping, not {type(first.data).__name__}", mend="write `key: value` lines"

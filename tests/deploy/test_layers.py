@@ -97,6 +97,11 @@ def test_a_word_of_ours_within_a_text_is_told_and_left(root: Path) -> None:
         ("a: [1\n", r"staging\.yaml:\d: this is not YAML"),
         ("a: .inf\n", r"staging\.yaml:1: \.inf is no number that JSON has"),
         ("a: 1\n---\nb: 2\n", r"staging\.yaml:2: a second document"),
+        ("---\n# nothing\n---\na: 1\n", r"staging\.yaml:3: a second document"),
+        ("{}\r\n---\r\na: 1\r\n", r"staging\.yaml:2: a second document"),
+        ("a: 1\n...\n---\nb: 2\n", r"staging\.yaml:3: a second document"),
+        ("%YAML 1.1\n---\na: 1\n", r"staging\.yaml:1: '%YAML 1\.1' is no separator to Helm 4"),
+        ("# one\n--- {a: 1}\n", r"staging\.yaml:2: '--- \{a: 1\}' is no separator to Helm 4"),
     ],
 )
 def test_y02_what_is_wrong_with_a_file_is_told_with_its_line(root: Path, text: str, what: str) -> None:
@@ -111,6 +116,21 @@ def test_y02_a_word_is_what_it_is_to_helm_and_a_key_that_stands_twice_is_told(ro
     assert found.merged({})["b"] == [False, 493, 1000, "=", "2026-01-01", "1"]
     assert found.merged({})["keep"] == 2
     assert list(found.told()) == ["values/staging.yaml:3: 'keep' stands here a second time, and what stands last counts"]
+
+
+def test_a_number_that_helm_rounds_is_told(root: Path) -> None:
+    (root / "values/staging.yaml").write_text("account: {id: 90071992547409931}\nround: 9007199254740992\ntext: '90071992547409931'\n")
+    found = layers.read(root, FILES, {"list": [9007199254740993]})
+    assert list(found.told()) == [
+        "values/staging.yaml:1: account.id is 90071992547409931, of which helm makes 90071992547409936: put it in quotes",
+        "values.list.0 is 9007199254740993, of which helm makes 9007199254740992: put it in quotes",
+    ]
+
+
+@pytest.mark.parametrize("text", ["---\na: 1\n", "# c\n--- # c\na: 1\n---\n# nothing\n", "\n---  \r\na: 1\r\n"])
+def test_a_separator_with_nothing_behind_it_is_taken(root: Path, text: str) -> None:
+    (root / "values/staging.yaml").write_text(text, newline="")
+    assert layers.read(root, FILES, {}).merged({})["a"] == 1
 
 
 def test_an_empty_file_says_nothing(root: Path) -> None:
