@@ -281,7 +281,7 @@ def read_site(path: Path, *, unfilled: bool = False) -> SiteFile:
 
 def _by_sudo(cluster: Cluster, node: HostSpec | None) -> Cluster:
     """k3s lets root alone ask its runtime: another user calls it by sudo. What a site file writes itself stays as it is."""
-    if node is None or node.user == "root":
+    if node is None or node.user in ("", "root"):
         return cluster
     return dataclasses.replace(
         cluster,

@@ -33,11 +33,12 @@ VERBS = ("provision", "sync", "build", "push", "deploy", "verify")
 
 @dataclass(frozen=True)
 class HostSpec:
-    """An SSH machine. `state` is the pipeline's own folder there; key and known hosts default to the user's own."""
+    """An SSH machine. `state` is the pipeline's own folder there; key and known hosts default to the user's own, and `user` to that of
+    ~/.ssh/config, else root."""
 
     address: str
     port: int = 22
-    user: str = "root"
+    user: str = ""
     identity_file: str = ""
     known_hosts: str = ""
     state: str = "/var/lib/pipeline"

@@ -27,9 +27,10 @@ SETTLE = 1.0  # seconds that sshd may take to count a session as closed that was
 class SshHost:
     """The Host behind `address`.
 
-    `known_hosts` and `identity_file` given here replace the user's ~/.ssh and its config; without them ProxyJump, HostName, keys and, for
-    port 22, the port come from there, as `ssh` itself reads them, once. `accept_new` stores an unknown host key on first sight. `interval`
-    is how long (seconds) the machine may be silent before it is asked for a sign of life: it is given up after 2.7 times that.
+    `known_hosts` and `identity_file` given here replace the user's ~/.ssh and its config; without them ProxyJump, HostName, keys, for port
+    22 the port, and without `user` the user come from there, as `ssh` itself reads them, once. `accept_new` stores an unknown host key on
+    first sight. `interval` is how long (seconds) the machine may be silent before it is asked for a sign of life: it is given up after
+    2.7 times that.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class SshHost:
         name: str,
         address: str,
         port: int = 22,
-        user: str = "root",
+        user: str = "",
         identity_file: str = "",
         known_hosts: str = "",
         state: str = "/var/lib/pipeline",

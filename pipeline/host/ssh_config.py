@@ -44,12 +44,13 @@ Settings = Mapping[str, list[str]]
 
 @dataclass(frozen=True)
 class Way:
-    """How to reach one machine; `interval` is how long (seconds) it may be silent before it is asked for a sign of life."""
+    """How to reach one machine: as `user`, if one is said, else as ~/.ssh/config has it, else as root. `interval` is how long (seconds) it
+    may be silent before it is asked for a sign of life."""
 
     name: str
     address: str
     port: int = 22
-    user: str = "root"
+    user: str = ""
     identity_file: str = ""
     known_hosts: str = ""
     accept_new: bool = False
@@ -58,7 +59,7 @@ class Way:
     def __post_init__(self) -> None:
         if not ADDRESS.match(self.address):
             raise ConfigError(f"host {self.name}: {self.address!r} is not a host name or address")
-        if not USER.match(self.user):
+        if self.user and not USER.match(self.user):
             raise ConfigError(f"host {self.name}: {self.user!r} is not a user name")
         if not 0 < self.port < 65536:
             raise ConfigError(f"host {self.name}: {self.port} is not a port")
@@ -105,17 +106,19 @@ class Hop:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A machine as it is named: by the site, or by the ProxyJump of another. `jump` are the machines before it, if that is said."""
+    """A machine as it is named: by the site, or by the ProxyJump of another. `jump` are the machines before it, if that is said, and
+    `usual` the user if nobody says one: this machine's own, unless it is said."""
 
     address: str
     port: int = 0
     user: str = ""
     jump: str = ""
+    usual: str = ""
 
 
 def route(way: Way) -> tuple[Hop, ...]:
     """Return the machines on the way, the last is the one meant. Raise ConfigError if OpenSSH refuses its files, or they go in a circle."""
-    asked: _Asked | None = _Asked(way.address, 0 if way.port == 22 else way.port, way.user)  # 22 is what nobody said
+    asked: _Asked | None = _Asked(way.address, 0 if way.port == 22 else way.port, way.user, usual="root")  # 22 is what nobody said
     found: list[Hop] = []
     while asked is not None:
         if len(found) == MACHINES:
@@ -212,7 +215,9 @@ def _read_without_ssh(way: Way, asked: _Asked) -> Settings:
 def _hop(way: Way, asked: _Asked, settings: Settings) -> Hop:
     host = _one(settings, "hostname") or asked.address
     port = asked.port or int(_one(settings, "port") or 22)
-    user = asked.user or _one(settings, "user") or getpass.getuser()
+    user = asked.user or _one(settings, "user")
+    if not user or (asked.usual and user == getpass.getuser()):  # ssh -G gives this machine's user if nobody says one
+        user = asked.user or asked.usual or getpass.getuser()
     alias = _one(settings, "hostkeyalias")
     tokens = {
         "%": "%", "h": host, "n": asked.address, "p": str(port), "r": user, "u": getpass.getuser(), "d": str(Path.home()),

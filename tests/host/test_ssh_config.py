@@ -97,6 +97,32 @@ def test_a_file_that_is_included_counts(user: User) -> None:
     assert user.run().ok
 
 
+@pytest.mark.parametrize(
+    ("config", "given", "meant"),
+    [
+        ("Host builder.lan\n User tegwick\n", "", "tegwick"),
+        ("Match host builder.lan\n User tegwick\nHost *\n User anna\n", "", "tegwick"),
+        ("Host builder.lan\n User tegwick\n", "anna", "anna"),
+        ("Host another.lan\n User tegwick\n", "", "root"),
+        ("", "", "root"),
+    ],
+)
+def test_the_user_is_that_of_the_site_then_that_of_the_file_then_root(
+    user: User, config: str, given: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user.says(config)
+    for program in (shutil.which("ssh"), None):
+        monkeypatch.setattr(shutil, "which", lambda _name, found=program: found)
+        assert route(Way("builder", "builder.lan", user=given))[-1].user == meant
+
+
+def test_the_user_of_a_machine_on_the_way_is_this_ones(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "anna")
+    user.says("Host builder.lan\n ProxyJump bastion.lan\n")
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    assert [hop.user for hop in route(Way("builder", "builder.lan"))] == ["anna", "root"]
+
+
 def test_what_ssh_refuses_is_told_in_its_words(user: User) -> None:
     user.says("Host *\n NoSuchThing yes\n")
     with pytest.raises(ConfigError, match=r"builder\.lan cannot be used") as caught:
