@@ -129,7 +129,7 @@ RULES = (
         "run again: a release whose helm was killed is repaired first",
     ),
     Rule(
-        r"(?:Too long: (?:must have|may not be more than) (?:at most )?\d+|Request entity too large|etcdserver: request is too large)",
+        r"(?:Secret \"sh\.helm\.release\.[^\"]*\" is invalid: data: Too long: |Request entity too large|etcdserver: request is too large)",
         ConfigError,
         "the release is too large to be kept in a Secret (1 MiB)",
         "look for large files in the chart's folder; name them in .helmignore",

@@ -29,6 +29,12 @@ ADMISSION: tuple[Rule, ...] = (
         "the admission webhook {hook} does not answer",
         f"look at the pods behind it, which {HOOKS} names",
     ),
+    Rule(
+        r"conversion webhook for (?P<kind>[^\n]+?, Kind=\w+) failed: ",
+        Expired,
+        "the conversion webhook for {kind} fails",
+        "look at the pods behind it, which kubectl describe crd names under `conversion`",
+    ),
 )
 OBJECTS: tuple[Rule, ...] = (
     Rule(REFUSED + r"unable to create new content in namespace (?P<name>\S+) because it is being terminated",
@@ -37,12 +43,17 @@ OBJECTS: tuple[Rule, ...] = (
     Rule(REFUSED + r'User "[^"]*" cannot [a-z]+ resource', kube_login.forbidden, "the Kubernetes API forbids what is needed",
          "grant this user what the cause names"),
     Rule(REFUSED, ConfigError, "a rule of the cluster refuses an object", CORRECT),
-    Rule(INVALID + r"[^\n]*(?:field is immutable|may not change once set|updates to \w+ spec for fields other than )",
+    Rule(INVALID + r"[^\n]*Too long: (?:must have|may not be more than) (?:at most )?\d+",
+         ConfigError, "an object is larger than Kubernetes keeps one", "give large files to the image, or to a volume"),
+    Rule(INVALID + r"[^\n]*(?:field is immutable|is immutable after creation|can not be unset|may not change once set"
+         r"|updates to \w+ spec for fields other than )",
          ConfigError, "a field is changed that cannot change", "rename the object; or delete it first, if nothing is lost with it"),
     Rule(r'namespaces? "(?P<name>[^"]*)" not found', ConfigError, "the namespace {name} does not exist",
          "make it, or set `create_namespace: true` in the deploy stage"),
     Rule(r'no matches for kind "(?P<kind>[^"]*)" in version "(?P<version>[^"]*)"',
          ConfigError, "the cluster does not know the kind {kind} in {version}", "install its CRDs first, or leave that object out"),
+    Rule(r'Operation cannot be fulfilled on [\w.-]+ "[^"]*": the object has been modified',
+         Ambiguous, "somebody else changed an object in the same moment", "run again; if it lasts, see who does: --show-managed-fields"),
     Rule(r"Apply failed with \d+ conflicts?", ConfigError, "a field belongs to another field manager",
          "take the edit back, or let the other manager go"),
     Rule(r"(?:failed to create typed patch object|strict decoding error|error validating data: (?:ValidationError|\[?unknown)|"
@@ -51,6 +62,8 @@ OBJECTS: tuple[Rule, ...] = (
          ConfigError, "the cluster refuses an object", CORRECT),
 )  # fmt: skip
 CONNECTION: tuple[Rule, ...] = (
+    Rule(r"unable to retrieve the complete list of server APIs: (?P<api>[\w.-]+/\w+): ", Expired,
+         "the API {api} of the cluster does not answer", "kubectl get apiservices names the Service behind it: look at its pods"),
     Rule(r"getting credentials: ", AuthError, "the kubeconfig's plugin gives no credentials",
          "run it by hand: the cause names it"),
     Rule(r"(?:the server has asked for the client to provide credentials|You must be logged in to the server|Unauthorized$)",
