@@ -43,7 +43,7 @@ class Link:
         """Connect. Raises Transient, AuthError, HostKeyError or ConfigError."""
         self.way = way
         self.lost = ""
-        self.place = hops[-1].place
+        self.place, self.user = hops[-1].place, hops[-1].user
         self._over: list[Hop] = []
         self._program: _Program | None = None
         self._heard: list[_Heard] = []

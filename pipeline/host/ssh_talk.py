@@ -168,7 +168,7 @@ class Talk:
 
     def _strange(self) -> ConfigError:
         """The error of a machine on which something else than our command answers."""
-        link, user = self._link, self._link.way.user
+        link, user = self._link, self._link.user
         said = (self._out.banner + self._err.banner).replace(self._token, b"").decode(errors="replace").strip()
         return ConfigError(
             f"{user} on {link.way.name} ({link.place}) has a login shell that runs no commands",
