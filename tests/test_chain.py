@@ -238,7 +238,7 @@ def test_every_task_says_what_it_does_under_dry() -> None:
         "lab.status", "tags.show", "tunnel.plan",
     }  # fmt: skip
     assert shows == {
-        "build", "deploy", "prune", "push", "release", "remove", "sync", "verify", "ci.generate", "flux.init", "flux.migrate",
+        "build", "deploy", "init", "prune", "push", "release", "remove", "sync", "verify", "ci.generate", "flux.init", "flux.migrate",
         "tunnel.apply",
     }  # fmt: skip
     assert {"rollback", "freeze", "unfreeze", "reconcile", "infra.apply", "infra.destroy", "lab.up", "lab.down", "tags.put"} <= acts
