@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -76,7 +77,9 @@ def find(paths: Iterable[str], known: frozenset[str], texts: Texts, app: str) ->
         values = next((each for each in texts.values(_in(folder, "values.yaml")) if isinstance(each, dict)), {})
         images = tuple(_images(values, (), str(about.get("appVersion") or "")))
         found.append(Chart(folder, about["name"], str(about.get("version") or ""), images, tuple(_fetched(about, folder, known))))
-    return tuple(sorted(found, key=lambda each: (each.name != app, app not in each.folder, each.folder.count("/"), each.folder)))
+    return tuple(
+        sorted(found, key=lambda each: (each.name != app, not each.images, app not in each.folder, each.folder.count("/"), each.folder))
+    )
 
 
 def _in(folder: str, name: str) -> str:
@@ -137,11 +140,11 @@ def choose(chart: Chart, names: Sequence[str], app: str) -> dict[str, Named]:
     """Which image of the values each of the built ones (`names`) is: by its name, else the chart's own if there is one image alone."""
     left = list(chart.images)
     found: dict[str, Named] = {}
-    for name in names:
-        of_name = [each for each in left if _is_called(each, name)]
-        if of_name:
-            found[name] = of_name[0]
-            left.remove(of_name[0])
+    for called in (_is_called, _has_word):
+        for name in [name for name in names if name not in found]:
+            if hit := next((each for each in left if called(each, name)), None):
+                found[name] = hit
+                left.remove(hit)
     for name in [name for name in names if name not in found]:
         top = [each for each in left if len(each.path) == 1]
         if len(names) == 1 and left:
@@ -154,5 +157,15 @@ def choose(chart: Chart, names: Sequence[str], app: str) -> dict[str, Named]:
 
 def _is_called(image: Named, name: str) -> bool:
     words = {image.repository.rpartition("/")[2].lower(), *(each.lower() for each in image.path)}
-    plain = {re_.replace("-", "").replace("_", "") for re_ in words}
+    plain = {word.replace("-", "").replace("_", "") for word in words}
     return name in words or name.replace("-", "") in plain or f"{name.replace('-', '')}image" in plain
+
+
+def _has_word(image: Named, name: str) -> bool:
+    """Whether the last word of the repository has the name as a part of it."""
+    return bool(re.search(rf"(^|[-_.]){re.escape(name)}([-_.]|$)", image.repository.rpartition("/")[2].lower()))
+
+
+def prefixed(chart: Chart) -> Named | None:
+    """The values by which a chart makes the names of all its images, if it does: a place that they all lie in, and one tag."""
+    return next((each for each in chart.images if each.path[-1:] == ("images",) and "repository" in each.keys), None)

@@ -28,6 +28,7 @@ OTHERS = {  # images that applications use, and that are not the application
     "redis", "redis-exporter", "traefik", "ubuntu", "valkey", "vault", "wait-for", "zookeeper", "otel-collector", "opentelemetry-collector",
     "opentelemetry-collector-contrib", "postgres-exporter", "caddy", "cloudflared", "oauth2-proxy",
 }  # fmt: skip
+FEW = 4  # names in one line
 SHOWN = 6  # others that stand as comments
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -72,10 +73,16 @@ def decide(seen: Seen, given: Given, site: SiteFile | None, ask: Ask | None = No
     Raises ConfigError if there is nothing to build and nothing to deploy, and for a path or a name that is not there.
     """
     app = given.app or seen.name
+    owner = seen.owner or app
     known = Decided({})
     ways = _ways(seen)
     way = _chosen(ways, given.deploy, ask)
     builds, attr = _builds(seen, given.build, ask)
+    said: dict[str, Any] = {key: list(value) if isinstance(value, tuple) else value for key, value in given.__dict__.items() if value}
+    if ask and way and len(ways) > 1:
+        said["deploy"] = way.path
+    if ask and seen.attr and seen.dockerfiles:
+        said["build"] = ["flake.nix"] if attr else [each.path for each in builds]
     if way is None and not builds and not attr:
         raise ConfigError(
             f"{seen.root} has nothing that can be built or deployed: no Dockerfile, no flake that makes an image, no chart, no manifests",
@@ -86,12 +93,12 @@ def decide(seen: Seen, given: Given, site: SiteFile | None, ask: Ask | None = No
     build: dict[str, Any] = {"driver": ""}
     deploy: dict[str, Any] = {"driver": ""}
     if way:
-        images, deploy, left = _deployed(way, images, attr, app, known)
-        for each in left:
-            known.told.append(f"{each.path} is built by nobody here: {way.path} names no image that it could be")
+        images, deploy, left = _deployed(way, images, attr, app, owner, known)
+        if left:
+            paths = ", ".join(each.path for each in left[:FEW]) + (" …" if len(left) > FEW else "")
+            known.told.append(f"not built, since {way.path} names no image of theirs: {paths}")
     if images:
         registry = _registry(seen, given, site)
-        owner = seen.owner or app
         build = {
             "driver": "buildx", "registry": registry,
             "builders": list(site.builders)[:1] if site and len(site.builders) == 1 else [],
@@ -101,7 +108,7 @@ def decide(seen: Seen, given: Given, site: SiteFile | None, ask: Ask | None = No
     elif attr:
         registry = _registry(seen, given, site)
         host = next(iter(site.hosts), HOST) if site else HOST
-        build = {"driver": "nix", "registry": registry, "host": host, "attr": attr, "repository": f"{seen.owner or app}/{app}"}
+        build = {"driver": "nix", "registry": registry, "host": host, "attr": attr, "repository": f"{owner}/{app}"}
     elif way:
         build = _tagged(way, given, site, known)
     cluster = given.cluster or _only(site.clusters if site else {}, CLUSTER)
@@ -117,7 +124,7 @@ def decide(seen: Seen, given: Given, site: SiteFile | None, ask: Ask | None = No
     known.answers = {
         "app": app,
         "site": given.site,
-        "said": {key: list(value) if isinstance(value, tuple) else value for key, value in given.__dict__.items() if value},
+        "said": said,
         "build": build,
         "deploy": deploy,
         "verify": {"host": way.plain.host, "page": way.plain.page} if way and way.plain else {"host": "", "page": ""},
@@ -178,7 +185,7 @@ def _called(builds: Sequence[Dockerfile], app: str) -> dict[str, Dockerfile]:
 
 
 def _deployed(
-    way: Way, images: dict[str, Dockerfile], attr: str, app: str, known: Decided
+    way: Way, images: dict[str, Dockerfile], attr: str, app: str, owner: str, known: Decided
 ) -> tuple[dict[str, Dockerfile], dict[str, Any], list[Dockerfile]]:
     """(images that the deploy needs, its options, Dockerfiles that it has no use for)."""
     names = list(images) or [app]
@@ -190,29 +197,60 @@ def _deployed(
             known.told.append(f"{way.path} needs charts that are not in it ({fetched}): helm dependency build {way.path}, and commit them")
     else:
         found = _named(way.plain.images if way.plain else (), names, images)
+    beside = _beside(way.path, images) if len(images) > 1 and not found else ""
+    if beside:
+        images = {app: images[beside]}
+        found = _named(way.plain.images if way.plain else (), [app], images)
     kept = {name: each for name, each in images.items() if name in found} or images
     left = [each for name, each in images.items() if name not in kept]
-    if images and not found and way.driver != "kubecfg":
+    place = charts.prefixed(way.chart) if way.chart and len(images) > 1 and not found else None
+    if images and not found and not place and way.driver != "kubecfg":
         known.told.append(f"which image of {way.path} is built here is not clear: the blueprint has a line for it to be filled in")
     word = {name: f"{name}." if len(kept) > 1 else "" for name in (kept or names)}
     unclear = bool(images or attr) and not found
     options: dict[str, Any] = {"driver": way.driver, "path": way.path, "values": [], "images": [], "unclear": unclear}
     if way.chart:
-        options["values"] = _values({name: each for name, each in found.items() if isinstance(each, Named)}, word)
+        options["values"] = _values(found, word)
+        if place:
+            first = next(iter(kept))
+            text = f'{{repository: "{{{first}.repository.registry}}/{owner}", tag: "{{tag}}"}}'
+            options["values"] = [f"{_key(place.path[0])}: {_flow(_nested(place.path[1:], text))}"]
         options["named"] = [".".join(each.path) for each in way.chart.images][:SHOWN]
     elif way.driver == "kubecfg":
         options["values"] = _arguments(way.plain.arguments if way.plain else (), names)
         options["unclear"] = False
     else:
         options["images"] = [
-            f'{{name: {text}}}' if len(kept) < 2 or references.read(str(text)).repository.rpartition("/")[2] == name
+            f'{{name: {text}}}' if len(kept) < 2 or _last(text) == name
             else f'{{name: {text}, newName: "{{{word[name]}repository}}"}}'
             for name, text in found.items()
         ]  # fmt: skip
         options["named"] = [each for each, _ in (way.plain.images if way.plain else ())][:SHOWN]
+        own = [each for each, _ in (way.plain.images if way.plain else ()) if _last(each) not in OTHERS]
+        if len(names) == 1 and len(own) > 1 and found and _last(found[names[0]]) != names[0]:
+            known.told.append(
+                f"{way.path} names {', '.join(own[:FEW])}: {found[names[0]]} is taken for what is built here; correct `images`"
+            )
         if way.plain and way.plain.mixed:
             known.told.append(f"{way.path} has YAML files beside its manifests that are none: inv plan names them")
     return kept, options, left
+
+
+def _last(repository: str) -> str:
+    return repository.rpartition("/")[2]
+
+
+def _nested(path: Sequence[str], value: Any) -> Any:
+    return {path[0]: _nested(path[1:], value)} if path else value
+
+
+def _beside(path: str, images: Mapping[str, Dockerfile]) -> str:
+    """The image whose Dockerfile lies nearest to what is deployed, "" if none shares a folder with it."""
+    parts = path.split("/")
+    shared = {name: sum(a == b for a, b in zip(parts, each.path.split("/")[:-1], strict=False)) for name, each in images.items()}
+    best = max(shared.values())
+    near = [name for name, count in shared.items() if count == best]
+    return near[0] if best and len(near) == 1 else ""
 
 
 def _named(there: Sequence[tuple[str, str]], names: Sequence[str], images: Mapping[str, Dockerfile]) -> dict[str, Any]:
@@ -229,8 +267,8 @@ def _named(there: Sequence[tuple[str, str]], names: Sequence[str], images: Mappi
             found[name] = hit
             left.remove(hit)
     if len(names) == 1 and not found and left:
-        mine = [each for each in left if each.rpartition("/")[2] not in OTHERS]
-        found[names[0]] = (mine or left)[0]
+        mine = [each for each in left if each.rpartition("/")[2] not in OTHERS] or left
+        found[names[0]] = mine[0]
     return found
 
 

@@ -22,9 +22,10 @@ MOST = 3000  # YAML files that are read
 YAML = (".yaml", ".yml")
 ASIDE = {  # folders of what is not the application itself
     "node_modules", "vendor", "third_party", "testdata", "test", "tests", "e2e", "example", "examples", "sample", "samples", "docs", "doc",
-    "hack", "benchmark", "benchmarks", "fixtures", "__tests__", "integration",
+    "hack", "_archived", "archive", "archived", "benchmark", "benchmarks", "fixtures", "__tests__", "integration",
 }  # fmt: skip
 NEVER = {".devcontainer", ".git", ".pipeline", "node_modules", ".gitpod"}
+GENERIC = ("app", "chart", "charts", "deploy", "deployment", "helm", "infra", "k8s", "kubernetes", "manifests")  # repositories' names
 COMPOSE = re.compile(r"(docker-)?compose([.-][\w.-]+)?\.ya?ml")
 REMOTE = re.compile(r"(?:\w+://)?(?:[^@/]+@)?(?P<host>[^:/]+)(?::\d+(?=/))?[:/](?P<path>.+?)(?:\.git)?/?")
 IMAGE_ATTR = re.compile(r"([A-Za-z_][\w.-]*)\s*=[^;={]*?\b(?:dockerTools\.\w+|nix2container\.\w+|buildLayeredImage|buildImage|streamLayeredImage)\b", re.DOTALL)  # fmt: skip  # noqa: E501
@@ -60,11 +61,13 @@ def look(root: Path) -> Seen:
     known = frozenset(names)
     texts = Texts(root)
     yaml = [name for name in names if name.endswith(YAML)][:MOST]
-    compose = tuple(name for name in sorted(yaml, key=_depth) if COMPOSE.fullmatch(name.rpartition("/")[2]))
+    compose = tuple(likely(name for name in sorted(yaml, key=_depth) if COMPOSE.fullmatch(name.rpartition("/")[2])))
     host, path = _remote(root)
     name = slug(path.rpartition("/")[2] or root.name)
     hints = [*_of_compose(compose, texts), *_of_workflows(yaml, texts)]
     found_charts = charts.find(_likely(known, "Chart.yaml"), known, texts, name)
+    if name in GENERIC and found_charts:
+        name = slug(found_charts[0].name)
     inside = tuple(f"{each.folder}/" if each.folder != "." else "" for each in found_charts)
     rest = [each for each in yaml if each not in compose and not each.startswith((".github/", *filter(None, inside)))]
     kustomized, others = plain.find(root, likely(rest), texts)
@@ -155,7 +158,9 @@ def _of_compose(names: Iterable[str], texts: Texts) -> list[dockerfiles.Hint]:
                 build = told.get("build") if isinstance(told, dict) else None
                 if build:
                     options = build if isinstance(build, dict) else {"context": build}
-                    found.append(_hint(folder, options.get("context", "."), options.get("dockerfile"), options.get("target"), service))
+                    found.append(
+                        _hint(folder, options.get("context", "."), options.get("dockerfile"), "", service)
+                    )  # its targets are for developing
     return [each for each in found if each]
 
 
