@@ -27,6 +27,7 @@ from pipeline.menu import task_for as blueprints_task
 from pipeline.operate import WAIT
 from pipeline.operate import tasks as operator_tasks
 from pipeline.prune.tasks import tasks as prune_tasks
+from pipeline.safe import clean
 from pipeline.say import hand_over, remember, say, say_block, say_json
 from pipeline.tagging import collection as tag_tasks
 from pipeline.tunnel.tasks import collection as tunnel_tasks
@@ -179,14 +180,24 @@ class _Tasks:
         return task(plan, help={**HELP, "until": "the last stage that is looked at"})
 
     def doctor(self) -> Any:
-        @only_looks
+        @shown_by("doctor", fix=False, yes=False, host_key="")
         @cli
-        def doctor(_c: Context, env: str = "", blueprint: str = "", json: bool = False) -> None:
-            """Look at everything a release needs, change nothing, and say what mends it."""
-            from pipeline.doctor import COLOURS, examine, exit_code, rows, table
+        def doctor(
+            _c: Context, env: str = "", blueprint: str = "", json: bool = False, fix: bool = False, yes: bool = False, host_key: str = ""
+        ) -> None:
+            """Look at everything a release needs, change nothing, and say what mends it.
 
+            With --fix it mends what is safe: an SSH host key that nobody knows (asked with its fingerprint), the namespace, on a k3s node
+            the entry of a registry that speaks plain HTTP. Each is told and asked first, and looked at again afterwards.
+            """
+            from pipeline.doctor import COLOURS, Consent, cure, examine, exit_code, rows, table
+
+            if (yes or host_key) and not fix:
+                raise ConfigError("--yes and --host-key say what --fix may do", mend="inv doctor --fix")
+            ask = _confirmed if sys.stdin.isatty() and not json else None
+            consent = Consent(yes, frozenset(filter(None, host_key.split(","))), ask)
             with self.site(env, blueprint, json) as (found, site):
-                verdicts = examine(found, site)
+                verdicts = cure(lambda: examine(found, site), consent, _tell) if fix else examine(found, site)
             if json:
                 say_json({"verdicts": rows(verdicts)})
             else:
@@ -194,7 +205,12 @@ class _Tasks:
             if code := exit_code(verdicts):
                 raise Exit(code=code)
 
-        return task(doctor, help=HELP)
+        about = {
+            "fix": "mend what is safe, asked first",
+            "yes": "with --fix: nobody is asked, but for host keys",
+            "host-key": "with --fix: the fingerprint of a host key that is trusted, as SHA256:... (several with commas)",
+        }
+        return task(doctor, help={**HELP, **about})
 
     def status(self) -> Any:
         @only_looks
@@ -310,6 +326,18 @@ def _story() -> contextlib.AbstractContextManager[Callable[[str], None]]:
     from pipeline.report.story import teller
 
     return teller(sys.stderr)
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write("".join(f"{clean(line)}\n" for line in text.split("\n")))
+
+
+def _confirmed(question: str) -> bool:
+    *lines, last = question.split("\n")
+    _tell("\n".join(lines))
+    sys.stderr.write(clean(last))
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _front_door(plan: Any, site: Any) -> str:

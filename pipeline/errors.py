@@ -95,10 +95,12 @@ class AuthError(PipelineError):
 
 
 class HostKeyError(PipelineError):
-    """An SSH host key is unknown or differs from the one on file."""
+    """An SSH host key is unknown or differs from the one on file. Of one that is only not known, `offer` is (file, line, fingerprint):
+    the line that makes it known, once a person has compared the fingerprint."""
 
     exit_code = 12
     kind = "HOSTKEY"
+    offer: tuple[str, str, str] | None = None
 
 
 class Locked(PipelineError):

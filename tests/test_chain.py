@@ -234,12 +234,12 @@ def test_every_task_says_what_it_does_under_dry() -> None:
         mark = found.dry
         (acts if mark is None else shows if mark[0] else looks).add(name)
     assert looks == {
-        "blueprints", "doctor", "history", "plan", "schema", "status", "flux.status", "infra.output", "infra.plan", "lab.logs",
+        "blueprints", "history", "plan", "schema", "status", "flux.status", "infra.output", "infra.plan", "lab.logs",
         "lab.status", "tags.show", "tunnel.plan",
     }  # fmt: skip
     assert shows == {
-        "build", "deploy", "init", "prune", "push", "release", "remove", "sync", "verify", "ci.generate", "flux.init", "flux.migrate",
-        "tunnel.apply",
+        "build", "deploy", "doctor", "init", "prune", "push", "release", "remove", "sync", "verify", "ci.generate", "flux.init",
+        "flux.migrate", "tunnel.apply",
     }  # fmt: skip
     assert {"rollback", "freeze", "unfreeze", "reconcile", "infra.apply", "infra.destroy", "lab.up", "lab.down", "tags.put"} <= acts
     assert len(list(every(collection("config")))) == len(looks | shows | acts)

@@ -8,8 +8,9 @@ Every check is bounded in time. One that breaks says so itself and keeps none of
 
 from __future__ import annotations
 
+from pipeline.doctor.fix import Consent, cure
 from pipeline.doctor.questions import examine
 from pipeline.doctor.show import COLOURS, rows, table
 from pipeline.doctor.verdict import Status, Verdict, exit_code
 
-__all__ = ["COLOURS", "Status", "Verdict", "examine", "exit_code", "rows", "table"]
+__all__ = ["COLOURS", "Consent", "Status", "Verdict", "cure", "examine", "exit_code", "rows", "table"]

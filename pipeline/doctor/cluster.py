@@ -14,6 +14,7 @@ from pipeline.deploy.holder import Holder
 from pipeline.deploy.manifest_spec import Manifests
 from pipeline.deploy.spec import Helm, Spec
 from pipeline.doctor import permissions
+from pipeline.doctor.fix import Fix
 from pipeline.doctor.verdict import Check, Verdict, ask_all, fail, ok, unknown, warn
 from pipeline.errors import AuthError, ConfigError
 from pipeline.stage import Site
@@ -108,11 +109,18 @@ def _namespace(where: str, cluster: str, release: Spec, kube: Kube) -> Iterator[
         yield ok(where, "namespace", f"{release.namespace} is not there yet; a deploy makes it")
     elif found is None:
         mend = f"kubectl create namespace {release.namespace}, or set `create_namespace: true` in the deploy stage"
-        yield fail(where, "namespace", f"cluster {cluster} has no namespace {release.namespace}", mend)
+        fix = Fix(f"create the namespace {release.namespace} on cluster {cluster}", partial(_create, release.namespace, kube))
+        yield fail(where, "namespace", f"cluster {cluster} has no namespace {release.namespace}", mend, fix=fix)
     elif found.get("status", {}).get("phase") == "Terminating":
         raise kube_status.terminating(release.namespace)
     else:
         yield ok(where, "namespace", f"{release.namespace} is there")
+
+
+def _create(namespace: str, kube: Kube) -> None:
+    place = path("v1", "namespaces")
+    if kube.get(path("v1", "namespaces", name=namespace)) is None:
+        kube.create(place, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
 
 
 def _kinds(where: str, release: Helm | Manifests, kube: Kube, site: Site) -> Iterator[Verdict]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.doctor import registry
+from pipeline.doctor import k3s, registry
 from pipeline.doctor.build_host import clock, script
 from pipeline.doctor.registry import Realm
 from pipeline.doctor.verdict import LIMIT, Verdict, broken, fail, ok, unknown, warn
@@ -57,7 +58,9 @@ def look(cluster: str, registries: Sequence[str], site: Site) -> Iterator[Verdic
             yield runtime(where, spec.node, seen)
         if of is not None:
             yield way(where, spec.node, of, seen)
-            yield mirror(where, of, seen)
+            verdict = mirror(where, of, seen)
+            folder = seen.facts.get("k3s", "") if verdict.code else ""
+            yield dataclasses.replace(verdict, fix=k3s.plain_http(host, of, folder)) if folder else verdict
             yield realm(where, of, named, seen)
 
 

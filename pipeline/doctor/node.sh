@@ -58,6 +58,7 @@ whole() { # NAME FILE, without the passwords in it
 		-e "s/\\(auth[\"']*:\\)[[:space:]]*[^{,}[:space:]][^,}]*/\\1 x/g" <"$2" | base64 | tr -d '\n'
 	echo
 }
+if [ -d /etc/rancher/k3s ] && [ -w /etc/rancher/k3s ]; then echo "k3s /etc/rancher/k3s"; fi
 for file in /etc/rancher/k3s/registries.yaml /etc/rancher/rke2/registries.yaml; do
 	if [ -r "$file" ]; then whole registries "$file"; elif [ -e "$file" ]; then echo "closed $file"; fi
 done

@@ -16,7 +16,12 @@ COLOURS = {Status.OK.value: "32", Status.WARN.value: "33", Status.FAIL.value: "1
 
 def rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     """Each verdict as plain JSON values."""
-    return [dataclasses.asdict(verdict) | {"status": verdict.status.value} for verdict in verdicts]
+    return [
+        {field.name: getattr(verdict, field.name) for field in dataclasses.fields(verdict) if field.name != "fix"}
+        | {"status": verdict.status.value}
+        | ({"fix": verdict.fix.does} if verdict.fix else {})
+        for verdict in verdicts
+    ]
 
 
 def table(verdicts: Sequence[Verdict]) -> str:

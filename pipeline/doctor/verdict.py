@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pipeline.doctor.fix import Fix, trust
 from pipeline.errors import (
     AuthError,
     ConfigError,
@@ -43,7 +44,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """`where` is the node, `name` what of it was looked at. `code` is the exit code of a failure's class, 0 where nothing failed."""
+    """`where` is the node, `name` what of it was looked at. `code` is the exit code of a failure's class, 0 where nothing failed; `fix` is
+    what the doctor itself may do about it."""
 
     where: str
     name: str
@@ -51,6 +53,7 @@ class Verdict:
     evidence: str
     mend: str = ""
     code: int = 0
+    fix: Fix | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ def warn(where: str, name: str, evidence: str, mend: str) -> Verdict:
     return Verdict(where, name, Status.WARN, evidence, mend)
 
 
-def fail(where: str, name: str, evidence: str, mend: str, kind: type[PipelineError] = ConfigError) -> Verdict:
-    return Verdict(where, name, Status.FAIL, evidence, mend, kind.exit_code)
+def fail(where: str, name: str, evidence: str, mend: str, kind: type[PipelineError] = ConfigError, fix: Fix | None = None) -> Verdict:
+    return Verdict(where, name, Status.FAIL, evidence, mend, kind.exit_code, fix)
 
 
 def unknown(where: str, name: str, evidence: str, mend: str = "") -> Verdict:
@@ -84,7 +87,8 @@ def broken(where: str, name: str, error: Exception) -> Verdict:
     if isinstance(error, PipelineError):
         evidence = "\n".join(filter(None, (error.what, error.cause)))
         mend = error.mend or (UP if isinstance(error, Transient) else "")
-        return Verdict(where, name, Status.FAIL, evidence, mend, error.exit_code)
+        offer = error.offer if isinstance(error, HostKeyError) else None
+        return Verdict(where, name, Status.FAIL, evidence, mend, error.exit_code, trust(*offer) if offer else None)
     return unknown(where, name, f"the check itself broke: {type(error).__name__}: {error}", "this is a defect of the doctor: report it")
 
 

@@ -168,7 +168,7 @@ class Keys:
             else ""
         )
         kept = file if file != Path(os.devnull) else "a file that you name as known_hosts of this host in the site file"
-        raise HostKeyError(
+        unknown = HostKeyError(
             f"{self._name}: the SSH host key of {name} is not known",
             cause=f"it shows {kind} {fingerprint(key)}; no key is on file in {', '.join(map(str, hop.known))}"
             + (f"\n{refused}" if refused else "")
@@ -177,6 +177,8 @@ class Keys:
             mend=f"compare the fingerprint on the machine itself: ssh-keygen -lf /etc/ssh/ssh_host_{_short(kind)}_key.pub\n"
             f"if it is the same, add this line to {kept}:\n{line}",
         )
+        unknown.offer = (str(file), line, fingerprint(key)) if file != Path(os.devnull) else None
+        raise unknown
 
 
 def lines_about(name: str, files: Iterable[Path]) -> Iterator[Known]:

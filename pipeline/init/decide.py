@@ -102,7 +102,7 @@ def decide(seen: Seen, given: Given, site: SiteFile | None, ask: Ask | None = No
         build = {
             "driver": "buildx", "registry": registry,
             "builders": list(site.builders)[:1] if site and len(site.builders) == 1 else [],
-            "images": [{"name": name, "repository": f"{owner}/{name}", "context": each.context, "target": each.target,
+            "images": [{"key": _key(name), "repository": f"{owner}/{name}", "context": each.context, "target": each.target,
                         "dockerfile": "" if each.usual else each.path} for name, each in images.items()],
         }  # fmt: skip
     elif attr:

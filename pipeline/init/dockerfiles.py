@@ -12,7 +12,7 @@ from typing import Protocol
 
 PLAIN = ("Dockerfile", "Containerfile")
 FORM = re.compile(r"(?:(?P<before>[\w.-]+)\.)?(?:Dockerfile|Containerfile)(?:[.-](?P<after>[\w.-]+))?|(?:docker|container)file")
-TEMPLATE = (".tmpl", ".template", ".j2", ".jinja", ".in", ".dockerignore", ".md", ".erb", ".m4")
+TEMPLATE = (".svg", ".png", ".txt", ".sh", ".tmpl", ".template", ".j2", ".jinja", ".in", ".dockerignore", ".md", ".erb", ".m4")
 VARIANTS = {  # words of Dockerfiles that are another way to the same image
     "dev", "development", "test", "tests", "debug", "ci", "local", "alpine", "slim", "debian", "ubuntu", "arm64", "amd64", "arm", "windows",
     "lint", "base", "builder", "build", "release", "goreleaser", "distroless", "scratch", "ubi", "ubi8", "ubi9", "cross", "old", "bak",

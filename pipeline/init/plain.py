@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -54,19 +55,19 @@ def find(root: Path, names: Sequence[str], texts: Texts) -> tuple[tuple[Plain, .
     tops = [folder for folder in led if folder not in below]
     objects = {name: found for name in names if (found := [each for each in texts.values(name) if _is_object(each)])}
     kustomized = []
+    used = {name for those in led.values() for there in those for name in _resources(there, texts)}
     for folder in tops:
-        own = [each for name, those in objects.items() for each in those if str(PurePosixPath(name).parent) in led[folder]]
+        named = {name for there in led[folder] for name in _resources(there, texts)}
+        own = [each for name, those in objects.items() for each in those if name in named]
         if not any(_workloads(own)):
             continue
         about = [each for there in led[folder] for each in _kustomization(there, texts)]
         kustomized.append(_renamed(_read(folder, own), about))
     folders: dict[str, list[str]] = {}
-    for name in objects:
+    for name in (name for name in objects if name not in used):
         folders.setdefault(str(PurePosixPath(name).parent), []).append(name)
     others = []
     for folder, there in folders.items():
-        if folder in {each for those in led.values() for each in those}:
-            continue
         having = [name for name in there if any(_workloads(objects[name]))]
         if not having:
             continue
@@ -163,6 +164,15 @@ def _pages(workload: dict[str, Any]) -> Iterator[str]:
 def _kustomization(folder: str, texts: Texts) -> Iterator[dict[str, Any]]:
     for name in kustomize.NAMES:
         yield from (each for each in texts.values(name if folder == "." else f"{folder}/{name}") if isinstance(each, dict))
+
+
+def _resources(folder: str, texts: Texts) -> Iterator[str]:
+    """The files that a kustomization makes its objects of."""
+    for each in _kustomization(folder, texts):
+        listed = each.get("resources")
+        for said in listed if isinstance(listed, list) else ():
+            if isinstance(said, str) and "://" not in said:
+                yield os.path.normpath(PurePosixPath(folder) / said)
 
 
 def _renamed(found: Plain, about: Sequence[dict[str, Any]]) -> Plain:

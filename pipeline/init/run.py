@@ -163,7 +163,9 @@ def _both(root: Path, seen: look.Seen, given: Given, app: str) -> tuple[dict[str
     """(the answers of then, what is decided now). What was said then and is not said now still counts."""
     old = write.answers_of(root / write.answers_name(app))
     said = old.get("said") or {}
-    kept = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items() if key in Given.__dataclass_fields__}
+    kept: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in said.items() if key in Given.__dataclass_fields__
+    }
     now = replace(given, **{key: value for key, value in kept.items() if not getattr(given, key)})
     decided = decide.decide(seen, now, _site(root, now), None)
     decided.answers["site_file"] = old.get("site_file") or {}

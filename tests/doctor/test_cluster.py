@@ -95,6 +95,17 @@ def test_an_api_that_is_down_is_a_passing_fault(fake: FakeKube, look: Look) -> N
     assert (verdict.status, verdict.code) == ("fail", 10)
 
 
+def test_a_namespace_that_is_missing_can_be_made(fake: FakeKube, look: Look, tmp_path: Path) -> None:
+    fake.drop("/api/v1/namespaces/shop")
+    kube_down = look()["namespace"]
+    assert kube_down.fix is not None
+    assert kube_down.fix.does == "create the namespace shop on cluster k3s"
+    assert "/api/v1/namespaces/shop" not in fake.objects
+    kube_down.fix.act()
+    kube_down.fix.act()
+    assert look()["namespace"].status == "ok"
+
+
 def test_a_namespace_that_is_missing_or_going_comes_with_its_mend(fake: FakeKube, look: Look) -> None:
     fake.drop("/api/v1/namespaces/shop")
     assert look()["namespace"].mend.startswith("kubectl create namespace shop")

@@ -159,3 +159,79 @@ def test_nothing_at_all_is_refused_and_nothing_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing that can be built or deployed"):
         made.init()
     assert made.git("status", "--short") == ""
+
+
+def test_a_kustomization_goes_before_the_folder_whose_files_it_names(tmp_path: Path) -> None:
+    files = {
+        **ONE,
+        "kustomization.yaml": "resources: [k8s/web.yaml, k8s/db.yaml]\nconfigMapGenerator: [{name: schema, literals: [a=b]}]\n",
+        "k8s/web.yaml": DEPLOYMENT.format(name="web", image="acme/shop:1"),
+        "k8s/db.yaml": DEPLOYMENT.format(name="db", image="postgres:16"),
+    }
+    made = repository(tmp_path / "r", files)
+    made.init()
+    loads(made)
+    assert made.stages["deploy"]["manifests"] == "."
+    assert made.stages["deploy"]["images"] == [{"name": "acme/shop"}]
+    assert "# not deployed" not in made.text("config/shop.yml")
+
+
+def test_the_dockerfile_beside_what_is_deployed_is_the_one(tmp_path: Path) -> None:
+    files = {
+        "02/Dockerfile": "FROM scratch\n",
+        "03/Dockerfile": "FROM scratch\n",
+        "assets/dockerfile-1.svg": "<svg/>",
+        "03/kube/shop.yaml": DEPLOYMENT.format(name="shop", image="acme/shop:1"),
+    }
+    made = repository(tmp_path / "r", files)
+    made.init()
+    loads(made)
+    assert made.stages["build"]["images"] == {"shop": {"repository": "acme/shop", "context": "03"}}
+
+
+def test_a_chart_that_makes_all_names_from_one_place(tmp_path: Path) -> None:
+    values = "images: {repository: example.org/shop, tag: ''}\ncart: {name: cart}\nweb: {name: web}\n"
+    files = {"src/web/Dockerfile": "FROM scratch\n", "src/cart/Dockerfile": "FROM scratch\n", **HELM, "chart/values.yaml": values}
+    made = repository(tmp_path / "r", files)
+    made.init()
+    loads(made)
+    assert made.stages["deploy"]["values"] == {"images": {"repository": "{cart.repository.registry}/acme", "tag": "{tag}"}}
+
+
+def test_which_of_several_images_was_taken_is_told(tmp_path: Path) -> None:
+    files = {
+        **ONE,
+        "k8s/a.yaml": DEPLOYMENT.format(name="a", image="acme/one:1"),
+        "k8s/b.yaml": DEPLOYMENT.format(name="b", image="acme/two:1"),
+    }
+    done = repository(tmp_path / "r", files).init()
+    assert any("acme/one is taken for what is built here" in each for each in done.told)
+
+
+def test_compose_says_the_context(tmp_path: Path) -> None:
+    compose = "services:\n  web: {build: {context: ., dockerfile: docker/web.Dockerfile, target: dev}}\n"
+    made = repository(tmp_path / "r", {"compose.yaml": compose, "docker/web.Dockerfile": "FROM scratch\n", **HELM})
+    made.init()
+    loads(made)
+    assert made.stages["build"]["images"] == {"shop": {"repository": "acme/shop", "dockerfile": "docker/web.Dockerfile"}}
+
+
+def test_a_workflow_says_the_context(tmp_path: Path) -> None:
+    step = "{uses: docker/build-push-action@v6, with: {context: services, file: services/docker/Dockerfile}}"
+    flow = f"jobs:\n  image:\n    steps:\n      - {step}\n"
+    made = repository(tmp_path / "r", {".github/workflows/x.yml": flow, "services/docker/Dockerfile": "FROM scratch\n", **HELM})
+    made.init()
+    loads(made)
+    assert made.stages["build"]["images"]["shop"] == {
+        "repository": "acme/shop",
+        "context": "services",
+        "dockerfile": "services/docker/Dockerfile",
+    }
+
+
+def test_jsonnet_gets_the_arguments_of_its_function(tmp_path: Path) -> None:
+    made = repository(tmp_path / "r", {**ONE, "shop.jsonnet": "function(image, commit='', replicas=1) []\n"})
+    made.init()
+    loads(made)
+    assert made.stages["deploy"]["driver"] == "kubecfg"
+    assert made.stages["deploy"]["values"] == {"image": "{reference}", "commit": "{commit}"}
