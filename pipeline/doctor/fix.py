@@ -88,6 +88,6 @@ def cure(look: Callable[[], list[Verdict]], consent: Consent, say: Callable[[str
         if not carry_out(fixes, consent, say):
             break
         verdicts = look()
-    if not known:
+    if not known and any(each.code for each in verdicts):
         say("there is nothing that --fix mends by itself: below each fault stands what to do by hand")
     return verdicts

@@ -126,6 +126,12 @@ def test_nothing_to_mend_is_told() -> None:
     assert "nothing that --fix mends" in said[0]
 
 
+def test_where_all_is_well_nothing_is_said() -> None:
+    said = told()
+    cure(lambda: [ok("node", "disk", "room")], Consent(), said.append)
+    assert said == []
+
+
 @pytest.mark.parametrize(
     "text",
     [
