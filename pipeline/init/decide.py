@@ -319,8 +319,7 @@ def _tagged(way: Way, given: Given, site: SiteFile | None, known: Decided) -> di
     else:
         named = sorted(way.plain.images if way.plain else (), key=lambda each: each[0].rpartition("/")[2] in OTHERS)
     if not named:
-        known.told.append(f"no image is found in {way.path}: the build stage has a line to be filled in")
-        return {"driver": "tagged", "registry": given.registry or REGISTRY, "repository": "", "tag": "latest"}
+        return {"driver": "none"}
     repository, tag = named[0]
     found = references.read(repository)
     address = found.registry or "docker.io"

@@ -235,3 +235,11 @@ def test_jsonnet_gets_the_arguments_of_its_function(tmp_path: Path) -> None:
     loads(made)
     assert made.stages["deploy"]["driver"] == "kubecfg"
     assert made.stages["deploy"]["values"] == {"image": "{reference}", "commit": "{commit}"}
+
+
+def test_a_chart_whose_values_name_no_image(tmp_path: Path) -> None:
+    made = repository(tmp_path / "r", {**HELM, "chart/values.yaml": "replicas: 1\n"})
+    made.init()
+    loads(made)
+    assert made.stages["build"] == {"driver": "none"}
+    assert "values" not in made.stages["deploy"]
