@@ -9,17 +9,29 @@ from pipeline.deploy.flux_history import Step
 from pipeline.deploy.flux_spec import Flux
 from pipeline.stage import Site, Use
 from pipeline.tools import references
-from pipeline.tools.kube import connect
+from pipeline.tools.flux import Ref
+from pipeline.tools.kube import Kube, connect
+from pipeline.tools.kube_objects import name
 
 
 def uses(spec: Flux, keep: int, site: Site) -> tuple[Use, ...]:
-    """What the release needs, with what git says now and the newest `keep` releases that it would go back to. A git server that is away
-    is an error: it may hold a commit that nobody here has seen. Raises what the cluster's client and git raise."""
+    """What the release needs, with what git says now, the newest `keep` releases that it would go back to, and what an image policy has
+    chosen, which Flux may be about to write. A git server that is away is an error: it may hold a commit that nobody here has seen. Raises
+    what the cluster's client and git raise."""
     kube, repository = connect(site, spec.cluster), flux_file.repository(spec, site)
     head = repository.look()
     known = list(flux_history.steps(repository, spec, flux_wanted.paths(spec), head.commit))
     revisions = (Use(use.mark, use.why) for use in used.kept(kube, spec))  # helm-controller's own: none of them goes
-    return (*used.in_lock(kube, spec), *used.running(kube, spec), *revisions, *of_git(known, keep))
+    return (*used.in_lock(kube, spec), *used.running(kube, spec), *revisions, *of_git(known, keep), *_chosen(kube, spec))
+
+
+def _chosen(kube: Kube, spec: Flux) -> Iterator[Use]:
+    """What the image policies beside Flux and beside the release have chosen; nothing if this Flux knows of none."""
+    for namespace in sorted({spec.system, spec.namespace}):
+        for policy in kube.list(Ref("ImagePolicy", namespace, "").collection)["items"]:
+            latest = (policy.get("status") or {}).get("latestRef") or {}
+            why = f"{Ref('ImagePolicy', namespace, name(policy))} has chosen it"
+            yield from (Use(str(mark), why) for mark in (latest.get("tag"), latest.get("digest")) if mark)
 
 
 def of_git(known: Sequence[Step], keep: int) -> Iterator[Use]:

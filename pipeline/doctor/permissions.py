@@ -30,6 +30,7 @@ TO_PRUNE: tuple[Rule, ...] = (
         ("apps", "deployments"), ("apps", "statefulsets"), ("apps", "daemonsets"), ("batch", "jobs"), ("batch", "cronjobs"),
     )),
 )  # fmt: skip
+OF_POLICIES: Rule = ("image.toolkit.fluxcd.io", "imagepolicies", ("list",))  # of Flux's own namespace and of the release's
 # where Flux applies what was committed: its objects are read and asked to look now, the pods are followed
 OF_FLUX: tuple[Rule, ...] = (
     ("helm.toolkit.fluxcd.io", "helmreleases", ("get", "list", "watch", "patch")),
@@ -53,7 +54,7 @@ def look(where: str, release: Spec, kube: Kube) -> Iterator[Verdict]:
     rules = list(_needed(release))
     try:
         denied = _denied(kube, rules)
-        not_read = _denied(kube, ((release.namespace, rule) for rule in TO_PRUNE))
+        not_read = _denied(kube, _to_prune(release))
     except AuthError as error:
         yield unknown(where, "permissions", error.what, "the deploy itself will tell")
         return
@@ -65,6 +66,12 @@ def look(where: str, release: Spec, kube: Kube) -> Iterator[Verdict]:
     if not_read:
         evidence = f"{_said(not_read)}: inv prune cannot know what is needed, and deletes nothing"
         yield warn(where, "prune", evidence, _role(release, not_read, "prune"))
+
+
+def _to_prune(release: Spec) -> Iterator[tuple[str, Rule]]:
+    yield from ((release.namespace, rule) for rule in TO_PRUNE)
+    if isinstance(release, Flux):
+        yield from ((namespace, OF_POLICIES) for namespace in sorted({release.system, release.namespace}))
 
 
 def _denied(kube: Kube, rules: Iterable[tuple[str, Rule]]) -> list[tuple[str, str, str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,15 @@ from pipeline.artifacts import Bundle, Image, Images, Source
 from pipeline.deploy import work
 from pipeline.host import Cmd
 from pipeline.plan import load
+from pipeline.prune.act import prune
 from pipeline.push import provenance
 from pipeline.stage import Site
+from pipeline.tools.flux import KINDS, Ref
 from pipeline.tools.registry import Client, client_of
 from tests.real.app import App, application
+from tests.real.flux_parts import flow
 from tests.real.test_hub import push
+from tests.real.workingcopy import ROOT
 
 pytestmark = pytest.mark.real
 PLACE = "coulomb/{}"
@@ -230,3 +236,78 @@ def test_the_statements_of_an_image_go_with_it(lab: Site, face: str) -> None:
     assert set(client.tags(place)) == {"bbbbbbb", provenance.tag(digests[1])}
     assert len(provenance.statements(client, place, digests[1])) == 1
     assert client.manifest(place, digests[1])
+
+
+FLUX = """app: {name}
+site: .pipeline/lab/site.yml
+stages:
+  sync: {{driver: git, host: haskelseed}}
+  build: {{driver: nix, host: haskelseed}}
+  push: {{driver: skopeo, registry: ghcr, repository: coulomb/{name}}}
+  deploy:
+    driver: flux
+    cluster: railiance01
+    remote: gitops
+    namespace: {name}
+    release: web
+    system: {name}
+    source: fade
+    kustomization: fade
+    path: clusters
+    file: clusters/release.yaml
+    values: {{image: "{{reference}}", text: "{{short}}"}}
+"""
+
+
+def _committed(root: Path, number: int) -> str:
+    """A commit of an hour of its own in a copy of the test's own; its short name."""
+    day = f"2030-01-01T{number:02d}:00:00Z"
+    who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    env = {**os.environ, "GIT_AUTHOR_DATE": day, "GIT_COMMITTER_DATE": day}
+    subprocess.run(["git", *who, "-C", str(root), "commit", "--quiet", "--allow-empty", f"--message={number}"], check=True, env=env)
+    return subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout[:7]
+
+
+def test_what_flux_uses_stays(lab: Site, tmp_path: Path) -> None:
+    """The HelmRelease's image, that of the release before it, one that another object of the Kustomization names, and the one that an image
+    policy has chosen: it would be the next that Flux writes."""
+    with flow(lab, tmp_path) as made:
+        name, root = made.namespace, tmp_path / "copy"
+        (root / "config").mkdir(parents=True)
+        (root / ".pipeline/lab").mkdir(parents=True)
+        (root / ".pipeline/lab/site.yml").symlink_to((ROOT / ".pipeline/lab/site.yml").resolve())
+        (root / "config" / f"{name}.yml").write_text(FLUX.format(name=name))
+        subprocess.run(["git", "init", "--quiet", str(root)], check=True)
+        client, place = client_of(lab, "ghcr"), f"coulomb/{name}"
+        image = f"{lab.registry('ghcr').address}/{place}"
+        tags = [_committed(root, number) for number in range(12)]
+        digests = {tag: push(client, place, tag, tag) for tag in tags}
+        before, now, other, chosen, *_ = tags
+        for tag in (before, now):
+            values = {"image": f"{image}:{tag}@{digests[tag]}", "text": tag, "replicas": 0}
+            made.settled(made.set(values), values)
+        job = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "other", "namespace": name}, "spec": {
+            "schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": {"spec": {
+                "restartPolicy": "Never", "containers": [{"name": "a", "image": f"{image}:{other}"}]}}}}}}  # fmt: skip
+        made.settled(made.commit({"clusters/other.yaml": yaml.safe_dump(job)}), values)
+        repository, policy = Ref("ImageRepository", name, "web"), Ref("ImagePolicy", name, "web")
+        spec = {"image": image, "interval": "10m", "insecure": True, "provider": "generic"}
+        only = {"imageRepositoryRef": {"name": "web"}, "filterTags": {"pattern": f"^{chosen}$"}, "policy": {"alphabetical": {}}}
+        try:
+            for ref, body in ((repository, spec), (policy, only)):
+                meta = {"name": "web", "namespace": name}
+                made.kube.create(ref.collection, {"apiVersion": KINDS[ref.kind][0], "kind": ref.kind, "metadata": meta, "spec": body})
+            end = time.monotonic() + 60
+            while ((made.kube.get(policy.path) or {}).get("status") or {}).get("latestRef", {}).get("tag") != chosen:
+                assert time.monotonic() < end, (made.kube.get(repository.path), made.kube.get(policy.path))
+                time.sleep(0.2)
+            blueprint = load(root / "config", name)
+            with blueprint.site() as site:
+                rows = prune(blueprint, site, root / "config")
+        finally:
+            for ref in (policy, repository):
+                made.kube.delete(ref.path)
+        why = {row.name.partition(" ")[0].rpartition(":")[2]: row.why for row in rows}
+        assert why[before].endswith("has it"), why
+        assert {tag for tag in client.tags(place) if not tag.startswith("sha256-")} == {before, now, other, chosen, *tags[-5:]}, why
+        assert why[chosen] == f"ImagePolicy {name}/web has chosen it"
