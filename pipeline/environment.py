@@ -6,6 +6,9 @@ SSL_CERT_FILE or one of the names that other programs have for it. Every tool ge
 
 from __future__ import annotations
 
+import getpass
+import os
+import pwd
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +25,23 @@ OWNERS = ("AWS_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_", "AZURE_", "AAD_", "ARM_", "
           "BAO_", "ALIBABA_", "ALICLOUD_", "HCLOUD_",
           "LINODE_", "SCW_", "IBMCLOUD_", "CIVO_", "EXOSCALE_", "OVH_", "VULTR_", "YC_", "OS_", "RANCHER_", "OKTA_",
           "BOUNDARY_", "OP_", "GH_", "GITHUB_", "GITLAB_", "CI_", "ACTIONS_", "BITBUCKET_", "SYSTEM_", "SPOT_", "RXTSPOT_")  # fmt: skip
+
+
+def user() -> str:
+    """Return the name of who runs this, their number if this machine has no name for it, as in a container. Libraries that ask for it by
+    themselves (paramiko, for each machine) get the same answer then, and do not fail."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # Python 3.13 raises OSError, earlier ones KeyError
+        return os.environ.setdefault("LOGNAME", str(os.getuid()))
+
+
+def home() -> str:
+    """Return the home that the password file gives to who runs this, "" if they do not stand in it."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        return ""
 
 
 @dataclass(frozen=True)

@@ -553,13 +553,6 @@ def test_r04_reading_a_few_of_many_touches_few(many: Records) -> None:
     assert steps < 100
 
 
-def test_actor_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nameless() -> str:
-        raise KeyError("uid")
-
-    monkeypatch.setattr("pipeline.records.getpass.getuser", nameless)
-    assert actor().startswith(f"{os.getuid()}@")
-
 
 @contextlib.contextmanager
 def mounted(at: Path, options: str) -> Iterator[Path]:

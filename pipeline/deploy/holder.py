@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import getpass
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import jsontext
+from pipeline import environment, jsontext
 
 BEGUN = "pipeline/begun"  # an annotation of the lease: the last thing that a run began, and whether it saw the end of it
 IMAGES = "pipeline/images"  # another: the images that the run which took the lock last was going to deploy
@@ -45,12 +44,8 @@ class Holder:
     @staticmethod
     def here() -> Holder:
         """This process, in a run of its own."""
-        try:
-            user = getpass.getuser()
-        except (KeyError, OSError):  # a number without a name
-            user = str(os.getuid())
         pid = os.getpid()
-        return Holder(user, socket.gethostname(), pid, _started(pid), _boot(), _space(), uuid.uuid4().hex[:12], _machine())
+        return Holder(environment.user(), socket.gethostname(), pid, _started(pid), _boot(), _space(), uuid.uuid4().hex[:12], _machine())
 
     @staticmethod
     def read(text: str) -> Holder | None:

@@ -1,15 +1,14 @@
 """What OpenSSH would do with a machine: its own reading of its files (`ssh -G`), for each machine on the way to it.
 
-Without an `ssh` on this machine paramiko reads ~/.ssh/config, which passes over Include and refuses Match final; `inv doctor` says so.
+Without an `ssh` on this machine, or if it does not run for this user, paramiko reads ~/.ssh/config, which passes over Include and refuses
+Match final; `inv doctor` says so.
 Sources: ssh_config(5), ssh(1)
 """
 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
-import pwd
 import re
 import shutil
 import socket
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import paramiko
 
+from pipeline import environment
 from pipeline.closed import is_mounted
 from pipeline.errors import ConfigError
 
@@ -118,6 +118,7 @@ class _Asked:
 
 def route(way: Way) -> tuple[Hop, ...]:
     """Return the machines on the way, the last is the one meant. Raise ConfigError if OpenSSH refuses its files, or they go in a circle."""
+    me = environment.user()
     asked: _Asked | None = _Asked(way.address, 0 if way.port == 22 else way.port, way.user, usual="root")  # 22 is what nobody said
     found: list[Hop] = []
     while asked is not None:
@@ -128,7 +129,7 @@ def route(way: Way) -> tuple[Hop, ...]:
                 mend=MEND.format(way.address) + " (ProxyJump none, for the machine in the middle)",
             )
         settings = {} if way.alone else _read(way, asked)
-        found.insert(0, _hop(way, asked, settings))
+        found.insert(0, _hop(way, asked, settings, me))
         asked = _before(way, asked, _one(settings, "proxyjump"))
     return tuple(found)
 
@@ -148,7 +149,7 @@ def _before(way: Way, asked: _Asked, jump: str) -> _Asked | None:
 def _read(way: Way, asked: _Asked) -> Settings:
     """Return what OpenSSH's files say of a machine: each setting, in small letters, with its values in their order."""
     program = shutil.which("ssh")
-    if program is None:
+    if program is None or not environment.home():  # ssh runs for nobody who is not in the password file
         return _read_without_ssh(way, asked)
     words = [program, "-G"]
     for option, value in (("-l", asked.user), ("-p", str(asked.port or "")), ("-J", asked.jump)):
@@ -177,7 +178,7 @@ def _moved_home() -> Iterator[str]:
     OpenSSH takes the home from the password file; where HOME names another (containers, CI), that one is what the user sees.
     """
     home = Path.home()
-    if home == Path(pwd.getpwuid(os.geteuid()).pw_dir):
+    if home == Path(environment.home()):
         yield ""
         return
     try:
@@ -212,15 +213,15 @@ def _read_without_ssh(way: Way, asked: _Asked) -> Settings:
     return found
 
 
-def _hop(way: Way, asked: _Asked, settings: Settings) -> Hop:
+def _hop(way: Way, asked: _Asked, settings: Settings, me: str) -> Hop:
     host = _one(settings, "hostname") or asked.address
     port = asked.port or int(_one(settings, "port") or 22)
     user = asked.user or _one(settings, "user")
-    if not user or (asked.usual and user == getpass.getuser()):  # ssh -G gives this machine's user if nobody says one
-        user = asked.user or asked.usual or getpass.getuser()
+    if not user or (asked.usual and user == me):  # ssh -G gives this machine's user if nobody says one
+        user = asked.user or asked.usual or me
     alias = _one(settings, "hostkeyalias")
     tokens = {
-        "%": "%", "h": host, "n": asked.address, "p": str(port), "r": user, "u": getpass.getuser(), "d": str(Path.home()),
+        "%": "%", "h": host, "n": asked.address, "p": str(port), "r": user, "u": me, "d": str(Path.home()),
         "i": str(os.geteuid()), "k": alias or host, "l": socket.gethostname(), "L": socket.gethostname().partition(".")[0],
     }  # fmt: skip
 
@@ -264,7 +265,7 @@ def _path(text: str, tokens: Mapping[str, str]) -> Path:
     """Return the path that `text` stands for, with its tokens and variables; a default of the home that ssh looks in is one of $HOME."""
     text = re.sub(r"\$\{(\w+)\}", lambda found: os.environ.get(found[1], found[0]), text.strip('"'))
     text = re.sub(r"%(.)", lambda found: tokens.get(found[1], found[0]), text)
-    own = f"{pwd.getpwuid(os.geteuid()).pw_dir}/.ssh/"
+    own = f"{environment.home()}/.ssh/"
     if text.startswith(own):
         text = f"~/.ssh/{text.removeprefix(own)}"
     return Path(os.path.expanduser(text))  # noqa: PTH111  # pathlib raises if there is no home

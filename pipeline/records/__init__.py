@@ -6,15 +6,14 @@ knowing what to ask the world for, how long things usually take, and what happen
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline import environment
 from pipeline.artifacts import Artifact, content_hash, from_json, to_json
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import IntegrityError
@@ -204,8 +203,4 @@ class Records:
 
 def actor() -> str:
     """Who this is, for the record: user@host."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # no such user in the container: Python 3.13 raises OSError, earlier ones KeyError
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    return f"{environment.user()}@{socket.gethostname()}"

@@ -96,13 +96,13 @@ def run(*argv: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, input=given, capture_output=True, text=True, check=False)
 
 
-def template(helm: str, values: Values) -> subprocess.CompletedProcess[str]:
+def template(helm: str, values: Values, *words: str) -> subprocess.CompletedProcess[str]:
     given = json.dumps(merge({"image": {"digest": DIGEST}}, values))
-    return run(helm, "template", "probe", CHART, "--namespace", "coulomb", "--values", "-", given=given)
+    return run(helm, "template", "probe", CHART, "--namespace", "coulomb", "--values", "-", *words, given=given)
 
 
-def render(helm: str, values: Values) -> Objects:
-    done = template(helm, values)
+def render(helm: str, values: Values, *words: str) -> Objects:
+    done = template(helm, values, *words)
     assert done.returncode == 0, done.stderr
     return {item["kind"]: item for item in yaml.safe_load_all(done.stdout) if item}
 
@@ -191,11 +191,16 @@ def test_draining_must_fit_into_the_grace_period(helm: str) -> None:
     assert "drainSeconds together must be below" in template(helm, {"drainSeconds": 3, "preStopSeconds": 27}).stderr
 
 
-def test_a_program_that_ends_at_once_serves_on_before_the_signal(helm: str) -> None:
-    made = yaml.safe_load_all(template(helm, {"preStopSeconds": 15}).stdout)
-    (deployment,) = [each for each in made if each["kind"] == "Deployment"]
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 15}}}
+@pytest.mark.parametrize(
+    ("version", "hook"), [("1.30", {"sleep": {"seconds": 10}}), ("v1.29.9+k3s1", {"exec": {"command": ["sleep", "10"]}})]
+)
+def test_a_program_that_ends_at_once_serves_on_before_the_signal(helm: str, version: str, hook: dict[str, Any]) -> None:
+    made = render(helm, {}, "--kube-version", version)
+    assert pod(made)["containers"][0]["lifecycle"] == {"preStop": hook}
+
+
+def test_a_program_that_serves_on_by_itself_needs_no_hook(helm: str) -> None:
+    assert "lifecycle" not in pod(render(helm, {"preStopSeconds": 0}))["containers"][0]
 
 
 @real
@@ -207,7 +212,7 @@ def test_the_usual_release(helm: str) -> None:
     assert objects["ConfigMap"]["data"] == {
         "PORT": "8000",
         "DRAIN_SECONDS": "3",
-        "DRAIN_LIMIT_SECONDS": "29",
+        "DRAIN_LIMIT_SECONDS": "19",
         "IHP_BASEURL": "http://probe.test",
     }
     assert {"name": "PROBE_COMMIT", "value": "abc1234"} in container["env"]

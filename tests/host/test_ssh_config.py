@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import pwd
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from pipeline.host import Cmd, Output
 from pipeline.host.ssh import SshHost
 from pipeline.host.ssh_config import Way, route
 from pipeline.host.ssh_keys import lines_about
+from pipeline.records import actor
 from tests.sshd import KEYGEN, Sshd, fingerprint, keygen, processes, settled
 
 TRUE = Cmd(("true",))
@@ -398,3 +401,20 @@ def test_a_login_that_nobody_can_make_says_so(user: User) -> None:
     user.says(HOST.replace("IdentityFile {key}", "IdentityFile none"))
     with pytest.raises(AuthError, match="there is no key to log in"):
         user.run()
+
+
+def test_who_stands_in_no_password_file_is_their_number_and_needs_no_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that runs as any number: OpenSSH ends with "No user exists for uid", and Python with a KeyError."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/config").write_text("Host box\n  HostName box.example.org\n  Port 2222\n")
+    (hop,) = route(Way("box", "box", user="root"))
+    assert (hop.place, hop.user) == ("box.example.org:2222", "root")
+    assert actor() == f"{os.getuid()}@{socket.gethostname()}"
