@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.artifacts import Images
-from pipeline.deploy import compare, history, stored
+from pipeline.deploy import compare, history, stored, values
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Spec
 from pipeline.deploy.values import Wanted
 from pipeline.errors import AuthError
 from pipeline.tools import kube_edits, manifest
-from pipeline.tools.kube import Kube
+from pipeline.tools.kube import Kube, path
 from pipeline.tools.kube_edits import edited, is_peoples, stamps_of_good
 
 Object = Mapping[str, Any]
@@ -54,11 +54,23 @@ def differences(
 
 def look(kube: Kube, spec: Spec, revision: Revision, workloads: Sequence[Object]) -> list[str]:
     """What was deleted or edited of a revision that is live, and by whom: one request for each kind of object, less the `workloads` that
-    are known, and some more for each that was written to."""
+    are known, one for the Secret that it was made with, and some more for each that was written to."""
+    gone = _secret_gone(kube, spec, revision)
     if not revision.stamps:
-        return unnoted(kube, spec, stored.objects(kube, spec, revision.number), workloads)
+        return gone + unnoted(kube, spec, stored.objects(kube, spec, revision.number), workloads)
     known = {manifest.place_of(each): each for each in workloads}
-    return list(edited(kube, revision.stamps, lambda: _wanted(kube, spec, revision.number), spec.managers, known).said)
+    return gone + list(edited(kube, revision.stamps, lambda: _wanted(kube, spec, revision.number), spec.managers, known).said)
+
+
+def _secret_gone(kube: Kube, spec: Spec, revision: Revision) -> list[str]:
+    """Whether the Secret that a revision was made with is gone: no manifest has it, and what runs misses it only when it starts again."""
+    mark = revision.labels.get("secret")
+    if spec.secret is None or not mark:
+        return []
+    name = values.secret_name(spec, mark)
+    if kube.list(path("v1", "secrets", spec.namespace), fields=f"metadata.name={name}", metadata=True)["items"]:
+        return []
+    return [f"Secret/{name} is gone: its pods cannot start again"]
 
 
 def unnoted(kube: Kube, spec: Spec, objects: Sequence[Object], workloads: Sequence[Object]) -> list[str]:

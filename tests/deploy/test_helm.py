@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pipeline.artifacts import Image, Images, Source
-from pipeline.deploy import naming
+from pipeline.deploy import naming, shared
 from pipeline.deploy.back import back
 from pipeline.deploy.helm import DRIVER, find, live, make, undo
 from pipeline.deploy.holder import BEGUN, Begun, Holder
@@ -350,6 +350,22 @@ def versions(cluster: Cluster) -> list[str]:
     """The contents of which there is a Secret that no other takes the place of."""
     found = cluster.fake.listed(path("v1", "secrets", NAMESPACE), "pipeline/secret-of=web")
     return sorted(base64.b64decode(each["data"]["KEY"]).decode() for each in found)
+
+
+def test_d14_a_secret_that_somebody_deleted_is_told_and_made_again(site: Site, cluster: Cluster) -> None:
+    own = spec(secret=ENV, app=NAMED)
+    made = make(own, images(), site)
+    assert find(own, images(), site).artifact == made
+    container = cluster.fake.objects[WEB]["spec"]["template"]["spec"]["containers"][0]
+    name = container["envFrom"][0]["secretRef"]["name"]
+    place = path("v1", "secrets", NAMESPACE, name)
+    cluster.fake.drop(place)
+    said = f"Secret/{name} is gone: its pods cannot start again"
+    assert list(shared.standing(own, site).edited()) == [said]
+    assert find(own, images(), site).why == said
+    make(own, images(), site)
+    assert place in cluster.fake.objects
+    assert find(own, images(), site).artifact is not None
 
 
 def test_x10_the_secret_goes_back_with_its_revision(site: Site, cluster: Cluster) -> None:
