@@ -78,8 +78,8 @@ RULES = (
     Rule(
         r"failed to (?:calculate checksum of ref|compute cache key: )",
         BuildError,
-        "the Dockerfile copies a file that is not in the context",
-        "add it (what git or .dockerignore leaves out does not travel)",
+        "the Dockerfile copies a file that is not there",
+        "add it to the context (what git or .dockerignore leaves out does not travel); with --from, let that stage make it",
     ),
     Rule(r"secret \S+: not found", ConfigError, "the build asks for a secret that it is not given", "name it under secrets"),
     Rule(
