@@ -38,9 +38,14 @@ class _Ask:
     client: Client
 
     def hint(self, image: Wanted) -> str:
-        """Names the fact that this content was proved under a digest, and all its tags put on."""
+        """Names the fact that this content was proved, and all its tags put on for this commit."""
         tags = ",".join(tag.name for tag in image.tags)
-        return f"image {self.place(image)} {image.content} {tags}"
+        return f"image {self.place(image)} {image.content} {self.set.ref.commit} {tags}"
+
+    def there(self, image: Wanted) -> str:
+        """The digest of what was built of this content, "" if nothing was."""
+        tags = (image.built, image.before)
+        return next((digest for tag in tags if (digest := self.client.head(image.spec.repository, tag))), "")
 
     def place(self, image: Wanted) -> str:
         return f"{self.site.registry(self.spec.registry).address}/{image.spec.repository}"
@@ -75,18 +80,16 @@ def _all_at_once(ask: _Ask) -> list[tuple[str, str]]:
 
 def _look(ask: _Ask, image: Wanted) -> tuple[str, str]:
     """(digest, "") of an image that is there with all its tags, else ("", why not)."""
-    proved = ask.site.records.hint(ask.hint(image))
-    digest = ask.client.head(image.spec.repository, image.tag if proved else image.built)
-    if digest is None:
+    known = ask.site.records.hint(ask.hint(image))
+    if known:
+        lead, _, digest = known.partition(" ")
+        if ask.client.head(image.spec.repository, image.tag) == lead:
+            return digest, ""
+    digest = ask.there(image)
+    if not digest:
         return "", f"{image.spec.repository} of {ask.source.label} is not built"
-    if proved == digest:
-        return digest, ""
     from pipeline.build.proof import open_tags, wrong  # a run that changes nothing never comes here
 
-    if proved:
-        digest = ask.client.head(image.spec.repository, image.built) or ""
-        if not digest:
-            return "", f"{image.spec.repository} of {ask.source.label} is not built"
     if why := wrong(ask.client, image, digest):
         return "", why
     try:
@@ -96,8 +99,13 @@ def _look(ask: _Ask, image: Wanted) -> tuple[str, str]:
     for each in placed:
         if each.open:
             return "", f"tag {each.tag.name} does not stand for it yet"
-    ask.site.records.remember(ask.hint(image), digest)
+    _remember(ask, image, digest, placed)
     return digest, ""
+
+
+def _remember(ask: _Ask, image: Wanted, digest: str, placed: Sequence[Placed]) -> None:
+    lead = next((each.digest for each in placed if each.tag.name == image.tag), digest)
+    ask.site.records.remember(ask.hint(image), f"{lead} {digest}")
 
 
 def make(spec: Buildx, source: Source, site: Site) -> Images:
@@ -112,18 +120,18 @@ def make(spec: Buildx, source: Source, site: Site) -> Images:
     ask = _ask(spec, source, site)
     digests: dict[str, str] = {}
     for image in ask.set.images:
-        digest = ask.client.head(image.spec.repository, image.built)
+        digest = ask.there(image)
         if digest and not proof.wrong(ask.client, image, digest):
             digests[image.name] = digest
     missing = [image for image in ask.set.images if image.name not in digests]
     if missing:
         kept = tuple(digests)
-        digests |= build_missing(spec, source, site, ask.client, missing, kept, ask.set.ref.time)
+        digests |= build_missing(spec, source, site, ask.client, missing, kept)
     placed = proof.tag_all(ask.client, ask.set.ref, source, [(image, digests[image.name]) for image in ask.set.images])
     for text in _told(placed):
         site.tell(What.LOG, STAGE, text)
-    for image in ask.set.images:
-        site.records.remember(ask.hint(image), digests[image.name])
+    for image, those in placed:
+        _remember(ask, image, digests[image.name], those)
     return ask.images(digests, proof.moves(ask.client, placed))
 
 

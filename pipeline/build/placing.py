@@ -14,12 +14,11 @@ from pipeline.build.tagged import Tagged
 from pipeline.errors import ConfigError
 from pipeline.records import MADE
 from pipeline.stage import Plan, Site
-from pipeline.tools import git_ref, references, tag_rules
+from pipeline.tools import git_ref, named, references, tag_rules
 from pipeline.tools import tags as tagging
-from pipeline.tools.image_labels import labels_of
 from pipeline.tools.registry import Client, client_of
 from pipeline.tools.retag import Placed, moved, retag
-from pipeline.tools.tags import LABEL, Policy, Ref, Tag
+from pipeline.tools.tags import Policy, Ref, Tag
 from pipeline.yamlfile import keys_like
 
 STAGE = "tags"
@@ -40,8 +39,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Where:
-    """What a tag of an image stands for: its digest ("" for nothing), what that says of its commit and version, and what it was `before`
-    as far as the records here know."""
+    """What a tag of an image stands for: the image's digest ("" for nothing), the commit and version that it is named for, and what it was
+    `before` as far as the records here know."""
 
     image: str
     repository: str
@@ -58,9 +57,9 @@ def show(plan: Plan, site: Site, source: Source) -> list[Where]:
     for place in places(plan, site, source):
         for tag in place.moving:
             digest = place.client.head(place.repository, tag) or ""
-            said = labels_of(place.client, place.repository, digest) if digest else {}
-            commit, version = (said.get(LABEL + name, "") for name in ("revision", "version"))
-            found.append(Where(place.name, _named(place), tag, digest, commit, version, _before(site, place, tag)))
+            said = named.read(place.client, place.repository, digest) if digest else None
+            image, commit, version = (said.image, said.commit, said.version) if said else (digest, "", "")
+            found.append(Where(place.name, _called(place), tag, image, commit, version, _before(site, place, tag)))
     return found
 
 
@@ -76,7 +75,7 @@ def put(plan: Plan, site: Site, source: Source, tag: str, to: str, image: str = 
     for place in chosen:
         if tag not in place.moving and place.client.head(place.repository, tag) is not None:
             raise ConfigError(
-                f"tag {tag} of {_named(place)} never moves",
+                f"tag {tag} of {_called(place)} never moves",
                 cause="no rule of the blueprint moves it, and it is there",
                 mend=f"tags that move are: {', '.join(place.moving) or 'none'}; a new tag may be any",
             )
@@ -86,7 +85,7 @@ def put(plan: Plan, site: Site, source: Source, tag: str, to: str, image: str = 
         placed = retag(place.client, place.repository, digest, (Tag(tag, True),), ref, lambda _older, _newer: None, back=True)
         done += moved(place.client, place.repository, placed)
         _tell(site, place, placed)
-    result = Images(source, tuple(Image(_named(place), digest, tag) for place, digest in wanted), tuple(done))
+    result = Images(source, tuple(Image(_called(place), _image(place, digest), tag) for place, digest in wanted), tuple(done))
     site.records.outcome(uuid.uuid4().hex[:12], STAGE, f"{tag} {to}", "", MADE, result, now, {"why": f"{tag} by hand to {to}"})
     return result
 
@@ -124,7 +123,11 @@ def _place(site: Site, name: str, registry: str, repository: str, moving: tuple[
     return Place(name, client, address, repository, tuple(dict.fromkeys((*moving, *known))))
 
 
-def _named(place: Place) -> str:
+def _image(place: Place, digest: str) -> str:
+    return named.image_of(place.client, place.repository, digest) or digest
+
+
+def _called(place: Place) -> str:
     return f"{place.address}/{place.repository}"
 
 
@@ -140,13 +143,13 @@ def _digest(site: Site, place: Place, tag: str, to: str) -> str:
         to = _before(site, place, tag)
         if not to:
             raise ConfigError(
-                f"what {tag} of {_named(place)} stood for before is not known here", mend="name a tag or a digest: --to v1.2.3"
+                f"what {tag} of {_called(place)} stood for before is not known here", mend="name a tag or a digest: --to v1.2.3"
             )
     digest = place.client.head(place.repository, references.tag_or_digest(to))
     if digest is None:
         known = [name for name in place.client.tags(place.repository) if not name.startswith(("built-", "sha256-"))]
         raise ConfigError(
-            f"{_named(place)} has no {'digest' if ':' in to else 'tag'} {to}{keys_like(to, known)}",
+            f"{_called(place)} has no {'digest' if ':' in to else 'tag'} {to}{keys_like(to, known)}",
             mend=f"there are: {', '.join(sorted(known)[-8:]) or 'none'}",
         )
     return digest

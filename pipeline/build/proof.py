@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pipeline.artifacts import Moved, Source
 from pipeline.build.wanted import Wanted
 from pipeline.errors import IntegrityError, Transient
-from pipeline.tools import buildx, git_ref, image_index
-from pipeline.tools.registry import Client
+from pipeline.tools import buildx, git_ref, image_index, named
+from pipeline.tools.registry import Client, Manifest
 from pipeline.tools.retag import Placed, look, moved, retag
 from pipeline.tools.tags import Ref
 
@@ -42,16 +42,29 @@ def keep(client: Client, image: Wanted, digest: str) -> None:
 
 
 def open_tags(client: Client, ref: Ref, source: Source, image: Wanted, digest: str) -> tuple[Placed, ...]:
-    """Where the image's tags stand. Raises IntegrityError where one that never moves stands for another image."""
-    return look(client, image.spec.repository, digest, image.tags, ref, git_ref.is_ancestor(source))
+    """Where the image's tags stand. Raises IntegrityError if one that never moves stands for another image."""
+    index = _index(client, image, digest)
+    return look(client, image.spec.repository, index.digest, image.tags, ref, git_ref.is_ancestor(source), index=index)
 
 
 def tag_all(client: Client, ref: Ref, source: Source, digests: Sequence[tuple[Wanted, str]]) -> Placing:
     """Put every tag on every image. Nothing is written before all of them were looked at. Raises IntegrityError, Ambiguous."""
     for image, digest in digests:
         open_tags(client, ref, source, image, digest)
-    older = git_ref.is_ancestor(source)
-    return [(image, retag(client, image.spec.repository, digest, image.tags, ref, older)) for image, digest in digests]
+    older, found = git_ref.is_ancestor(source), []
+    for image, digest in digests:
+        index = _index(client, image, digest)
+        found.append((image, retag(client, image.spec.repository, index.digest, image.tags, ref, older, index=index)))
+    return found
+
+
+def _index(client: Client, image: Wanted, digest: str) -> Manifest:
+    """What the image's tags lead to: the image, named for its commit."""
+    found = image_index.stored(client, image.spec.repository, digest, whole=False)
+    if found is None:
+        where = f"{client.origin.address}/{image.spec.repository}@{digest}"
+        raise IntegrityError(f"{where} is gone: no tag was put on", mend="build and push it again")
+    return named.index(found, image.notes)
 
 
 def moves(client: Client, placed: Placing) -> tuple[Moved, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +10,9 @@ from pipeline.artifacts import Image, Images, Source
 from pipeline.errors import ConfigError, IntegrityError, PipelineError
 from pipeline.events import What
 from pipeline.stage import Driver, Finding, Site, Store
-from pipeline.tools import placeholders, references
-from pipeline.tools.image_labels import labels_of
+from pipeline.tools import named, placeholders, references
+from pipeline.tools.named import Named
 from pipeline.tools.registry import Client, client_of, needs
-from pipeline.tools.tags import LABEL
 from pipeline.yamlfile import keys_like
 
 STAGE = "build"
@@ -41,8 +39,8 @@ class Tagged:
 
 
 def find(spec: Tagged, source: Source, site: Site) -> Finding:
-    """What the tag stands for now: one HEAD, and once for each digest its manifest and what it says of itself. Its source is the commit
-    that the image's label org.opencontainers.image.revision names, where it names one: that is what is released.
+    """What the tag stands for now: one HEAD, and once for each digest what it leads to. Its source is the commit that it names
+    (org.opencontainers.image.revision), if it names one: that is what is released.
 
     Raises IntegrityError where the manifest is not what its digest says, and what the registry's client raises.
     """
@@ -51,10 +49,10 @@ def find(spec: Tagged, source: Source, site: Site) -> Finding:
     if digest is None:
         return Finding(None, f"{spec.repository} has no tag {tag}")
     place = f"{site.registry(spec.registry).address}/{spec.repository}"
-    config, commit = _facts(client, spec, digest, site)
-    image = Image(place, digest, "" if ":" in tag else tag, config)
-    origin = f", built from commit {commit[:7]}" if commit else ""
-    return Finding(Images(_built_from(commit, source), (image,)), f"{tag} stands for {digest[:19]}{origin}")
+    said = _named(client, spec, digest, site)
+    image = Image(place, said.image, "" if ":" in tag else tag, said.config)
+    origin = f", built from commit {said.commit[:7]}" if said.commit else ""
+    return Finding(Images(_built_from(said.commit, source), (image,)), f"{tag} stands for {said.image[:19]}{origin}")
 
 
 def make(spec: Tagged, source: Source, site: Site) -> Images:
@@ -87,24 +85,19 @@ def _filled(text: str, commit: str, short: str) -> str:
     return str(placeholders.render(text, {"commit": commit, "short": short, "label": short}, "tag"))
 
 
-def _facts(client: Client, spec: Tagged, digest: str, site: Site) -> tuple[str, str]:
-    """(config digest, commit it was built from) of what a digest names, "" for what is not said; asked once, since neither can change."""
-    key = f"tagged {client.origin.address}/{spec.repository}@{digest}"
-    if hint := site.records.hint(key):
-        config, commit = json.loads(hint)
-        return str(config), str(commit)
-    manifest = client.manifest(spec.repository, digest)
-    if manifest is None:
+def _named(client: Client, spec: Tagged, digest: str, site: Site) -> Named:
+    """What a digest leads to. What it says of itself is good to know, no more."""
+    try:
+        said = named.read(client, spec.repository, digest)
+    except PipelineError as error:
+        site.tell(What.WARN, STAGE, f"what {digest[:19]} was built from cannot be read: {error.what}")
+        manifest = client.manifest(spec.repository, digest)
+        said = Named(digest, manifest.config, {}) if manifest else None
+    if said is None:
         raise IntegrityError(
             f"{spec.repository}@{digest} is not there, though a tag names it", mend="run again; if it lasts, look at the registry's storage"
         )
-    try:
-        commit = labels_of(client, spec.repository, digest).get(LABEL + "revision", "")
-    except PipelineError as error:  # what an image says of itself is good to know, no more
-        site.tell(What.WARN, STAGE, f"what {digest[:19]} was built from cannot be read: {error.what}")
-        return manifest.config, ""
-    site.records.remember(key, json.dumps([manifest.config, commit]))
-    return manifest.config, commit
+    return said
 
 
 def _built_from(commit: str, here: Source) -> Source:

@@ -11,7 +11,7 @@ from pipeline.build import builders, proof
 from pipeline.build.builders import Bench
 from pipeline.build.buildx_spec import REGISTRY, Buildx
 from pipeline.build.story import Story
-from pipeline.build.wanted import Wanted
+from pipeline.build.wanted import EPOCH, Wanted
 from pipeline.build.workshop import Workshop, opened
 from pipeline.errors import Ambiguous, BuildError, PipelineError, Transient
 from pipeline.events import What
@@ -40,11 +40,11 @@ class Turn:
     here: LocalHost
     bench: Bench
 
-    def build(self, image: Wanted, epoch: int) -> str:
+    def build(self, image: Wanted) -> str:
         """Build and push one image, and read it back; its digest. Raises what the build or the registry means."""
         self.shop.log_in(self.spec, image.spec.repository)
         metadata = self.shop.private / f"metadata-{image.name}.json"
-        argv = (*builders.program(self.site), *buildx.build(self.bench.name, self._options(image, epoch), str(metadata)))
+        argv = (*builders.program(self.site), *buildx.build(self.bench.name, self._options(image), str(metadata)))
         prefix = f"{image.name}: " if len(self.spec.images) > 1 else ""
         story = Story(self.site, f"build-{image.name}-{image.content[:16]}", BuildxLog(), prefix)
         try:
@@ -68,7 +68,7 @@ class Turn:
         )  # fmt: skip
         return digest
 
-    def _options(self, image: Wanted, epoch: int) -> buildx.Build:
+    def _options(self, image: Wanted) -> buildx.Build:
         context, dockerfile = self.shop.context(image.spec)
         name = f"{self.site.registry(self.spec.registry).address}/{image.spec.repository}"
 
@@ -79,13 +79,13 @@ class Turn:
         return buildx.Build(
             name=name, context=str(context), dockerfile=dockerfile, target=image.spec.target, args=image.spec.args, labels=image.labels,
             platforms=image.spec.platforms, secrets={name: self.shop.secret(source) for name, source in image.spec.secrets.items()},
-            cache_from=caches("from"), cache_to=caches("to"), provenance=self.spec.provenance, epoch=epoch,
+            cache_from=caches("from"), cache_to=caches("to"), provenance=self.spec.provenance, epoch=EPOCH,
             plain_http=self.client.origin.scheme == "http", tag=image.built if len(self.bench.nodes) > 1 else "",
         )  # fmt: skip
 
 
 def build_missing(
-    spec: Buildx, source: Source, site: Site, client: Client, missing: Sequence[Wanted], kept: Sequence[str], epoch: int
+    spec: Buildx, source: Source, site: Site, client: Client, missing: Sequence[Wanted], kept: Sequence[str]
 ) -> dict[str, str]:
     """Build these images; the digest of each. `kept` are those of the set that are there already.
 
@@ -101,7 +101,7 @@ def build_missing(
             named = ", ".join(image.spec.platforms) or "the builder's own platform"
             site.tell(What.WAIT, STAGE, f"{image.name}: {named}")
             try:
-                digests[image.name] = turn.build(image, epoch)
+                digests[image.name] = turn.build(image)
             except PipelineError as error:
                 failed[image.name] = error
                 if isinstance(error, Lost):

@@ -10,11 +10,10 @@ from pipeline.artifacts import Image, Images
 from pipeline.deploy import stored
 from pipeline.deploy.history import Revision
 from pipeline.deploy.spec import Spec
-from pipeline.stage import Site, registry_at
-from pipeline.tools import manifest, references
+from pipeline.stage import Site
+from pipeline.tools import manifest, named, references
 from pipeline.tools.kube import Kube
 from pipeline.tools.kube_objects import containers, name, template_images, terminating
-from pipeline.tools.registry import Client, client_of
 
 Object = Mapping[str, Any]
 COUNT, LABEL = "images", "image-"  # labels of a revision: how many images it was released with, and, numbered, the digest of each
@@ -69,14 +68,13 @@ def unproven(spec: Spec, site: Site, kube: Kube, workloads: Sequence[Object], by
         return []
     moved = []
     for image in by_tag.images:
-        client = registry_of(site, image.repository)
-        now = client.head(*references.split(f"{image.repository}:{image.tag}")[1:]) if client else image.digest
+        now = named.leads_to(site, f"{image.repository}:{image.tag}") if named.registry_of(site, image.repository) else image.digest
         if now != image.digest:
             moved.append(f"{image.repository}:{image.tag} is {now or 'nothing'} in the registry by now, {image.digest} was released")
-    return (moved + list(_others(by_tag, manifest.pods(kube, manifest.workloads(workloads, spec.namespace)))))[:SHOWN]
+    return (moved + list(_others(site, by_tag, manifest.pods(kube, manifest.workloads(workloads, spec.namespace)))))[:SHOWN]
 
 
-def _others(by_tag: Images, pods: Iterable[Object]) -> Iterator[str]:
+def _others(site: Site, by_tag: Images, pods: Iterable[Object]) -> Iterator[str]:
     """What runs in a container that names one of the images by its tag, and is another."""
     wanted = {image.repository: image for image in by_tag.images}
     for pod in pods:
@@ -86,20 +84,20 @@ def _others(by_tag: Images, pods: Iterable[Object]) -> Iterator[str]:
         for each in containers(pod):
             image = wanted.get(references.read(said.get(each.name, each.image)).repository)
             runs = references.digest_in(each.image_id)
-            if image and runs and runs not in (image.digest, image.config):
+            if image and runs and not named.is_image(site, image, runs):
                 yield f"pod {name(pod)} runs {runs} as {image.repository}:{image.tag} in container {each.name}, {image.digest} was released"
 
 
-def known(site: Site, revision: Revision, named: Iterable[str]) -> list[str]:
+def known(site: Site, revision: Revision, texts: Iterable[str]) -> list[str]:
     """Those of the images that a revision's objects name that were released with it, each with its digest: one that is named by tag alone
     has that of the registry. Of a revision that does not say what was released with it, all that are named by digest."""
     marks, found = _marks(revision), []
-    for text in sorted(set(named)):
+    for text in sorted(set(texts)):
         each = references.read(text)
         if each.digest or not each.tag or not marks:
             found.append(text)
-        elif client := registry_of(site, text):
-            found.append(f"{text}@{client.head(*references.split(text)[1:]) or ''}")
+        elif named.registry_of(site, text):
+            found.append(f"{text}@{named.leads_to(site, text)}")
     by_digest = [text for text in found if references.read(text).digest]
     return [text for text in by_digest if _mark(references.read(text).digest) in marks] or by_digest
 
@@ -122,9 +120,3 @@ def _mark(digest: str) -> str:
 def _marks(revision: Revision) -> list[str]:
     count = revision.labels.get(COUNT, "")
     return [revision.labels.get(f"{LABEL}{number}", "") for number in range(int(count) if count.isdigit() else 0)]
-
-
-def registry_of(site: Site, reference: str) -> Client | None:
-    """The client of the registry that an image lies in, None if the site does not know that."""
-    name = registry_at(site.registries, reference.partition("/")[0])
-    return client_of(site, name) if name else None

@@ -14,7 +14,7 @@ from pipeline.errors import Cancelled, Expired, IntegrityError, Locked, NotRolle
 from pipeline.events import What
 from pipeline.retry import Policy, retrying
 from pipeline.stage import Site
-from pipeline.tools import helm_stored
+from pipeline.tools import helm_stored, named
 from pipeline.tools.kube_objects import name
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def check_way_back(work: Held, good: Revision | None) -> None:
 
 def is_gone(site: Site, reference: str) -> bool:
     """Whether an image by digest is no longer in its registry. One in a registry that the site does not know counts as there."""
-    client = naming.registry_of(site, reference)
+    client = named.registry_of(site, reference)
     return client is not None and not client.exists(reference)
 
 

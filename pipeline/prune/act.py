@@ -93,6 +93,8 @@ def _go(site: Site, row: Row, kept: frozenset[str] = frozenset()) -> None:
 def _delete(client: Client, place: Place, image: Dated, kept: frozenset[str]) -> None:
     """The image with all of its tags, what refers to it, and those of its parts that no other image has."""
     provenance.detach(client, place.repository, image.image.digest)
+    for each in image.image.over:
+        client.delete(place.repository, each)
     client.delete(place.repository, image.image.digest)
     for child in image.image.children:
         if child not in kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,10 +13,8 @@ from typing import TypeVar
 
 from pipeline import jsontext
 from pipeline.source.repository import Repository
-from pipeline.tools import references
-from pipeline.tools.image_labels import labels_of
+from pipeline.tools import named, references
 from pipeline.tools.registry import Client, Manifest
-from pipeline.tools.tags import LABEL
 
 AT_ONCE = 8  # questions to a registry side by side
 REFERRERS = re.compile(r"sha256-[0-9a-f]{64}")  # the tag under which a registry without that list keeps what belongs to an image
@@ -26,17 +25,19 @@ U = TypeVar("U")
 
 @dataclass(frozen=True)
 class Stored:
-    """An image in a repository: its `digest`, all its `tags`; of an index the digests of its `children`; the digest of its `config`."""
+    """An image in a repository: its `digest`, all its `tags`; of an index the digests of its `children`; the digest of its `config`. `over`
+    are the digests of our indexes that lead to it, each for a commit: they and the image are one, and go together."""
 
     digest: str
     tags: tuple[str, ...]
     children: tuple[str, ...] = ()
     config: str = ""
+    over: tuple[str, ...] = ()
 
     @property
     def marks(self) -> tuple[str, ...]:
         """Every name by which something may need it."""
-        return tuple(filter(None, (self.digest, *self.tags, *self.children, self.config)))
+        return tuple(filter(None, (self.digest, *self.tags, *self.children, self.config, *self.over)))
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,22 @@ def stored(client: Client, repository: str, tags: Iterable[str] | None = None) -
         if digest:
             grouped[digest].append(tag)
     manifests = _at_once(lambda digest: client.manifest(repository, digest), list(grouped))
-    return tuple(
-        Stored(digest, tuple(sorted(grouped[digest])), children(manifest), manifest.config)
-        for digest, manifest in zip(grouped, manifests, strict=True)
-        if manifest
-    )
+    there = {manifest.digest: manifest for manifest in manifests if manifest}
+    leads = {digest: _image(client, repository, manifest) for digest, manifest in there.items()}
+    untagged = [image for image in dict.fromkeys(leads.values()) if image not in there]
+    there |= {found.digest: found for found in _at_once(lambda digest: client.manifest(repository, digest), untagged) if found}
+    return tuple(_stored(image, there[image], leads, grouped) for image in dict.fromkeys(leads.values()) if image in there)
+
+
+def _image(client: Client, repository: str, manifest: Manifest) -> str:
+    """What a manifest leads to: itself, if it is no index of ours or what that led to is gone."""
+    return (named.claims(manifest) and named.image_of(client, repository, manifest.digest)) or manifest.digest
+
+
+def _stored(image: str, manifest: Manifest, leads: Mapping[str, str], tags: Mapping[str, Sequence[str]]) -> Stored:
+    over = tuple(digest for digest, leads_to in leads.items() if leads_to == image != digest)
+    names = [tag for digest in (image, *over) for tag in tags.get(digest, ())]
+    return Stored(image, tuple(sorted(names)), children(manifest), manifest.config, over)
 
 
 def children(index: Manifest) -> tuple[str, ...]:
@@ -78,7 +90,7 @@ def children(index: Manifest) -> tuple[str, ...]:
 
 def dated(client: Client, repository: str, images: Sequence[Stored], names: Sequence[str], root: Path, program: str) -> tuple[Dated, ...]:
     """The images with the times of their commits: those that the working copy at `root` knows by the tags that `names` match, else those
-    whose labels say it of a commit that one of these tags names."""
+    that say it themselves of a commit that one of these tags names."""
     patterns = [re.compile(name) for name in names]
     found = {image.digest: {tag: match for tag in image.tags if (match := _match(patterns, tag))} for image in images}
     commits = {match[1] for tags in found.values() for match in tags.values() if match.re.groups and HEX.fullmatch(match[1])}
@@ -120,16 +132,17 @@ def _time(matches: Iterable[re.Match[str]], known: Mapping[str, float]) -> float
 
 
 def _said(client: Client, repository: str, image: Stored, tags: Mapping[str, re.Match[str]]) -> float | None:
-    """The time that an image's labels say, if they name a commit, and the tags no other."""
-    labels = labels_of(client, repository, image.digest)
-    revision = labels.get(LABEL + "revision", "")
-    if not HEX.fullmatch(revision) or not all(revision.startswith(match[1]) for match in tags.values() if match.re.groups):
-        return None
-    try:
-        moment = datetime.fromisoformat(labels.get(LABEL + "created", ""))
-    except ValueError:
-        return None
-    return moment.timestamp() if moment.tzinfo else None
+    """The newest of the times that the image and the indexes over it say, each of a commit that one of the tags names, if any does."""
+    short = [match[1] for match in tags.values() if match.re.groups]
+    found = []
+    for digest in (image.digest, *image.over):
+        said = named.read(client, repository, digest)
+        if said is None or not HEX.fullmatch(said.commit) or (short and not any(said.commit.startswith(each) for each in short)):
+            continue
+        with contextlib.suppress(ValueError):
+            moment = datetime.fromisoformat(said.created)
+            found += [moment.timestamp()] if moment.tzinfo else []
+    return max(found, default=None)
 
 
 def _at_once(ask: Callable[[T], U], about: Sequence[T]) -> list[U]:

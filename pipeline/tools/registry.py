@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from pipeline import jsontext
@@ -50,6 +50,21 @@ class Manifest:
     layers: tuple[tuple[str, int], ...]
 
 
+class Memory(Protocol):
+    """What keeps facts that never change, by name, beyond a process: the records do."""
+
+    def hint(self, name: str) -> str | None: ...
+
+    def remember(self, name: str, value: str) -> None: ...
+
+
+class Brief(dict[str, str]):
+    """A memory of this process alone."""
+
+    hint = dict.get
+    remember = dict.__setitem__
+
+
 class Client:
     """One registry, safe to use from several threads.
 
@@ -58,9 +73,11 @@ class Client:
     """
 
     def __init__(
-        self, origin: Origin, authorization: Authorization, say: Callable[[str], None] = lambda _: None, stores: tuple[str, ...] = ()
-    ) -> None:
+        self, origin: Origin, authorization: Authorization, say: Callable[[str], None] = lambda _: None, stores: tuple[str, ...] = (),
+        memory: Memory | None = None,
+    ) -> None:  # fmt: skip
         self.origin = origin
+        self.memory: Memory = Brief() if memory is None else memory
         self.stores = stores
         self.authorization = authorization
         self.quota: quota.Quota | None = None
@@ -326,7 +343,7 @@ def client_of(site: Site, name: str, actions: str = "pull,push") -> Client:
         tell = partial(site.tell, What.LOG, "push")
         known = (*provider_of(spec.address, spec.provider).stores, *spec.stores)
         account = account_of(site, name, say)
-        return Client(origin, Authorization(origin, account, say=tell, guard=site.secrets.guard, actions=actions), say, known)
+        return Client(origin, Authorization(origin, account, say=tell, guard=site.secrets.guard, actions=actions), say, known, site.records)
 
     client: Client = site.share(f"registry {name} {actions}", made)
     return client

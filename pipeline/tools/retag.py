@@ -6,16 +6,16 @@ tag at the same moment the later write stays, and the next look of either tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.artifacts import Moved
 from pipeline.errors import IntegrityError
-from pipeline.tools import semver
-from pipeline.tools.image_labels import labels_of
-from pipeline.tools.registry import Client
-from pipeline.tools.tags import LABEL, Ref, Tag
+from pipeline.tools import named, semver
+from pipeline.tools.named import Named
+from pipeline.tools.registry import Client, Manifest
+from pipeline.tools.tags import Ref, Tag
 
 Ancestor = Callable[[str, str], bool | None]  # whether the first commit is in the history of the second; None: not known here
 MOST = 100  # versions that are asked for what they stand for, the highest first
@@ -44,40 +44,50 @@ class Placed:
 
 
 def look(
-    client: Client, repository: str, digest: str, tags: Sequence[Tag], ref: Ref, ancestor: Ancestor, *, back: bool = False
-) -> tuple[Placed, ...]:
-    """Where each tag stands, and what it takes for all of them to stand for `digest`. One HEAD each, more only for a tag that moves.
+    client: Client, repository: str, digest: str, tags: Sequence[Tag], ref: Ref, ancestor: Ancestor, *,
+    back: bool = False, index: Manifest | None = None,
+) -> tuple[Placed, ...]:  # fmt: skip
+    """Where each tag stands, and what it takes for all of them to stand for `digest`. One HEAD each, more only for one that stands for
+    something else.
 
-    `back` lets a tag go back to an older release or commit. Raises IntegrityError where a tag that never moves stands for another image.
+    `back` lets a tag go back to an older release or commit. `index` is what lies under `digest`, if that is an index of ours: a tag that
+    names its image for the commit of `ref` already, with or without an index, is as it should be. Raises IntegrityError where a tag that
+    never moves stands for another image.
     """
-    before = {tag.name: client.head(repository, tag.name) or "" for tag in tags}
-    taken = [tag.name for tag in tags if not tag.moves and before[tag.name] not in ("", digest)]
+    image, before = named.claims(index) if index else "", {}
+    for tag in tags:
+        now = client.head(repository, tag.name) or ""
+        there = named.read(client, repository, now) if image and now not in ("", digest) else None
+        same = there is not None and (there.image, there.commit) == (image, "" if ref.dirty else ref.commit)
+        before[tag.name] = now, now if same else digest
+    taken = [tag.name for tag in tags if not tag.moves and before[tag.name][0] not in ("", before[tag.name][1])]
     if taken:
         raise IntegrityError(
             f"tag {taken[0]} of {repository} stands for another image already",
-            cause=f"it is {before[taken[0]]}, wanted {digest}; this tag never moves",
+            cause=f"it is {before[taken[0]][0]}, wanted {digest}; this tag never moves",
             mend="commit, which gives another tag; or find out why one commit gave two images; a release is tagged once in git",
         )
     past = _Past(client, repository, ref, ancestor)
     return tuple(
-        Placed(tag, old, digest, "" if back or old in ("", digest) else past.newer(tag, old))
-        for tag, old in ((tag, before[tag.name]) for tag in tags)
+        Placed(tag, old, new, "" if back or old in ("", new) else past.newer(tag, old))
+        for tag, (old, new) in ((tag, before[tag.name]) for tag in tags)
     )
 
 
 def retag(
-    client: Client, repository: str, digest: str, tags: Sequence[Tag], ref: Ref, ancestor: Ancestor, *, back: bool = False
-) -> tuple[Placed, ...]:
-    """Put `tags` on `digest`, those that never move first; what each stood for before.
+    client: Client, repository: str, digest: str, tags: Sequence[Tag], ref: Ref, ancestor: Ancestor, *,
+    back: bool = False, index: Manifest | None = None,
+) -> tuple[Placed, ...]:  # fmt: skip
+    """Put `tags` on `digest`, those that never move first; what each stood for before. `index` is as `look` has it.
 
     A tag that stands for a newer release or commit is left there (`Placed.kept`), unless `back`. Raises IntegrityError where a tag that
     never moves is taken or the image is gone, Ambiguous where the fate of a write is unknown, and what the client raises.
     """
-    placed = look(client, repository, digest, tags, ref, ancestor, back=back)
+    placed = look(client, repository, digest, tags, ref, ancestor, back=back, index=index)
     writes = sorted((each for each in placed if each.open), key=lambda each: each.tag.moves)
     if not writes:
         return placed
-    manifest = client.manifest(repository, digest)
+    manifest = index or client.manifest(repository, digest)
     if manifest is None:
         raise IntegrityError(f"{repository}@{digest} is not in {client.origin}: no tag was put on", mend="build and push it again")
     for each in writes:
@@ -98,14 +108,13 @@ def moved(client: Client, repository: str, placed: Sequence[Placed]) -> tuple[Mo
 
 
 class _Past:
-    """Whether what a tag stands for is newer than the ref that wants it; each image is asked once."""
+    """Whether what a tag stands for is newer than the ref that wants it."""
 
     def __init__(self, client: Client, repository: str, ref: Ref, ancestor: Ancestor) -> None:
         self._client = client
         self._repository = repository
         self._ref = ref
         self._ancestor = ancestor
-        self._labels: dict[str, Mapping[str, str]] = {}
         self._versions: dict[str, str] = {}  # what a version's tag stands for
 
     def newer(self, tag: Tag, digest: str) -> str:
@@ -114,7 +123,7 @@ class _Past:
         return self._release(mine, digest) if mine else self._commit(digest)
 
     def _release(self, mine: semver.Version, digest: str) -> str:
-        found = semver.parse(self._said(digest, "version"))
+        found = semver.parse(self._said(digest).version)
         if found and not found.pre and found.key > mine.key:
             return f"that is release {found.version}, newer than {mine.version}"
         known = filter(None, map(semver.parse, self._client.tags(self._repository)))
@@ -128,18 +137,17 @@ class _Past:
 
     def _commit(self, digest: str) -> str:
         """By git's history where it is known here, else (a shallow clone) by the time of the commit."""
-        theirs = self._said(digest, "revision")
+        said = self._said(digest)
+        theirs = said.commit
         if theirs in ("", self._ref.commit):
             return ""
         known = self._ancestor(self._ref.commit, theirs)
-        if known is None and (when := _seconds(self._said(digest, "created"))) is not None:
+        if known is None and (when := _seconds(said.created)) is not None:
             known = when > self._ref.time > 0
         return f"that is commit {theirs[:7]}, newer than {self._ref.commit[:7]}" if known else ""
 
-    def _said(self, digest: str, name: str) -> str:
-        if digest not in self._labels:
-            self._labels[digest] = labels_of(self._client, self._repository, digest)
-        return self._labels[digest].get(LABEL + name, "")
+    def _said(self, digest: str) -> Named:
+        return named.read(self._client, self._repository, digest) or Named(digest, "", {})
 
 
 def _seconds(text: str) -> float | None:

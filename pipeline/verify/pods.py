@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from pipeline.tools.kube_objects import Container, containers, doing, name, read
 from pipeline.tools.references import Reference
 
 Object = Mapping[str, Any]
+Is = Callable[[Image, str], bool]  # whether the digest that a node runs is that of the image
 NAME = "pods"
 SHOWN = 5  # pods that are named one by one
 
@@ -29,21 +30,24 @@ def stated(objects: Iterable[Object], namespace: str) -> list[Stated]:
     return [Stated(of, dict(template_images(each))) for each in objects for of in manifest.workloads([each], namespace)]
 
 
-def judge(release: Release, pods: Sequence[Object], workloads: Sequence[Stated] = (), label: str = "") -> Check:
+def judge(
+    release: Release, pods: Sequence[Object], workloads: Sequence[Stated] = (), label: str = "", is_image: Is = lambda _image, _runs: False
+) -> Check:
     """Whether every pod of `release` is ready and runs exactly what was pushed; of other people's images, what the manifest says.
 
     Pods that end (deleted, succeeded, failed) are not asked. A container that the manifest does not have was put there by the cluster, as a
     mesh does, and is told. A release without a single pod does not pass; `label` is what they were listed by, "" if by the `workloads`.
+    `is_image` is asked of what is no image's digest: it may lead to one.
     """
     running = [pod for pod in pods if not _ends(pod)]
     if not running:
         what = f"no pod carries {label}" if label else "no workload of the release has a pod"
         return Check(NAME, False, f"{what} in namespace {release.namespace}")
-    wrong = [f"{name(pod)} {problem}" for pod in running for problem in _problems(release, pod, _of(pod, workloads))]
+    wrong = [f"{name(pod)} {problem}" for pod in running for problem in _problems(release, pod, _of(pod, workloads), is_image)]
     if wrong:
         rest = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         return Check(NAME, False, "; ".join(wrong[:SHOWN]) + rest)
-    missing = [image for image in release.images if _is_due(image, workloads) and not any(_runs(pod, image) for pod in running)]
+    missing = [image for image in release.images if _is_due(image, workloads) and not any(_runs(pod, image, is_image) for pod in running)]
     if missing:
         return Check(NAME, False, "; ".join(f"no pod runs {image.reference}" for image in missing))
     names = ", ".join(name(pod) for pod in running[:SHOWN]) + (" …" if len(running) > SHOWN else "")
@@ -64,7 +68,7 @@ def _of(pod: Object, workloads: Sequence[Stated]) -> Mapping[str, str]:
     return next((each.images for each in workloads if each.workload.has(pod)), {})
 
 
-def _problems(release: Release, pod: Object, said: Mapping[str, str]) -> Iterator[str]:
+def _problems(release: Release, pod: Object, said: Mapping[str, str], is_image: Is) -> Iterator[str]:
     pushed = {digest for image in release.images for digest in (image.digest, image.config) if digest}
     repositories = {image.repository for image in release.images}
     named = dict(template_images({"spec": {"template": pod}}))
@@ -74,7 +78,7 @@ def _problems(release: Release, pod: Object, said: Mapping[str, str]) -> Iterato
             continue  # it has not begun, which its pod's readiness tells
         wanted = references.read(said.get(each.name, ""))
         if repositories & {here.repository, wanted.repository}:
-            if runs not in pushed:
+            if runs not in pushed and not any(is_image(image, runs) for image in release.images):
                 released = ", ".join(short(image.digest) for image in release.images)
                 yield f"runs {short(runs)} in {_place(each)}, {released} was released"
         elif wanted.repository and not _are_same(here, wanted):
@@ -102,8 +106,9 @@ def _is_strange(container: Container, said: Mapping[str, str]) -> bool:
     return bool(said) and container.name not in said
 
 
-def _runs(pod: Object, image: Image) -> bool:
-    return any(references.digest_in(each.image_id) in {image.digest, image.config} - {""} for each in containers(pod))
+def _runs(pod: Object, image: Image, is_image: Is) -> bool:
+    ran = {references.digest_in(each.image_id) for each in containers(pod)} - {""}
+    return not ran.isdisjoint({image.digest, image.config}) or any(is_image(image, each) for each in ran)
 
 
 def _place(container: Container) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifacts import Check, Release, Report, content_hash
 from pipeline.events import What
 from pipeline.stage import Site
-from pipeline.tools import flux, helm_stored, kube
+from pipeline.tools import flux, helm_stored, kube, named
 from pipeline.tools.helm_stored import Kept
 from pipeline.tools.kube_edits import Edited
 from pipeline.verify import during, pods
@@ -155,7 +155,7 @@ def _pods(spec: Checks, world: World) -> Question:
 
     def judge(seen: tuple[Sequence[pods.Object], Sequence[pods.Stated], Edited]) -> Check:
         listed, said, edited = seen
-        found = pods.judge(world.release, listed, said, world.selector)
+        found = pods.judge(world.release, listed, said, world.selector, partial(named.is_image, world.site))
         wrong = "; ".join([*([] if found.passed else [found.evidence]), *edited.said])
         unknown = f"; whether {', '.join(edited.unknown)} were edited is unknown: this user may not list them" if edited.unknown else ""
         return Check(pods.NAME, not wrong, (wrong or found.evidence) + unknown)

@@ -24,6 +24,8 @@ from pipeline.source import snapshot
 from pipeline.stage import Registry, Site
 from pipeline.testing.registry import FakeRegistry
 from pipeline.testing.registry_handler import PASSWORD, USER
+from pipeline.tools import named
+from pipeline.tools.registry import client_of
 from tests.source.worktree import Worktree
 
 INSPECT = """Name: lab
@@ -130,8 +132,10 @@ class World:
         (self.folder / name).write_text(text)
 
     def tags(self, repository: str) -> dict[str, str]:
-        """What people know the images by."""
-        return {tag: digest for (place, tag), digest in self.registry.tags.items() if place == repository and not tag.startswith("built-")}
+        """What people know the images by, and the digest of the image that each leads to."""
+        client = client_of(self.site, "lab")
+        leads = {tag: digest for (place, tag), digest in self.registry.tags.items() if place == repository and not tag.startswith("built-")}
+        return {tag: named.image_of(client, repository, digest) for tag, digest in leads.items()}
 
 
 def spec(**options: Any) -> Buildx:

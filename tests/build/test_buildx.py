@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 from pipeline.artifacts import Images, Moved
 from pipeline.build.buildx import check, find, make, rehearse
 from pipeline.build.buildx_spec import Buildx, ImageSpec
+from pipeline.build.wanted import wanted
 from pipeline.errors import AuthError, BuildError, ConfigError, IntegrityError, Transient
 from pipeline.places import Builder
 from pipeline.records import Records
 from pipeline.tools.buildx_errors import Lost
+from pipeline.tools.named import Named, read
+from pipeline.tools.registry import client_of
 from tests.build.buildkit import World, spec, world
 
 TWO = {"web": ImageSpec("team/web", "web", platforms=("linux/amd64", "linux/arm64")), "worker": ImageSpec("team/worker", "worker")}
@@ -46,17 +50,81 @@ def test_a_set_is_built_tagged_and_found_again_by_one_head_each(there: World) ->
     there.registry.asked.clear()
     assert found(there, options) == made
     assert [asked.method for asked in there.registry.asked] == ["HEAD", "HEAD"]
+    assert not any("SOURCE_DATE_EPOCH" in word and "315532800" not in word for call in there.calls for word in call["argv"])
+    assert not any(there.source.commit in word for call in there.calls for word in call["argv"])
     assert there.builds == ["web", "worker"]
 
 
 def test_what_was_done_to_tags_is_news_for_the_record(there: World) -> None:
-    first = make(spec(), there.source, there.site).images[0]
+    make(spec(), there.source, there.site)
+    before = there.registry.tags["team/web", "main"]
     there.work.write("web/text", "new\n")
-    there.work.git("add", "web")
-    there.work.git("commit", "--quiet", "--message", "more")
+    there.work.commit()
     made = make(spec(), there.source, there.site)
-    assert Moved(made.images[0].repository, "main", first.digest) in made.moved
+    assert Moved(made.images[0].repository, "main", before) in made.moved
     assert Moved(made.images[0].repository, f"sha-{there.source.label}", "") in made.moved
+
+
+def lead(there: World, tag: str) -> Named:
+    said = read(client_of(there.site, "lab"), "team/web", there.registry.tags["team/web", tag])
+    assert said is not None
+    return said
+
+
+def test_a_commit_that_changes_nothing_that_a_build_can_see_is_the_same_image_under_its_own_name(there: World) -> None:
+    first, old = make(spec(images=TWO), there.source, there.site).images, there.source
+    there.work.write("README.md", "more\n")
+    there.work.commit()
+    assert "does not stand for it yet" in find(spec(images=TWO), there.source, there.site).why
+    made = make(spec(images=TWO), there.source, there.site)
+    assert [image.digest for image in made.images] == [image.digest for image in first]
+    assert there.builds == ["web", "worker"], "nothing is built"
+    assert (lead(there, "main").commit, lead(there, f"sha-{old.label}").commit) == (there.source.commit, old.commit)
+    assert lead(there, "main").version == "main"
+    assert make(spec(images=TWO), there.source, there.site).moved == ()
+
+
+def test_of_a_set_only_what_changed_is_built(there: World) -> None:
+    first = make(spec(images=TWO), there.source, there.site).images
+    there.work.write("worker/text", "more\n")
+    there.work.commit()
+    made = make(spec(images=TWO), there.source, there.site).images
+    assert there.builds == ["web", "worker", "worker"]
+    assert [one.digest == other.digest for one, other in zip(first, made, strict=True)] == [True, False]
+
+
+def test_the_index_of_a_commit_is_the_same_bytes_wherever_it_is_made(there: World) -> None:
+    make(spec(images=TWO), there.source, there.site)
+    first = dict(there.registry.tags)
+    for place in [key for key in there.registry.tags if not key[1].startswith("built-")]:
+        del there.registry.tags[place]
+    with dataclasses.replace(there.site, records=Records(there.folder / "fresh.db")) as fresh:
+        make(spec(images=TWO), there.source, fresh)
+    assert there.registry.tags == first
+    assert there.builds == ["web", "worker"]
+
+
+def test_what_an_earlier_release_of_ours_built_of_this_commit_stays_its_image(there: World) -> None:
+    """Its tags lead to it directly, and its labels name the commit."""
+    wish = wanted(spec(), there.source, there.site).images[0]
+    config = json.dumps({"os": "linux", "architecture": "amd64", "config": {"Labels": dict(wish.notes)}}).encode()
+    digest, _ = there.registry.put("team/web", wish.before, (b"layer",), config)
+    for tag in wish.tags:
+        there.registry.tags["team/web", tag.name] = digest
+    assert [image.digest for image in found(there, spec()).images] == [digest]  # type: ignore[union-attr]
+    assert there.builds == []
+    assert there.registry.seen("PUT") == []
+
+
+def test_a_tag_goes_not_back_to_an_older_commit_of_the_same_image(there: World) -> None:
+    make(spec(), there.source, there.site)
+    old = there.source
+    there.work.write("README.md", "more\n")
+    there.work.commit()
+    make(spec(), there.source, there.site)
+    there.work.git("reset", "--quiet", "--hard", old.commit)
+    assert make(spec(), there.source, there.site).moved == ()
+    assert lead(there, "main").commit != old.commit
 
 
 def test_m01_one_that_fails_leaves_the_others_built_and_nothing_tagged(there: World) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pipeline.artifacts import Image, Images, Source
-from pipeline.deploy import naming, shared
+from pipeline.deploy import shared
 from pipeline.deploy.back import back
 from pipeline.deploy.helm import DRIVER, find, live, make, undo
 from pipeline.deploy.holder import BEGUN, Begun, Holder
@@ -468,7 +468,7 @@ def test_undo_takes_back_what_this_run_made_and_nothing_else(site: Site, cluster
 
 def test_d06_no_deploy_without_a_way_back(site: Site, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     make(spec(), images(), site)
-    monkeypatch.setattr(naming, "client_of", lambda *_: Pruned())
+    monkeypatch.setattr("pipeline.tools.named.client_of", lambda *_: Pruned())
     known = dataclasses.replace(site, registries={"reg": Registry("reg.test:5000")})
     with pytest.raises(IntegrityError, match=r"its image reg\.test:5000/team/web@sha256:aaa"):
         make(spec(), images("b"), known)

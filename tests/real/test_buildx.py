@@ -25,6 +25,7 @@ from pipeline.plan import Blueprint
 from pipeline.retry import Policy
 from pipeline.source import snapshot
 from pipeline.testing.contract import check_driver
+from pipeline.tools import named
 from tests.real.images import BASE, Copy, client_of, copy, everything, history, platforms
 
 pytestmark = pytest.mark.real
@@ -51,11 +52,41 @@ def run(app: Copy, blueprint: Blueprint, records: str = "records", policy: Polic
 
 
 def tags(app: Copy, blueprint: Blueprint, name: str, registry: str = "ghcr") -> dict[str, str]:
-    """The repository's tags but those of the pipeline's own, and what each stands for."""
+    """The repository's tags but those of the pipeline's own, and the image that each leads to."""
     with app.site(blueprint) as site:
         client = client_of(site, registry)
         found = [tag for tag in client.tags(f"{app.space}/{name}") if not tag.startswith("built-")]
-        return {tag: client.head(f"{app.space}/{name}", tag) or "" for tag in found}
+        return {tag: named.image_of(client, f"{app.space}/{name}", client.head(f"{app.space}/{name}", tag) or "") for tag in found}
+
+
+def test_what_no_commit_changed_is_one_image_of_all_of_them(app: Copy) -> None:
+    """Three images: a commit to one of them gives one new digest, one to none gives none, and each commit's tags name it."""
+    app.write("third/Dockerfile", f"{BASE}COPY text /text\n")
+    app.write("third/text", f"third {app.space}\n")
+    app.commit()
+    blueprint = app.blueprint({"third": {}, "web": {"platforms": BOTH}, "worker": {}}, tags=["sha", "branch"])
+    first = [image.digest for image in run(app, blueprint).images]
+    app.events.clear()
+    app.write("worker/text", f"other {app.space}\n")
+    app.commit()
+    second = [image.digest for image in run(app, blueprint).images]
+    assert app.built() == ["worker"]
+    assert [one == other for one, other in zip(first, second, strict=True)] == [True, True, False]
+    app.events.clear()
+    app.write("README.md", "more\n")
+    app.commit()
+    assert [image.digest for image in run(app, blueprint, "another machine's records").images] == second
+    assert app.built() == []
+    commit = app.git("rev-parse", "HEAD")
+    with app.site(blueprint) as site:
+        client = client_of(site, "ghcr")
+        for name in ("third", "web", "worker"):
+            digest = client.head(f"{app.space}/{name}", "main") or ""
+            said = named.read(client, f"{app.space}/{name}", digest)
+            assert said is not None
+            assert (said.commit, said.image != digest) == (commit, True)
+        assert platforms(client, f"{app.space}/web", client.head(f"{app.space}/web", "main") or "") == set(BOTH)
+        assert commit.encode() not in everything(client, f"{app.space}/worker", second[2])
 
 
 def test_two_images_two_platforms_made_once_and_found_ever_after(app: Copy) -> None:
@@ -143,7 +174,7 @@ def test_what_changed_and_is_not_committed_gets_no_tag_that_people_know(app: Cop
 
 
 def test_a_commit_that_is_built_anew_elsewhere_is_the_same_image(app: Copy, builder: Private) -> None:
-    """Times in it are the commit's: another BuildKit with an empty cache gives the same digest."""
+    """Times in it are always the same: another BuildKit with an empty cache gives the same digest."""
     app.write("web/Dockerfile", BASE + "COPY text /text\nRUN mkdir /made && cp /text /made/text\n")
     app.commit()
     one = run(app, app.blueprint({"web": {}})).images[0]

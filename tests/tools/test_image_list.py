@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from pipeline.testing.registry import FakeRegistry
+from pipeline.tools import image_index, named
 from pipeline.tools.image_list import Stored, children, dated, stored, times
 from pipeline.tools.references import digest_of
-from pipeline.tools.registry import Client, Manifest
+from pipeline.tools.registry import Client, Manifest, read_manifest
 from pipeline.tools.tags import LABEL
 from tests.tools.test_registry import client
 
@@ -61,6 +62,47 @@ def test_tags_of_one_image_are_one_and_referrers_are_none(registry: FakeRegistry
     registry.put(REPOSITORY, "sha256-" + "0" * 64, (b"other",))
     assert stored(asking, REPOSITORY) == (Stored(digest, ("a", "b"), (), config),)
     assert stored(asking, "team/none") == ()
+
+
+def over(registry: FakeRegistry, asking: Client, image: str, *tags: str, **said: str) -> str:
+    """An index of ours above an image, under these tags; its digest."""
+    below = image_index.stored(asking, REPOSITORY, image, whole=False)
+    assert below is not None
+    made = named.index(below, {LABEL + name: text for name, text in said.items()})
+    for tag in tags:
+        asking.put_manifest(REPOSITORY, tag, made)
+    return made.digest
+
+
+def test_an_image_and_the_indexes_above_it_are_one(registry: FakeRegistry, asking: Client, copy: Path) -> None:
+    digest = labelled(registry, "built-0001")
+    old = over(registry, asking, digest, "sha-abcdef1", revision=OTHER, created="2023-11-14T22:13:21Z")
+    new = over(registry, asking, digest, f"sha-{head(copy)[:7]}", "main", revision=head(copy), created="2023-11-14T22:13:20Z")
+    (found,) = stored(asking, REPOSITORY)
+    assert (found.digest, set(found.over)) == (digest, {old, new})
+    assert set(found.tags) == {"built-0001", "sha-abcdef1", f"sha-{head(copy)[:7]}", "main"}
+    assert {digest, old, new, found.config} <= set(found.marks)
+    (when,) = dated(asking, REPOSITORY, [found], NAMES, copy, "git")
+    assert (when.time, when.strange) == (1700000000.0, ("main",))
+    del registry.tags[REPOSITORY, "built-0001"]
+    assert [(each.digest, set(each.over)) for each in stored(asking, REPOSITORY)] == [(digest, {old, new})]
+
+
+def test_an_index_whose_image_is_gone_is_an_image_of_its_own(registry: FakeRegistry, asking: Client) -> None:
+    digest = labelled(registry, "built-0001")
+    above = over(registry, asking, digest, "main", revision=OTHER)
+    del registry.tags[REPOSITORY, "built-0001"], registry.manifests[REPOSITORY, digest]
+    assert [(each.digest, each.tags) for each in stored(asking, REPOSITORY)] == [(above, ("main",))]
+
+
+def test_an_index_that_names_another_image_than_it_holds_is_not_believed(registry: FakeRegistry, asking: Client) -> None:
+    one, other = labelled(registry, "built-0001"), labelled(registry, "built-0002")
+    above = over(registry, asking, one, "main", revision=OTHER)
+    body = registry.manifests[REPOSITORY, above][1].replace(f'"{named.IMAGE}":"{one}"'.encode(), f'"{named.IMAGE}":"{other}"'.encode())
+    asking.put_manifest(REPOSITORY, "lie", read_manifest(body, named.INDEX, ""))
+    lie = asking.head(REPOSITORY, "lie") or ""
+    assert lie != above
+    assert named.image_of(asking, REPOSITORY, lie) == lie
 
 
 def test_the_parts_of_an_index_are_named() -> None:
