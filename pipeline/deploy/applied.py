@@ -68,7 +68,7 @@ def make(spec: Manifests, images: Images, site: Site) -> Release:
         number = (newest.number if newest else 0) + 1
         _apply(work, images, want, number, manifest, places)
         failpoint("deploy.applied")
-        return settle.settle(work, images, want, number)
+        return settle.settle(work, images, want, number, now)
 
 
 def prepared(spec: Manifests, images: Images, site: Site) -> tuple[Wanted, dict[str, Any], list[dict[str, Any]], list[str]]:

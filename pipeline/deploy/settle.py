@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.artifacts import Images, Release
@@ -13,9 +13,11 @@ from pipeline.deploy.history import Revision
 from pipeline.deploy.rollout import View
 from pipeline.deploy.spec import Engined
 from pipeline.deploy.values import Wanted
-from pipeline.deploy.work import Held, Work, at_work
+from pipeline.deploy.work import STAGE, Held, Work, at_work
 from pipeline.errors import Cancelled, NotRolledBack
+from pipeline.events import What
 from pipeline.stage import Site
+from pipeline.tools import manifest
 from pipeline.tools.kube_objects import pending
 
 
@@ -29,8 +31,9 @@ def undo(spec: Engined, release: Release, site: Site, why: str) -> None:
         raise rollback.taken_back(work, release.revision, NotRolledBack(why))
 
 
-def settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
-    """Wait for the rollout of revision `number`, note that it was complete, or take it back. Raises Cancelled if it is stopped meanwhile:
+def settle(work: Work, images: Images, want: Wanted, number: int, before: Sequence[Mapping[str, Any]] = ()) -> Release:
+    """Wait for the rollout of revision `number`, note that it was complete, or take it back; say so if it has left the pods alone of the
+    workloads that were there `before`. Raises Cancelled if it is stopped meanwhile:
     the revision stays then, and comes up or not without anybody."""
     try:
         failure, view = work.follow(number, work.spec.deadline)
@@ -42,8 +45,16 @@ def settle(work: Work, images: Images, want: Wanted, number: int) -> Release:
             mend = 'let the chart name it by digest, too: tag: "{tag}@{digest}" in its values'
             raise rollback.taken_back(work, number, NotRolledBack(f"{work.spec.release} runs another image", cause=wrong[0], mend=mend))
         work.note_good(number, want.parts)
+        if before and _pods_of(view.workloads) == _pods_of(before):
+            what = f"the pods are left alone: revision {number} runs what the one before it ran, and names {images.source.label}"
+            work.site.tell(What.LOG, STAGE, what)
         return release_of(work.spec, images, number, want.inputs)
     raise rollback.taken_back(work, number, explained(work, view, failure.why))
+
+
+def _pods_of(workloads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What each workload makes its pods of."""
+    return {manifest.place_of(each): each["spec"].get("template") for each in workloads}
 
 
 def explained(work: Held, view: View, why: str) -> NotRolledBack:

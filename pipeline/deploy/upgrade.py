@@ -48,7 +48,7 @@ def make(spec: Helm, images: Images, site: Site) -> Release:
         failpoint("deploy.secret")
         number, notes = _upgrade(work, spec, images, want, newest, made, secrets)
         failpoint("deploy.upgraded")
-        release = settle.settle(work, images, want, number)
+        release = settle.settle(work, images, want, number, now)
         for line in notes:
             site.tell(What.LOG, STAGE, line)  # "answers at http://...": now it does
         return release

@@ -751,3 +751,14 @@ def test_who_may_not_see_the_namespace_deploys_into_it_all_the_same(site: Site, 
         assert make(spec(), images(), site).revision == 1
     with pytest.raises(AuthError), DRIVER.exclusive(dataclasses.replace(spec(), create_namespace=True), images(), site):
         pass
+
+
+def test_a_release_that_changes_the_name_of_the_commit_alone_says_that_the_pods_are_left_alone(site: Site, events: list[Event]) -> None:
+    make(spec(), images(), site)
+    later = dataclasses.replace(images(), source=dataclasses.replace(images().source, commit="f" * 40))
+    assert make(spec(), later, site).revision == 2
+    assert [event.text for event in events if "left alone" in event.text] == [
+        "the pods are left alone: revision 2 runs what the one before it ran, and names fffffff"
+    ]
+    make(spec(), images("b"), site)
+    assert len([event for event in events if "left alone" in event.text]) == 1
