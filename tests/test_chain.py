@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from invoke.tasks import task
 
 from pipeline import dry
 from pipeline.chain import RELEASE, Chain, is_stage, merged, shown
+from tests import warm
 
 ROOT = Path(__file__).parents[1]
 VERBS = ("sync", "build", "push", "deploy", "verify", "release")
@@ -135,7 +135,7 @@ def repository(tmp_path: Path) -> Path:
 
 def inv_in(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(folder)}
-    return subprocess.run([sys.executable, "-m", "invoke", *words], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    return warm.inv(words, folder, env, 60)
 
 
 def test_two_lines_give_every_task(repository: Path) -> None:

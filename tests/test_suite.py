@@ -17,6 +17,7 @@ from pipeline import changed
 from pipeline.errors import ConfigError
 from pipeline.line import behind
 from pipeline.suite import CORE, Beside, Failed, Suite
+from tests import warm
 from tests.real.conftest import APART, share
 
 ROOT = Path(__file__).parents[1]
@@ -276,8 +277,7 @@ def test_words_through_the_program_that_people_type(tmp_path: Path, words: list[
     (tmp_path / "tests").mkdir()
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
     (tmp_path / "tests/test_x.py").write_text("".join(f"def test_{name}():\n    pass\n" for name in ("one", "two", "three")))
-    argv = [sys.executable, "-m", "invoke", "test", *words]
-    done = subprocess.run(argv, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    done = warm.inv(("test", *words), tmp_path, {**os.environ, "PYTHONPATH": str(ROOT)}, 60)
     assert done.returncode == code, done.stdout + done.stderr
     assert said in done.stdout + done.stderr
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import shutil
 import subprocess
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +32,29 @@ values: {session_secret: "env:NOT_SET", database_url: "env:NOT_SET"}
 """
 
 
+def once(factory: pytest.TempPathFactory, name: str, made: Callable[[Path], Path]) -> Path:
+    """What is made in the folder `name`, by the first that asks: the others of this run, in other processes too, get the same."""
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    done = base / f"{name}.path"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(base / name, ignore_errors=True)  # of one whose making failed
+            (base / name).mkdir()
+            done.write_text(str(made(base / name)))
+    return Path(done.read_text())
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("hatchling", reason="hatchling is not installed: pip install '.[test]'")
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
+    return once(tmp_path_factory, "wheel", build_wheel)
 
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(wheel, tmp_path_factory.mktemp("environment"))
+    return once(tmp_path_factory, "environment", lambda folder: install(wheel, folder))
 
 
 @pytest.fixture

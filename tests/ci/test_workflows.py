@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from pipeline.ci.workflows import wanted
 from pipeline.errors import ConfigError
 from pipeline.generate.files import differences
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 BLUEPRINT = """
@@ -34,10 +34,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def inv(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "invoke", *words], cwd=config.parent, capture_output=True, text=True, check=False,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+    return warm.inv(words, config.parent, {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, 60)
 
 
 def test_generate_writes_and_check_compares(config: Path) -> None:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pipeline.errors import AuthError
 from pipeline.host import Cmd
 from pipeline.host.ssh import SshHost
-from tests.host.test_ssh_config import HOST, User, sign, user  # noqa: F401  # the fixture
+from tests.host.test_ssh_config import HOST, SHORT, User, sign, user  # noqa: F401  # the fixture
 from tests.sshd import KEYGEN, Sshd, keygen
 
 SK = "sk-ssh-ed25519@openssh.com"
@@ -113,7 +113,7 @@ def test_a_user_is_known_by_a_certificate(user: User, agent: Callable[..., None]
     folder.mkdir()
     keygen(folder / "authority")
     key = folder / "id"
-    subprocess.run((KEYGEN, "-q", "-t", kind, "-N", "", "-f", str(key)), check=True)
+    subprocess.run((KEYGEN, "-q", "-t", kind, *SHORT.get(kind, ()), "-N", "", "-f", str(key)), check=True)
     certificate = sign(folder / "authority", key.with_name("id.pub"), "-n", user.sshd.user)
     config = {"file": f" IdentityFile {key}\n", "named file": f" IdentityFile {key}\n CertificateFile ~/the-cert.pub\n"}.get(where, "")
     if where.startswith("agent"):

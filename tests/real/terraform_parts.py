@@ -19,6 +19,7 @@ from pipeline.lab import programs
 from pipeline.plan import Blueprint, load
 from pipeline.provision.root import Root
 from pipeline.stage import Site
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 SPOT = programs.Recipe("spot", 30, folder=str(ROOT / "tests" / "spot"))
@@ -86,10 +87,7 @@ class Cloud:
         (self.folder / "world.json").write_text(json.dumps({**self.world, **changes}))
 
     def inv(self, *words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "invoke", *words]
-        return subprocess.run(
-            argv, cwd=self.root, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=120, check=False
-        )
+        return warm.inv(words, self.root, {**os.environ, **(env or {})}, 120)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         argv = [sys.executable, "-m", "invoke", *words]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from pipeline.doctor import Verdict, examine, exit_code
 from pipeline.lab import break_realm, layout, mend_realm
 from pipeline.plan import Blueprint, read_site
 from pipeline.stage import Site
+from tests import warm
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]
@@ -107,13 +107,12 @@ def test_another_identity_of_the_cluster_keeps_the_doctor_out(blueprint: Bluepri
 
 @pytest.mark.alone
 def test_the_task_prints_a_table_or_json_and_ends_with_the_worst_class(lab_site_file: Path) -> None:
-    inv = [sys.executable, "-m", "invoke"]
-    table = subprocess.run([*inv, "doctor"], cwd=ROOT, capture_output=True, text=True, check=False)
+    table = warm.inv(("doctor",), ROOT, os.environ, 200)
     assert table.returncode == 0, table.stdout
     assert table.stderr == ""
     assert "railiance01 (node)\n  ok      ssh" in table.stdout
     with realm_broken():
-        machine = subprocess.run([*inv, "doctor", "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
+        machine = warm.inv(("doctor", "--json"), ROOT, os.environ, 200)
     assert machine.returncode == 2
     value = json.loads(machine.stdout)
     assert value["schema_version"] == 1

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from pipeline.lab import packages, programs
 from pipeline.stage import Site
 from pipeline.tools import gh
 from pipeline.tools.registry import client_of
+from tests import warm
 from tests.ci.github import Github, Run, serving
 from tests.generate import flows
 from tests.real.actions.runner import ROOT, Runner, run
@@ -165,7 +165,7 @@ def watch(runner: Runner, service: Github, *words: str) -> subprocess.CompletedP
     (folder / "site.yml").write_text(json.dumps(site))
     (folder / "app.yml").write_text(json.dumps({"app": "app", "stages": {}, "ci": ci}))
     (runner.root / "tasks.py").write_text('from pipeline import collection\nns = collection("config")\n')
-    return run([sys.executable, "-m", "invoke", "ci.watch", *words], runner.root, environment(runner, service))
+    return warm.inv(("ci.watch", *words), runner.root, environment(runner, service), 200)
 
 
 def test_a_run_is_followed_to_its_package(runner: Runner, service: Github) -> None:
@@ -211,7 +211,7 @@ def test_the_relay_is_published_by_its_own_workflow_watched_pulled_and_run(runne
     assert done.returncode == 0, done.stdout + done.stderr
     commit = runner.git("rev-parse", "HEAD")
     service.runs = [Run(44, commit, [("completed", "success", 5, "")], branch="v1.2.3")]
-    seen = run([sys.executable, "-m", "invoke", "ci.watch", "--json"], runner.root, environment(runner, service))
+    seen = warm.inv(("ci.watch", "--json"), runner.root, environment(runner, service), 200)
     assert seen.returncode == 0, seen.stdout + seen.stderr
     found = json.loads(seen.stdout)
     assert set(found["packages"][0]["tags"]) == {"v1.2.3", "latest", f"sha-{commit[:7]}"}

@@ -65,14 +65,15 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts `python -m MODULE` with exactly the given environment; what still runs at the end is ended in order, so that it leaves no
     child of its own behind."""
     started: list[subprocess.Popen[bytes]] = []
 
     def run(module: str, port: int = 0, **environment: str) -> Program:
         log = tmp_path / f"{module}.{len(started)}.log"
-        env = {"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"} | environment
+        compiled = tmp_path_factory.getbasetemp() / "compiled"  # once, and not beside the sources, which images are made of
+        env = {"PATH": "/usr/bin:/bin", "PYTHONPYCACHEPREFIX": str(compiled)} | environment
         with log.open("wb") as stderr:
             process = subprocess.Popen([sys.executable, "-m", module], cwd=SAMPLES, env=env, stderr=stderr, stdout=stderr)
         started.append(process)
