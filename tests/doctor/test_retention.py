@@ -28,6 +28,6 @@ def test_from_the_sixth_image_on_it_is_told(tmp_path: Path, count: int, status: 
         with site(tmp_path, registries=registries, env={"P": PASSWORD}) as there:
             (verdict,) = retention.look(Store("hub", REPOSITORY, ("([0-9a-f]{7})",)), 5, there)
         assert verdict.status == status
-        assert f"{max(count, 1)} images" in verdict.evidence
+        assert (f"{count} images are in" if count > 1 else "1 image is in") in verdict.evidence
         assert ("inv prune" in verdict.mend) == (status == "warn")
         assert {asked.method for asked in fake.asked} <= {"GET", "HEAD"}
