@@ -59,7 +59,7 @@ def test_what_was_asked_for_by_name_is_handed_over_as_it_is(known: Secrets, caps
 def test_g01_a_freeze_message_clears_no_screen() -> None:
     facts: dict[str, Any] = {
         "app": "a", "blueprint": "b", "environment": "e", "live": [], "unasked": None, "frozen": [f"{CLEAR}all is well\nlive     yes"],
-        "current": True, "source": {"label": "abc"}, "unfinished": [], "records": [],
+        "current": True, "same": False, "source": {"label": "abc"}, "unfinished": [], "records": [],
     }  # fmt: skip
     text = show(facts)
     assert "\x1b" not in text

@@ -6,10 +6,10 @@ import datetime
 from collections.abc import Iterable
 from typing import Any
 
-from pipeline.artifacts import Artifact, Release, Report, to_json
+from pipeline.artifacts import Artifact, Release, Report, Source, to_json
 from pipeline.errors import PipelineError, explain
 from pipeline.plan import Blueprint
-from pipeline.records import FAILED, MADE, Record, Records
+from pipeline.records import FAILED, FOUND, MADE, Record, Records
 from pipeline.report.words import told
 from pipeline.runner.walk import facts as failure_of
 from pipeline.safe import clean
@@ -36,6 +36,7 @@ def gather(blueprint: Blueprint, site: Site, *, whole: bool = False) -> dict[str
     except PipelineError as error:
         unasked = error
     releases = [(release, standing, edited) for release, standing, edited in found if isinstance(release, Release)]
+    ours = [release for release, standing, _ in releases if standing.ours]
     return {
         "app": blueprint.app,
         "blueprint": blueprint.name,
@@ -44,7 +45,8 @@ def gather(blueprint: Blueprint, site: Site, *, whole: bool = False) -> dict[str
         "live": [_release(release, standing, edited, site, whole) for release, standing, edited in releases],
         "frozen": [str(standing.frozen) for _, standing, _ in found if standing.frozen],
         "unasked": None if unasked is None else {**failure_of(unasked), "explained": explain(unasked)},
-        "current": source.id in {release.source.id for release, standing, _ in releases if standing.ours},
+        "current": source.id in {release.source.id for release in ours},
+        "same": any(_made_nothing_new(source, release, site.records) for release in ours),
         "unfinished": [row(record) for record in site.records.unfinished()],
         "records": [row(record) for record in site.records.history(8)],
     }
@@ -67,7 +69,9 @@ def show(facts: dict[str, Any]) -> str:
     elif not facts["live"]:
         lines.append("live     nothing yet: inv release")
     lines += [f"frozen   {said}; inv unfreeze lifts it" for said in facts["frozen"]]
-    state = "is what is live" if facts["current"] else "is not what is live: inv plan says what a release would do"
+    state = "is not what is live: inv plan says what a release would do"
+    if facts["current"] or facts["same"]:
+        state = "is what is live" if facts["current"] else "has the content of what is live: its release changed nothing"
     lines.append(f"here     {facts['source']['label']}" + ("" if facts["unasked"] else f"  {state}"))
     for record in facts["unfinished"]:
         begun = f"{record['stage']} of run {record['run']} was begun {_when(record['started_at'])} and never ended"
@@ -111,6 +115,13 @@ def verified(release: Release, records: Records) -> dict[str, Any]:
     if passed and same:
         return {"state": True, "text": f"verified {_when(passed.finished_at)}"}
     return {"state": None, "text": "unverified: no verification of this revision has ended here; inv verify"}
+
+
+def _made_nothing_new(source: Source, live: Release, records: Records) -> bool:
+    """Whether the newest release of `source` from here found that this very revision is what it would make."""
+    found = records.last("deploy", FOUND)
+    release = found.artifact if found else None
+    return isinstance(release, Release) and (release.source.id, release.id, release.revision) == (source.id, live.id, live.revision)
 
 
 def row(record: Record) -> dict[str, Any]:

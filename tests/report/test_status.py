@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.artifacts import Check, Image, Release, Report, Source
 from pipeline.errors import Transient
-from pipeline.records import FAILED, MADE, Records
+from pipeline.records import FAILED, FOUND, MADE, Records
 from pipeline.report import status
 from pipeline.report.planned import standings
 from pipeline.report.status import gather, show, verified
@@ -100,6 +100,22 @@ def test_what_is_here_is_live_only_where_all_of_it_is_the_same(
     facts = gather(blueprint, Site("web", tmp_path, {}, {}, {}, {}, {}, {}, records))
     assert facts["current"] is current
     assert ("is what is live" in show(facts)) is current
+
+
+def test_a_commit_whose_release_changed_nothing_has_the_content_of_what_is_live(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, records: Records
+) -> None:
+    monkeypatch.setattr(status, "snapshot", lambda _root, **_: CLEAN)
+    older = Source("4" * 40, "d" * 40, False, "/other")
+    blueprint: Any = Blueprint(release(older), Standing(ours=True))
+    site = Site("web", tmp_path, {}, {}, {}, {}, {}, {}, records)
+    assert "ccccccc  is not what is live" in show(gather(blueprint, site))
+    wrote(records, "deploy", FOUND, release(CLEAN))
+    facts = gather(blueprint, site)
+    assert (facts["current"], facts["same"]) == (False, True)
+    assert "ccccccc  has the content of what is live: its release changed nothing" in show(facts)
+    wrote(records, "deploy", FOUND, release(DIRTY))
+    assert gather(blueprint, site)["same"] is False
 
 
 def test_everything_that_is_to_be_known_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, records: Records) -> None:
