@@ -63,7 +63,7 @@ def chosen(revisions: Sequence[Revision], origin: int, to: str, images: Callable
         raise ConfigError(
             f"there is no good revision before {_called(revisions[0])} with another image or other code",
             cause=_known(revisions),
-            mend="name one with --to; or release a good commit again: git switch --detach COMMIT, then inv release",
+            mend=f"name one with --to; or release a good commit again: {rollback.by_release('COMMIT', _live_commit(revisions))}",
         )
     if not NAME.fullmatch(to):
         raise ConfigError(f"{to!r} is neither a revision nor a commit", mend="write a number, or at least 4 digits of a commit")
@@ -74,8 +74,14 @@ def chosen(revisions: Sequence[Revision], origin: int, to: str, images: Callable
     whole = [one for one in named if one.status in ("deployed", "superseded") and one.rollout != history.BAD]
     if not whole:
         what = f"{_called(named[0])} never came up" if named else f"there is no revision {to} any more"
-        raise ConfigError(what, cause=_known(revisions), mend="name one of these; or release that commit again: inv release")
+        commit = named[0].labels.get("commit", "COMMIT") if named else "COMMIT"
+        words = rollback.by_release(commit, _live_commit(revisions), again=bool(named))
+        raise ConfigError(what, cause=_known(revisions), mend=f"name one of these; or release that commit again: {words}")
     return next((one for one in whole if one.rollout == history.GOOD), whole[0])
+
+
+def _live_commit(revisions: Sequence[Revision]) -> str:
+    return next((one.labels.get("commit", "") for one in revisions if one.status == "deployed"), "")
 
 
 def _is_other(one: Revision, newest: Revision, images: Callable[[int], list[str]]) -> bool:
@@ -147,7 +153,8 @@ def _proved(work: Work, goal: Revision) -> list[str]:
     if not found:
         work.site.tell(What.WARN, STAGE, f"{_called(goal)} names no image by digest: whether the registry has it cannot be asked")
     commit = goal.labels.get("commit", "")
-    again = f"git switch --detach {commit}, then inv release: it is built and pushed again" if commit else "name another: --to REVISION"
+    words = rollback.by_release(commit, _live_commit(work.revisions()), again=goal.rollout == history.TAKEN)
+    again = f"{words}: it is built and pushed again" if commit else "name another: --to REVISION"
     gone = [each for each in found if rollback.is_gone(work.site, each)] + naming.lost(goal, found)
     if gone:
         raise IntegrityError(f"{_called(goal)} cannot come back: its image is gone from the registry", cause="\n".join(gone), mend=again)

@@ -45,7 +45,7 @@ def back(spec: Flux, to: str, despite_freeze: bool, site: Site) -> Iterator[Retu
         origin = flux_history.origin(known, newest)
         unfinished = bool(newest.restores) and not live  # a run that was stopped on its way back: that way is finished first
         goal = origin if unfinished and not to else chosen(work, known, origin, to)
-        _prove(work, goal)
+        _prove(work, goal, origin)
         now = release_at(spec, newest, world.number, running(world.workloads))
         there = goal.lines == newest.lines
         if there and live:
@@ -66,7 +66,7 @@ def chosen(work: FluxWork, known: Sequence[Step], origin: Step, to: str) -> Step
         raise ConfigError(
             f"there is no good release before {origin} with another image or other code",
             cause=flux_history.listed(known),
-            mend="name one with --to; or release a good commit again: git switch --detach COMMIT, then inv release",
+            mend=f"name one with --to; or release a good commit again: {rollback.by_release('COMMIT', origin.entry.trailers.commit)}",
         )
     if not NAME.fullmatch(to):
         raise ConfigError(f"{to!r} is neither a revision nor a commit", mend="write a number, or at least 4 digits of a commit")
@@ -117,13 +117,14 @@ def _go(work: FluxWork, newest: Step, goal: Step, *, was_good: bool) -> Release:
     )  # fmt: skip
 
 
-def _prove(work: FluxWork, goal: Step) -> None:
+def _prove(work: FluxWork, goal: Step, live: Step) -> None:
     """X01: what is gone to must be whole before anything is changed."""
     found = flux_message.images_of(goal.entry)
     if not found:
         work.site.tell(What.WARN, STAGE, f"{goal} names no image by digest: whether the registry has it cannot be asked")
     commit = goal.entry.trailers.commit
-    again = f"git switch --detach {commit}, then inv release: it is built and pushed again" if commit else "name another: --to COMMIT"
+    words = rollback.by_release(commit, live.entry.trailers.commit)
+    again = f"{words}: it is built and pushed again" if commit else "name another: --to COMMIT"
     for reference in found:
         if rollback.is_gone(work.site, reference):
             raise IntegrityError(f"{goal} cannot come back: its image is gone from the registry", cause=reference, mend=again)

@@ -60,6 +60,13 @@ def is_gone(site: Site, reference: str) -> bool:
     return client is not None and not client.exists(reference)
 
 
+def by_release(commit: str, live: str, *, again: bool = False) -> str:
+    """Return how a person makes `commit` serve again if no way back leads to it: a release. It says that it goes over the commit that is
+    `live`, and `again` that it means one that was taken back or never came up."""
+    terms = (f" --over {live[:7]}" if live not in ("", commit) else "") + (" --again" if again else "")
+    return f"git switch --detach {commit}, then inv release{terms}"
+
+
 def patient(site: Site, act: Callable[[], T]) -> T:
     """Return what `act` gives; a fault that passes is waited out for as long as a way back is worth."""
 

@@ -136,7 +136,7 @@ def test_x01_an_image_that_is_gone_is_refused_by_the_commit_to_release_again(thr
         gone_back(known)
     assert caught.value.exit_code == 14
     assert caught.value.cause == images("b").images[0].reference
-    assert f"git switch --detach {'b' * 40}" in caught.value.mend
+    assert caught.value.mend == f"git switch --detach {'b' * 40}, then inv release --over ccccccc: it is built and pushed again"
     assert cluster.calls("rollback") == []
     assert commit(three) == "c"
 
@@ -194,8 +194,9 @@ def test_what_does_not_come_up_again_leaves_what_was_live(three: Site, cluster: 
     assert "cannot bind the port" in caught.value.cause
     assert commit(three) == "c"
     assert labels(cluster, 4)["rollout"] == BAD
-    with pytest.raises(ConfigError, match=r"revision 4 \(bbbbbbb\) never came up"):
+    with pytest.raises(ConfigError, match=r"revision 4 \(bbbbbbb\) never came up") as refused:
         gone_back(three, "4")
+    assert refused.value.mend.endswith(f"git switch --detach {'b' * 40}, then inv release --over ccccccc --again")
 
 
 def test_where_nothing_good_is_left_it_says_so(three: Site, cluster: Cluster) -> None:

@@ -107,7 +107,7 @@ def test_x01_an_image_that_is_gone_is_told_before_anything_is_written(
     count = server.count
     with pytest.raises(IntegrityError, match="its image is gone from the registry") as caught, back(spec(), "", False, world):
         pass
-    assert f"git switch --detach {'b' * 40}" in caught.value.mend
+    assert caught.value.mend == f"git switch --detach {'b' * 40}, then inv release --over ccccccc: it is built and pushed again"
     assert server.count == count
 
 
