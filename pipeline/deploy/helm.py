@@ -10,7 +10,7 @@ import dataclasses
 from pipeline.artifacts import Images, Release
 from pipeline.deploy import chart, drift, history, naming, shared, stored, values
 from pipeline.deploy.shared import driver, found, greet, live, undo
-from pipeline.deploy.spec import Helm
+from pipeline.deploy.spec import SCHEME, Helm
 from pipeline.stage import Finding, Site
 from pipeline.tools.kube import connect
 
@@ -62,8 +62,14 @@ def check(spec: Helm, site: Site) -> None:
 
 
 def rehearse(spec: Helm, images: Images, site: Site) -> None:
-    """Raise ConfigError for a word in the values that this release does not have. Contacts nobody."""
-    values.wanted(spec, images, "", site)
+    """Raise ConfigError for a word in the values that this release does not have, and as `pipeline.deploy.chart_trial.rehearse` for a chart
+    in a folder. Contacts nobody."""
+    if spec.chart.startswith(SCHEME):
+        values.wanted(spec, images, "", site)
+        return
+    from pipeline.deploy import chart_trial
+
+    chart_trial.rehearse(spec, images, site)
 
 
 def present(spec: Helm, site: Site) -> None:

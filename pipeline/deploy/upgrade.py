@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.artifacts import Images, Release
 from pipeline.deploy import by_helm, chart, drift, history, layers, naming, process, pull, rollback, settle, stored, typos, values
@@ -70,7 +71,9 @@ def _upgrade(
     """Call helm; gives the new revision's number, which is above that of `newest`, and the chart's notes. If it changes nothing, the
     `secrets` go."""
     site, before, printed = work.site, newest.number if newest else 0, ""
-    files = _values_files(spec, site, want)
+    folder = site.root / ".pipeline" / "deploy" / spec.cluster / spec.namespace
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files = values_files(folder, spec.release, want)
     labels = settle.labels(images, want, work)
     seconds = max(1, int(spec.deadline))
     argv = helm.upgrade(by_helm.target_of(work), str(made.folder), files, labels, seconds, validate=not _shaped_alike(newest, want))
@@ -100,14 +103,12 @@ def _shaped_alike(newest: Revision | None, want: Wanted) -> bool:
     return then.get("chart") == now["chart"] and set(then.get("values") or ()) == set(now["values"])
 
 
-def _values_files(spec: Helm, site: Site, want: Wanted) -> list[str]:
+def values_files(folder: Path, release: str, want: Wanted) -> list[str]:
     """What helm makes the values of, in private files, by names that let a person run the same helm again: the values files as they are
     written, and the blueprint's own values as JSON."""
-    folder = site.root / ".pipeline" / "deploy" / spec.cluster / spec.namespace
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = []
     for number, text in enumerate(want.files, 1):
-        file = folder / (f"{spec.release}.json" if number == len(want.files) else f"{spec.release}.{number}.yaml")
+        file = folder / (f"{release}.json" if number == len(want.files) else f"{release}.{number}.yaml")
         file.unlink(missing_ok=True)
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:  # noqa: PTH123  # the mode counts from the first byte
             stream.write(text.encode())

@@ -51,6 +51,12 @@ def upgrade(target: Target, chart: str, values: Sequence[str], labels: Mapping[s
     )  # fmt: skip
 
 
+def template(program: str, release: str, namespace: str, chart: str, values: Sequence[str]) -> Argv:
+    """Print what the chart gives, hooks too, without asking a cluster."""
+    files = (word for file in values for word in ("--values", one_value(file)))
+    return (program, "template", "--namespace", namespace, *files, "--skip-tests", "--", release, chart)
+
+
 def rollback(target: Target, revision: int, seconds: int) -> Argv:
     return (
         target.program, "rollback", *_common(target), "--history-max", "10", "--timeout", f"{seconds}s", *_forced(target),
@@ -104,6 +110,7 @@ def _forced(target: Target) -> Argv:
 
 
 UNRENDERED = "the chart cannot be rendered"
+VERSION = "the chart does not allow this version of Kubernetes"
 TEMPLATE = re.compile(r"([\w.-]+/(?:charts/[\w.-]+/)*templates/[\w./-]+):(\d+)")
 OUTPUT = re.compile(r"YAML parse error on (\S+): .*?line (\d+)")
 OWN = re.compile(r"^Error: ", re.MULTILINE)
@@ -111,6 +118,12 @@ CHART = "correct the chart or its values"
 
 # The first that fits counts: what a chart's author makes helm say comes before all that looks like it. Recorded outputs: tests/cases/helm/
 RULES = (
+    Rule(
+        r"found in Chart\.yaml, but missing in charts/ directory",
+        ConfigError,
+        "the charts that this one depends on are not in its folder charts/",
+        "helm dependency build FOLDER, FOLDER being the chart's",
+    ),
     Rule(r"(?:execution error at|template: |parse error at|YAML parse error on|error converting YAML)", ConfigError, UNRENDERED, CHART),
     Rule(rf"{TEMPLATE.pattern}:\d+\n\s*executing ", ConfigError, UNRENDERED, CHART),  # Helm 4
     Rule(
@@ -140,10 +153,10 @@ RULES = (
         "an object of that name exists and belongs to somebody else",
         "delete it, or give it to the release with the labels the cause names",
     ),
-    Rule(r"chart requires kubeVersion", ConfigError, "the chart does not allow this version of Kubernetes", "see kubeVersion"),
+    Rule(r"chart requires kubeVersion", ConfigError, VERSION, "see kubeVersion"),
     *kube_rules.RULES,
     Rule(
-        r"(?:path \"[^\"]*\" not found|Chart\.yaml file is missing|found in Chart\.yaml, but missing in charts/ directory|validation: "
+        r"(?:path \"[^\"]*\" not found|Chart\.yaml file is missing|validation: "
         r"|chart\.metadata\.)",
         ConfigError,
         "helm refused the chart",
@@ -175,6 +188,11 @@ def failure(code: int, text: str) -> PipelineError:
     if error.what == UNRENDERED:
         error.what += _place(text)
     return error
+
+
+def is_of_the_cluster(error: PipelineError) -> bool:
+    """Whether the chart's own templates or its kubeVersion refuse: with a cluster to ask they may not."""
+    return error.what.startswith((UNRENDERED, VERSION))
 
 
 def _place(text: str) -> str:

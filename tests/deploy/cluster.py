@@ -96,6 +96,9 @@ class Cluster:
         self.fails.write_text(json.dumps(fails))
         if fail.get("left") == "nothing":
             sys.exit(fail["text"])
+        if argv[0] == "template":
+            yield _rendered(json.loads(self.manifests.read_text()), json.loads(Path(option["--values"]).read_text()))
+            return
         with contextlib.closing(Kube(load(option["--kubeconfig"], option["--kube-context"]))) as kube:
             yield from _release(kube, argv, option, fail, json.loads(self.manifests.read_text()))
 

@@ -94,3 +94,28 @@ def test_a_chart_that_writes_repository_and_tag_goes_through_everything(tag: str
         status = app.inv("status")
         assert status.returncode == 0, status.stderr
         assert next(each for each in runs).rpartition("@")[2] in status.stdout
+
+
+def test_a_plan_tells_of_a_chart_that_the_images_do_not_fit_before_anything_is_built(tmp_path: Path, lab_site_file: Path) -> None:
+    with stranger(tmp_path / "copy", "{tag}@{digest}") as app:
+        blueprint = app.root / "config" / f"{app.name}.yml"
+        fits = blueprint.read_text()
+        blueprint.write_text(fits.replace("'{repository}'", "other").replace("'{tag}@{digest}'", "'1'"))
+        assert fits != blueprint.read_text()
+        unused = app.inv("plan")
+        assert unused.returncode == 2, unused.stdout
+        assert "is not used by chart stranger" in unused.stderr
+        assert "used are: docker.io/lab/pause, lab/pause, other" in unused.stderr
+        refused = app.inv("release")
+        assert refused.returncode == 2, refused.stderr
+        assert "build" not in [line.split()[2] for line in refused.stderr.splitlines() if " begins " in line]
+        blueprint.write_text(fits)
+        chart = app.root / "theirs" / "Chart.yaml"
+        chart.write_text(CHART + "dependencies: [{name: cache, version: 1.0.0, repository: 'https://charts.example.org'}]\n")
+        missing = app.inv("plan")
+        assert missing.returncode == 2, missing.stdout
+        assert "not in its folder charts/" in missing.stderr
+        chart.write_text(CHART)
+        whole = app.inv("plan")
+        assert whole.returncode == 0, whole.stderr
+        assert "deploy   to do" in whole.stdout
