@@ -16,7 +16,7 @@ from pipeline.events import Event, What
 from pipeline.report.planned import refusals, show
 from pipeline.runner import run
 from pipeline.runner.over import Refused
-from pipeline.stage import Site, Standing, TakenBack
+from pipeline.stage import Remote, Site, Standing, TakenBack
 from tests.world import World, site
 
 
@@ -106,8 +106,20 @@ def test_a_commit_that_is_not_known_here_is_refused_and_said_to_be_unknown(bench
     bench.live("f" * 40)
     with pytest.raises(Refused, match="does not know whether") as caught:
         bench.release(bench.new)
-    assert "git fetch --all" in caught.value.mend
+    assert "git fetch --all, then run again" in caught.value.mend
     assert bench.world.makes == []
+
+
+def test_a_commit_that_a_colleague_released_is_fetched_from_where_the_release_left_it(bench: Bench) -> None:
+    """No branch has to hold it: a release moves none."""
+    bench.live("f" * 40)
+    bench.site = dataclasses.replace(bench.site, app="app", remotes={"hub": Remote("ssh://git@10.0.0.1:22/team/{app}.git")})
+    with pytest.raises(Refused) as caught:
+        bench.release(bench.new)
+    assert (
+        f"git fetch --all, or, if no branch holds it, git fetch ssh://git@10.0.0.1:22/team/app.git refs/pipeline/{'f' * 40}"
+        in caught.value.mend
+    )
 
 
 @pytest.mark.parametrize("live", ["old", "aside"])

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pipeline.artifacts import Image, Images, Source, content_hash, to_json
 from pipeline.errors import ConfigError, IntegrityError, Locked, PipelineError, ResourceError
 from pipeline.records import COLUMNS, FAILED, FOUND, MADE, OPEN, Records, actor
 from pipeline.records import file as record_file
+from pipeline.records.file import writing
 from pipeline.testing import FakeClock
 
 ROOT = Path(__file__).parents[1]
@@ -306,7 +308,17 @@ def test_r10_a_place_that_cannot_be_made_ends_it_before_anything(tmp_path: Path)
     (tmp_path / ".pipeline").write_text("in the way")
     with pytest.raises(ConfigError, match="nothing is done without a record") as caught:
         Records(tmp_path / ".pipeline" / "app.db").intend("r", "push", "k", "p", "x")
-    assert "chown" in caught.value.mend
+    assert f"move away what is there: {tmp_path / '.pipeline'} is no folder" in caught.value.mend
+
+
+def test_r10_how_a_place_can_be_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told to give a folder to the user that it belongs to already."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert writing(tmp_path) == f"chown -R 1000 {tmp_path}"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert writing(tmp_path) == f"see what keeps root from it: lsattr -d {tmp_path}"
+    monkeypatch.setattr(os, "statvfs", lambda _folder: types.SimpleNamespace(f_flag=os.ST_RDONLY))
+    assert writing(tmp_path) == f"mount the file system of {tmp_path} for writing"
 
 
 def test_r10_a_read_only_place_ends_it_before_anything(tmp_path: Path) -> None:
@@ -551,7 +563,6 @@ def test_r04_reading_a_few_of_many_touches_few(many: Records) -> None:
     many.unfinished()
     connection.set_progress_handler(None, 100)
     assert steps < 100
-
 
 
 @contextlib.contextmanager

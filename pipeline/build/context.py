@@ -80,9 +80,7 @@ def _less(repository: Repository, context: str, ignore: str) -> list[tuple[str, 
     rules = _rules(repository.run("cat-file", "blob", ignore).decode(errors="replace"))
     listed = _listed(repository, "-r", context)
     return sorted(
-        (path, *about)
-        for path, about in listed.items()
-        if posixpath.basename(path) == ATTRIBUTES or not (rules and rules.matches(path))
+        (path, *about) for path, about in listed.items() if posixpath.basename(path) == ATTRIBUTES or not (rules and rules.matches(path))
     )
 
 

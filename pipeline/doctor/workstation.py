@@ -19,6 +19,7 @@ from pipeline.deploy.values import secret_data
 from pipeline.doctor.verdict import Check, Verdict, fail, ok, warn
 from pipeline.environment import AUTHORITIES, EXCLUDED, GIT, KUBE, Rule, first, withheld
 from pipeline.errors import PipelineError, ResourceError
+from pipeline.records.file import writing
 from pipeline.source.look import look
 from pipeline.source.vet import vet
 from pipeline.stage import Plan, Site
@@ -111,7 +112,7 @@ def _working_copy(site: Site) -> Iterator[Verdict]:
     own = site.root / ".pipeline"
     folder = own if own.exists() else site.root
     if not os.access(folder, os.W_OK | os.X_OK):
-        yield fail(WHERE, "working copy", f"{folder} cannot be written", f"chown -R {os.geteuid()} {folder}, or work in a copy of your own")
+        yield fail(WHERE, "working copy", f"{folder} cannot be written", f"{writing(folder)}, or work in a copy of your own")
         return
     free = shutil.disk_usage(folder).free
     if free < ROOM:

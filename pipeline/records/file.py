@@ -169,5 +169,15 @@ def _unwritable(path: Path, text: str) -> ConfigError:
     return ConfigError(
         f"{path.parent} cannot be written, and nothing is done without a record",
         cause=text,
-        mend=f"run from a working copy that you can write, or fix it: chown -R {os.geteuid()} {path.parent}",
+        mend=f"run from a working copy that you can write, or {writing(path.parent)}",
     )
+
+
+def writing(folder: Path) -> str:
+    """Return what lets this user write in a folder in which nothing can be written now."""
+    if folder.exists() and not folder.is_dir():
+        return f"move away what is there: {folder} is no folder"
+    with contextlib.suppress(OSError):
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            return f"mount the file system of {folder} for writing"
+    return f"chown -R {os.geteuid()} {folder}" if os.geteuid() else f"see what keeps root from it: lsattr -d {folder}"

@@ -7,7 +7,7 @@ import re
 from pipeline.artifacts import Artifact, Release, Source
 from pipeline.errors import ConfigError
 from pipeline.stage import Site, Standing
-from pipeline.tools import git_ref
+from pipeline.tools import git, git_ref
 
 NAME = re.compile(r"[0-9a-f]{7,40}")
 SHOWN = 5  # commits that are named
@@ -75,10 +75,11 @@ def _refusal(holds: bool | None, live: Release, source: Source, site: Site, stan
     was = f"{_called(live)} is live{_who(standing)}"
     if holds is None:
         shallow = git_ref.is_shallow(source, program)
+        fetch = ["git fetch --unshallow"] if shallow else ["git fetch --all", *_fetched(live.source.commit, site)]
         return Refused(
             f"{was}, and this working copy does not know whether {source.label} holds it",
             cause="the clone is shallow: its history is cut off" if shallow else f"there is no commit {live.source.commit[:12]} here",
-            mend=f"{'git fetch --unshallow' if shallow else 'git fetch --all'}, then run again; {over}",
+            mend=f"{', or, if no branch holds it, '.join(fetch)}, then run again; {over}",
         )
     lost = git_ref.missing(source, live.source.commit, SHOWN, program)
     return Refused(
@@ -87,6 +88,11 @@ def _refusal(holds: bool | None, live: Release, source: Source, site: Site, stan
         mend="take them in (git pull, git rebase), then run again\n"
         f"or go back to an older release: inv rollback, inv rollback --to COMMIT; {over}",
     )
+
+
+def _fetched(commit: str, site: Site) -> list[str]:
+    """How a commit is had that a release left in a git remote of the site."""
+    return [f"git fetch {git.remote_url(remote, site.app)} {git.kept_ref(commit)}" for remote in site.remotes.values()]
 
 
 def _called(live: Release) -> str:

@@ -18,7 +18,7 @@ from pipeline.source import Repository, look, not_files
 from pipeline.source.vet import vet
 from pipeline.stage import Driver, Finding, Site
 from pipeline.sync.pack import packed
-from pipeline.sync.remote import Known, Push, ref_of
+from pipeline.sync.remote import Known, Push
 from pipeline.tools import git
 
 KEEP = 5  # trees on the host
@@ -86,7 +86,8 @@ def make(spec: Git, source: Source, site: Site) -> Tree:
         if not there.tree:
             _send(spec, source, site, there)
         if push is not None:
-            site.tell(What.WAIT, "sync", f"pushes {source.commit[:7]} to {spec.via}, as {ref_of(source)[:22]}…: no branch there is moved")
+            ref = git.kept_ref(source.commit)
+            site.tell(What.WAIT, "sync", f"pushes {source.commit[:7]} to {spec.via}, as {ref[:22]}…: no branch there is moved")
             push.finish()
     except BaseException:
         if push is not None:

@@ -17,16 +17,11 @@ from pipeline.tools import git
 SHALLOW = "shallow update not allowed"  # builtin/receive-pack.c
 
 
-def ref_of(source: Source) -> str:
-    """The ref of the remote that holds a commit. It is the pipeline's own: branches are moved by people alone."""
-    return f"refs/pipeline/{source.commit}"
-
-
 class Line:
     """git's way to the remote `via`, for one commit."""
 
     def __init__(self, site: Site, via: str, source: Source) -> None:
-        self.commit, self.ref = source.commit, ref_of(source)
+        self.commit, self.ref = source.commit, git.kept_ref(source.commit)
         self._remote = site.remote(via)
         self._url = git.remote_url(self._remote, site.app)
         self.where = f"git remote {via} ({self._url})"

@@ -45,6 +45,11 @@ def remote_url(remote: Remote, app: str) -> str:
     return url
 
 
+def kept_ref(commit: str) -> str:
+    """Return the ref under which a release leaves its commit in a git remote: branches are moved by people alone."""
+    return f"refs/pipeline/{commit}"
+
+
 def branch_name(branch: str) -> str:
     """`branch`, where its name is a plain one. Raises ConfigError otherwise."""
     if not BRANCH.fullmatch(branch):
