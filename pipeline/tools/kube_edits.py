@@ -31,18 +31,21 @@ class Edited:
 
 def edited(
     kube: Kube, places: Mapping[str, str], wanted: Callable[[], Mapping[str, Object]], managers: Sequence[str],
-    known: Mapping[str, Object] | None = None,
+    known: Mapping[str, Object] | None = None, needed: Sequence[str] = (),
 ) -> Edited:  # fmt: skip
     """Look at the objects at `places`, each with its stamp from when it was good ("" if that is not known): one request for each kind of
-    object that is not `known`. `wanted` gives the manifest's objects by path, and is asked only if something was written to."""
+    object that is not `known`. `wanted` gives the manifest's objects by path, and is asked only if something was written to. Of what pods
+    have `needed` to start, whoever made it, nothing may be gone."""
     seen, unknown, found = dict(known or {}), [], []
-    for collection, those in manifest.by_collection(place for place in places if place not in seen).items():
+    for collection, those in manifest.by_collection(place for place in {**places, **dict.fromkeys(needed)} if place not in seen).items():
         try:
             seen.update(manifest.read(kube, those, metadata=True))
         except AuthError:
             unknown.append(collection.rpartition("/")[2])
     there = [place for place in sorted(places) if place.split("/")[-2] not in unknown]
     found += [f"{called(place)} is gone" for place in there if place not in seen]
+    others = [place for place in needed if place not in seen and place not in places and place.split("/")[-2] not in unknown]
+    found += [f"{called(place)} is gone: pods cannot start again without it" for place in others]
     touched = [place for place in there if place in seen and is_touched(seen[place], places[place], managers)]
     objects = wanted() if touched else {}
     for place in touched:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.tools.kube_paths import path
+
 Object = Mapping[str, Any]
 REVISION = "deployment.kubernetes.io/revision"
 HASH = "pod-template-hash"
@@ -13,6 +15,7 @@ INSTANCE = "app.kubernetes.io/instance"
 SETS = ("StatefulSet", "DaemonSet")  # what runs pods of its own, beside Deployments
 SCALE = "scale"  # the subresource by which people and autoscalers set replicas
 AUTOSCALER = "kube-controller-manager"  # who writes there for a HorizontalPodAutoscaler
+ROOT_CA = "kube-root-ca.crt"  # the ConfigMap that the cluster puts into every namespace
 GENERATION = "deprecated.daemonset.template.generation"  # still how a DaemonSet's pods are told apart (k8s.io/api/apps/v1)
 
 
@@ -142,6 +145,23 @@ def template_images(deployment: Object) -> Iterator[tuple[str, str]]:
     for key in ("initContainers", "containers"):
         for container in spec.get(key) or []:
             yield str(container.get("name", "")), str(container.get("image", ""))
+
+
+def needed(pod: Object) -> list[str]:
+    """Return the paths of the Secrets and ConfigMaps without which a pod does not start, but for the one that each namespace has.
+
+    Source: https://kubernetes.io/docs/concepts/configuration/secret/#restriction-secret-must-exist
+    """
+    spec, found = pod.get("spec") or {}, []
+    for volume in spec.get("volumes") or []:
+        sources = (volume.get("projected") or {}).get("sources") or [volume]
+        found += [("secrets", each.get("secret")) for each in sources] + [("configmaps", each.get("configMap")) for each in sources]
+    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
+        places = [*(container.get("envFrom") or []), *(each.get("valueFrom") or {} for each in container.get("env") or [])]
+        for kind, keys in (("secrets", ("secretRef", "secretKeyRef")), ("configmaps", ("configMapRef", "configMapKeyRef"))):
+            found += [(kind, place.get(key)) for place in places for key in keys]
+    named = [(kind, str(each.get("secretName") or each.get("name"))) for kind, each in found if each and not each.get("optional")]
+    return list(dict.fromkeys(path("v1", kind, namespace(pod), name) for kind, name in named if name != ROOT_CA))
 
 
 def pod_images(value: Object) -> Iterator[str]:

@@ -59,11 +59,14 @@ class View:
         return {place.rpartition("/")[2]: found.get(place) for place in places}
 
     def edited(self) -> Edited:
-        """What of the release's objects was deleted or edited by hand."""
+        """What of the release's objects was deleted or edited by hand, and what its pods need that is gone."""
 
         def ask() -> Edited:
             wanted = manifest.places(self.client(), self.objects(), self.namespace)
-            return edited(self.client(), {place: self._kept().stamps.get(place, "") for place in wanted}, lambda: wanted, MANAGERS)
+            noted = {place: self._kept().stamps.get(place, "") for place in wanted}
+            lasting = [pod for pod in self.pods() if not kube_objects.terminating(pod)]
+            needed = list(dict.fromkeys(place for pod in lasting for place in kube_objects.needed(pod)))
+            return edited(self.client(), noted, lambda: wanted, MANAGERS, needed=needed)
 
         found: Edited = self.once(("edited",), ask)
         return found

@@ -11,6 +11,7 @@ import pytest
 from pipeline.errors import IntegrityError, VerifyError
 from pipeline.testing import FakeClock
 from pipeline.tools.kube import connect, path
+from pipeline.tools.kube_objects import ROOT_CA
 from pipeline.verify.checks import Checks, make
 from pipeline.verify.objects import Objects
 from pipeline.verify.view import View
@@ -147,6 +148,37 @@ def test_a_workload_that_was_scaled_by_hand_is_told_and_one_that_an_autoscaler_s
     with pytest.raises(VerifyError) as caught:
         verify(podinfo)
     assert "spec.replicas is 0, 1 is wanted (by kubectl scale)" in caught.value.cause, "an autoscaler leaves what has none"
+
+
+@pytest.mark.parametrize(
+    ("spec", "gone"),
+    [
+        ({"volumes": [{"secret": {"secretName": "own"}}]}, "secrets/own"),
+        (
+            {"volumes": [{"projected": {"sources": [{"secret": {"name": "own"}}, {"configMap": {"name": ROOT_CA}}]}}]},
+            "secrets/own",
+        ),
+        ({"containers": [{"name": "app", "envFrom": [{"secretRef": {"name": "own"}}]}]}, "secrets/own"),
+        ({"initContainers": [{"name": "i", "env": [{"valueFrom": {"configMapKeyRef": {"name": "own", "key": "k"}}}]}]}, "configmaps/own"),
+        ({"volumes": [{"configMap": {"name": "own"}}]}, "configmaps/own"),
+        ({"volumes": [{"secret": {"secretName": "own", "optional": True}}, {"configMap": {"name": "web"}}, {"emptyDir": {}}]}, ""),
+        ({"containers": [{"name": "app", "env": [{"name": "A", "value": "1"}], "envFrom": [{"configMapRef": {"name": "web"}}]}]}, ""),
+    ],
+)
+def test_what_pods_cannot_start_without_is_missed_whoever_made_it(podinfo: Shop, spec: dict[str, Any], gone: str) -> None:
+    """They run on without it, until a node goes or somebody restarts them."""
+    place = path("v1", "pods", SPACE, "web-1-a")
+    one = copy.deepcopy(podinfo.fake.objects[place])
+    podinfo.fake.put(place, one | {"spec": {**one.get("spec", {}), **spec}})
+    if not gone:
+        assert verify(podinfo).startswith("1 ready")
+        return
+    with pytest.raises(VerifyError) as caught:
+        verify(podinfo)
+    assert f"{gone} is gone: pods cannot start again without it" in caught.value.cause
+    kind, name = gone.split("/")
+    podinfo.fake.put(path("v1", kind, SPACE, name), {"metadata": {"name": name}})
+    assert verify(podinfo).startswith("1 ready")
 
 
 def test_what_may_not_be_listed_is_unknown_and_not_edited(podinfo: Shop) -> None:
