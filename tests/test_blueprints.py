@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from pipeline.artifacts import Report, Source
+from pipeline.build.buildx_spec import Buildx
 from pipeline.deploy.flux_spec import Flux
 from pipeline.errors import ConfigError
 from pipeline.lab.layout import Lab
@@ -69,7 +70,7 @@ def test_what_it_names_in_the_working_copy_is_there(name: str, env: str) -> None
 
 
 def named(spec: Any) -> list[str]:
-    contexts = [image.context for image in getattr(spec, "images", {}).values()]
+    contexts = [image.context for image in spec.images.values()] if isinstance(spec, Buildx) else []
     chart = getattr(spec, "chart", "")
     source = "" if isinstance(spec, Flux) else getattr(spec, "source", "")  # Flux's is an object in the cluster
     single = [getattr(spec, "manifests", ""), source, "" if "://" in chart else chart]

@@ -18,9 +18,7 @@ from pipeline.tools.registry import read_manifest
 PACKAGE = Path(jsontext.__file__).parent
 OWN = ("jsontext.py", "lab/", "records/", "report/", "secrets.py", "build/tagged.py", "verify/", "testing/")  # own words, or read with care
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4)
-)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4))
 BODIES = st.binary(max_size=200) | VALUES.map(lambda value: json.dumps(value).encode())
 DATES = st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,4} [A-Z][a-z]{2} [0-9]{1,9} [0-9:]{5,8} [A-Z+0-9-]{3,5}")
 WAITS = st.text(max_size=40) | st.integers(min_value=0).map(str) | DATES

@@ -125,7 +125,7 @@ def test_i01_i02_what_cannot_be_read_says_what_was_meant(copy: Path, words: tupl
         (("--config",), "--config needs a value"),
         (("--print-completion-script", "abc"), 'Completion for shell "abc" not supported'),
         (("--search-root", "tasks.py", "--list"), "--search-root 'tasks.py' is no folder"),
-        (("--search-root", "/", "plan"), "there is no tasks.py in /, nor in a folder above it"),
+        (("--search-root", "/", "plan"), "there is no tasks.py in / or above it"),
         (("-c", "nosuch", "plan"), "there is no nosuch.py in "),
         (("-c=", "plan"), "--collection needs a value"),
         (("relase",), "there is no task 'relase'; did you mean 'release'?"),

@@ -171,9 +171,7 @@ def test_a_file_that_is_not_text_is_refused_without_its_bytes(tmp_path: Path) ->
     ],
 )
 @pytest.mark.parametrize("way", ["file", "cmd"])
-def test_what_a_file_is_made_of_is_byte_for_byte(
-    tmp_path: Path, way: str, written: bytes, content: bytes | None, revealed: str
-) -> None:
+def test_what_a_file_is_made_of_is_byte_for_byte(tmp_path: Path, way: str, written: bytes, content: bytes | None, revealed: str) -> None:
     """ssh refuses a key without its last line break, and a keystore is no text at all."""
     path = tmp_path / "secret"
     path.write_bytes(written)

@@ -65,11 +65,13 @@ def start(lab: Lab, machine: Machine) -> None:
         (home / face).mkdir(exist_ok=True)
     for path in (home, *home.iterdir()):
         os.chown(path, int(UID), int(UID))
-    for service in services(lab, machine):
-        if not service.pid:
-            (home / f"{service.name.removeprefix('registry-')}.sock").unlink(missing_ok=True)  # of one that was killed
-        service.start()
-    services(lab, machine)[-1].until(lambda: healthy(lab), 30)
+    *stores, door = services(lab, machine)
+    for face, store in zip(SERVICES, stores, strict=True):
+        if not store.pid:
+            (home / f"{face}.sock").unlink(missing_ok=True)  # of one that was killed
+        store.start()
+    door.start()
+    door.until(lambda: healthy(lab), 30)
     for address in (lab.ghcr_address, lab.hub_address):
         folder = lab.state / "containerd" / "certs.d" / address
         folder.mkdir(parents=True, exist_ok=True)

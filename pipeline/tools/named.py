@@ -63,7 +63,7 @@ def read(client: Client, repository: str, digest: str) -> Named | None:
     """What lies under `digest`, None if it is gone. It never changes, so it is asked once. Raises what the client raises."""
     key = f"named {client.origin.address}/{repository}@{digest}"
     if known := client.memory.hint(key):
-        return Named(**json.loads(known))
+        return Named(**jsontext.loads(known))
     found = _read(client, repository, digest)
     if found:
         client.memory.remember(key, json.dumps({"image": found.image, "config": found.config, "labels": dict(found.labels)}))

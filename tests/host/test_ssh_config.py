@@ -414,7 +414,8 @@ def test_who_stands_in_no_password_file_is_their_number_and_needs_no_ssh(tmp_pat
 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "set, so that it is as it was after the test")
+        monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/config").write_text("Host box\n  HostName box.example.org\n  Port 2222\n")

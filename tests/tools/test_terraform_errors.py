@@ -50,7 +50,7 @@ def test_t01_a_lock_without_a_name_is_a_lock_all_the_same() -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("Error: x\n\nGet \"https://a\": dial tcp: lookup a: no such host", Transient),
+        ('Error: x\n\nGet "https://a": dial tcp: lookup a: no such host', Transient),
         ("Error: x\n\n502 Bad Gateway", Transient),
         ("Error: x\n\nwrite /s: no space left on device", PipelineError),
         ("Error: x\n\n403 Forbidden", AuthError),
