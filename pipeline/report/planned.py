@@ -48,7 +48,7 @@ def refusals(stage: Stage, standing: Standing, source: Source, site: Site) -> li
             stage.driver.present(stage.spec, site)
         over.check(standing, source, site)
     except ConfigError as error:
-        return ["; ".join(filter(None, (error.what, *error.mend.splitlines())))]
+        return ["; ".join(filter(None, (error.what, *error.cause.splitlines(), *error.mend.splitlines())))]
     return []
 
 

@@ -110,6 +110,7 @@ class World:
             "ingress": {"kind": "none"},
             "drainSeconds": 1,
             "terminationGracePeriodSeconds": 2,
+            "preStopSeconds": 0,  # the probe serves on by itself
         }
         data = {"IHP_SESSION_SECRET": "value:session_secret"}
         values.update(options.pop("values", {}))

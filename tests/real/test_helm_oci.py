@@ -279,7 +279,7 @@ def copy(lab_world: World) -> Path:
     root, namespace = lab_world.site.root, lab_world.namespace
     values = {
         "image": {"repository": "{repository}", "digest": "{digest}"}, "secretName": "web-env", "ingress": {"kind": "none"},
-        "drainSeconds": 1, "terminationGracePeriodSeconds": 2,
+        "drainSeconds": 1, "terminationGracePeriodSeconds": 2, "preStopSeconds": 0,
     }  # fmt: skip
     blueprint = {
         "app": "web", "site": ".pipeline/lab/site.yml",

@@ -127,7 +127,7 @@ def test_d07_made_once_and_then_nothing_is_written(each_way: Way) -> None:
     before, asked = way.versions(), way.world.kube.requests
     for _ in range(3):
         assert find(spec, images, way.site).artifact == made
-    assert way.world.kube.requests - asked == 3 * 4  # revisions, Deployments, ConfigMaps, Services
+    assert way.world.kube.requests - asked == 3 * 5  # revisions, Deployments, ConfigMaps, Services, the stage's Secret
     assert way.versions() == before
     running = live(spec, way.site)
     assert running is not None
