@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from pipeline import changed
@@ -26,10 +24,7 @@ WAITING = ("-n", str(2 * CORES + 1))  # a test on the lab waits for a cluster mo
 AGAIN = ("-n", "0", "--last-failed", "--last-failed-no-failures=none", "--maxfail=5")  # the later of two options counts
 UNIT = ("-m", "not real", "--ignore=tests/real", *SIDE_BY_SIDE, "--dist=worksteal")
 PROGRAMS = (*REAL, "-m", "programs", *SIDE_BY_SIDE, "--dist=worksteal")
-ON_THE_LAB = (
-    *REAL, "-m", "real and not programs and not alone", *WAITING, "--dist=loadfile", "--no-loadscope-reorder",
-    "-o", "cache_dir=.pipeline/tests_on_the_lab",  # what failed, apart from what fails in the unit tests meanwhile
-)  # fmt: skip
+ON_THE_LAB = (*REAL, "-m", "real and not programs and not alone", *WAITING, "--dist=loadfile", "--no-loadscope-reorder")
 ALONE = (*REAL, "-m", "alone")
 
 
@@ -48,50 +43,27 @@ def environment() -> dict[str, str]:
 
 @dataclass
 class Beside:
-    """A program that runs while the tests do, as a process of its own, as soon as those that it is to run `after` have ended well. Its
-    lines go to the file `log`."""
+    """A program that runs while the tests do, as a process of its own. Its lines go to the file `log`."""
 
     name: str
     argv: tuple[str, ...]
     home: Path
     log: Path
-    after: tuple[Beside, ...] = ()
-    ended_by: signal.Signals = signal.SIGTERM
-    process: subprocess.Popen[bytes] | None = field(init=False, default=None)
-    _stopped: bool = field(init=False, default=False)
-    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.log.write_bytes(b"")
-        self._running = threading.Thread(target=self._run, daemon=True)
-        self._running.start()
-
-    def _run(self) -> None:
-        for each in self.after:
-            each._running.join()
-            if each.code:
-                return
-        with self._lock:
-            if self._stopped:
-                return
-            with self.log.open("wb") as lines:
-                self.process = subprocess.Popen(
-                    self.argv, cwd=self.home, env=environment(), stdin=subprocess.DEVNULL, stdout=lines, stderr=subprocess.STDOUT
-                )
-        self.process.wait()
-
-    @property
-    def code(self) -> int | None:
-        """Its exit code: None as long as it runs, and not 0 where it never began."""
-        return None if self._running.is_alive() else self.process.returncode if self.process else 1
+        with self.log.open("wb") as lines:
+            self.process = subprocess.Popen(
+                self.argv, cwd=self.home, env=environment(), stdin=subprocess.DEVNULL, stdout=lines, stderr=subprocess.STDOUT
+            )
 
     def wait(self, say: Callable[[str], None]) -> None:
         """Wait until it has ended, and tell its lines meanwhile. Raises Failed with the last of them."""
         with self.log.open(errors="replace") as lines:
             ended, begun = False, ""  # a line that is being written is not told yet
             while not ended:
-                ended = self.code is not None
+                ended = self.process.poll() is not None
                 for line in lines:
                     begun += line
                     if line.endswith("\n") or ended:
@@ -99,18 +71,16 @@ class Beside:
                         begun = ""
                 if not ended:
                     time.sleep(0.2)
-        if self.code:
+        if self.process.returncode:
             last = self.log.read_text(errors="replace").strip().splitlines()[-12:]
-            raise Failed(f"{self.name} failed (exit {self.code})", cause="\n".join(last), log=str(self.log))
+            raise Failed(f"{self.name} failed (exit {self.process.returncode})", cause="\n".join(last), log=str(self.log))
 
     def stop(self) -> None:
-        """End it if it has not ended."""
-        with self._lock:
-            self._stopped = True
-            if self.process and self.process.poll() is None:
-                self.process.send_signal(self.ended_by)
-        self._running.join(60)
-        if self.process and self.process.poll() is None:
+        """End it where it has not ended."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(60)
             self.process.kill()
             self.process.wait()
 
@@ -130,31 +100,29 @@ class Suite:
     start: Callable[..., Beside] = Beside
 
     def everything(self, *, real: bool) -> None:
-        """Style, types and unit tests; with `real` those on real parts too, for which the lab is started meanwhile: as soon as it is up,
-        its tests run beside the others, since they wait for a cluster most of their time. Raises Failed."""
-        if not real:
-            self.checks()
-            self.side_by_side("the unit tests", UNIT)
-            return
-        programs, lab, on_the_lab = beside = self._beside()
+        """Style, types and unit tests; then, with `real`, those on real parts, for which the lab is started meanwhile. Raises Failed."""
+        beside = self._beside() if real else ()
         try:
             self.checks()
             self.side_by_side("the unit tests", UNIT)
+            if not beside:
+                return
+            programs, lab = beside
             found = []
-            for needed, run in (
-                (programs, partial(self.side_by_side, "the tests of programs that need no lab", PROGRAMS)),
-                (lab, partial(self._finish, on_the_lab, ON_THE_LAB)),
-                (lab, partial(self.tests, "the tests that have the lab to themselves", ALONE)),
+            for run, name, words, needed in (
+                (self.side_by_side, "the tests of programs that need no lab", PROGRAMS, programs),
+                (self.side_by_side, "the tests on the lab", ON_THE_LAB, lab),
+                (self.tests, "the tests that have the lab to themselves", ALONE, lab),
             ):
                 needed.wait(self.say)
                 try:
-                    run()
+                    run(name, words)
                 except Failed as error:
                     found.append(error.what)  # the others run all the same: a machine's hour is worth a whole answer
             if found:
                 raise Failed("; ".join(found))
         finally:
-            for each in reversed(beside):
+            for each in beside:
                 each.stop()
 
     def quick(self) -> None:
@@ -181,20 +149,17 @@ class Suite:
         named = ["-k", " or ".join(names)] if names else []
         self.tests("these tests", (*paths, *named, *([] if real else ["-m", "not real"]), *words[options:]))
 
-    def _beside(self) -> tuple[Beside, Beside, Beside]:
+    def _beside(self) -> tuple[Beside, Beside]:
         from pipeline import lab
 
         logs = self.home / ".pipeline" / "logs"
-        programs = self.start("programs", (sys.executable, "-m", "tests.programs"), self.home, logs / "tests.programs.log")
-        up = self.start(
-            "lab", (sys.executable, "-m", "invoke", "lab.up", "--with", ",".join(sorted(lab.ON_REQUEST))), self.home,
-            logs / "tests.lab.log",
+        return (
+            self.start("programs", (sys.executable, "-m", "tests.programs"), self.home, logs / "tests.programs.log"),
+            self.start(
+                "lab", (sys.executable, "-m", "invoke", "lab.up", "--with", ",".join(sorted(lab.ON_REQUEST))), self.home,
+                logs / "tests.lab.log",
+            ),
         )  # fmt: skip
-        on_the_lab = self.start(
-            "the tests on the lab", (sys.executable, "-m", "pytest", *ON_THE_LAB), self.home, logs / "tests.on_the_lab.log",
-            after=(programs, up), ended_by=signal.SIGINT,  # as by Ctrl-C: what the tests made on the lab is removed
-        )  # fmt: skip
-        return programs, up, on_the_lab
 
     def checks(self) -> None:
         """Style and types. Raises Failed."""
@@ -210,19 +175,9 @@ class Suite:
         try:
             self.tests(name, words)
         except Failed:
-            self._again(name, words)
-
-    def _finish(self, beside: Beside, words: Sequence[str]) -> None:
-        """Wait for the tests that run beside these, as `side_by_side` does for its own. Raises Failed if one fails again."""
-        try:
-            beside.wait(self.say)
-        except Failed:
-            self._again(beside.name, words)
-
-    def _again(self, name: str, words: Sequence[str]) -> None:
-        self.say(f"{name}: what failed beside others, see above, runs once more by itself")
-        self.tests(name, (*words, *AGAIN))
-        self.say(f"{name}: what failed beside others holds by itself; find out why it does not there")
+            self.say(f"{name}: what failed beside others, see above, runs once more by itself")
+            self.tests(name, (*words, *AGAIN))
+            self.say(f"{name}: what failed beside others holds by itself; find out why it does not there")
 
     def tests(self, name: str, words: Sequence[str]) -> None:
         """Run pytest with `words`. Raises Failed, and ConfigError if they name no test or pytest cannot read them."""

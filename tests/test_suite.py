@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -35,14 +32,11 @@ class Machine:
         self.did.append(" ".join(argv[2:]))
         return next((code for word, code in self.codes.items() if word in argv), 0)
 
-    def start(self, name: str, argv: Sequence[str], _home: Path, _log: Path, after: tuple[Any, ...] = (), **_how: object) -> Beside:
+    def start(self, name: str, argv: Sequence[str], _home: Path, _log: Path) -> Beside:
         did, code = self.did, self.codes.get(name, 0)
-        did.append(" after ".join((f"start {name}", " and ".join(each.name for each in after))).removesuffix(" after "))
+        did.append(f"start {name}")
 
         class Started:
-            def __init__(self) -> None:
-                self.name = name
-
             def wait(self, _say: object) -> None:
                 did.append(f"wait for {name}")
                 if code:
@@ -64,13 +58,12 @@ def steps(machine: Machine) -> list[str]:
     return [next((name for words, name in names.items() if words in each), each) for each in machine.did]
 
 
-def test_what_needs_the_lab_runs_beside_what_does_not() -> None:
+def test_what_needs_no_lab_comes_first_and_the_lab_is_started_beside_it() -> None:
     machine = Machine()
     suite(machine).everything(real=True)
     assert steps(machine) == [
-        "start programs", "start lab", "start the tests on the lab after programs and lab", "ruff check .", "mypy", "unit",
-        "wait for programs", "programs", "wait for lab", "wait for the tests on the lab", "wait for lab", "alone",
-        "stop the tests on the lab", "stop lab", "stop programs",
+        "start programs", "start lab", "ruff check .", "mypy", "unit", "wait for programs", "programs",
+        "wait for lab", "on the lab", "wait for lab", "alone", "stop programs", "stop lab",
     ]  # fmt: skip
 
 
@@ -86,7 +79,7 @@ def test_what_fails_early_is_told_at_once_and_what_was_started_is_stopped(word: 
     with pytest.raises(Failed, match="found something, see above") as caught:
         suite(machine).everything(real=True)
     assert caught.value.exit_code == 1
-    assert steps(machine)[-4:] == [last, "stop the tests on the lab", "stop lab", "stop programs"]
+    assert steps(machine)[-3:] == [last, "stop programs", "stop lab"]
     assert sum("--last-failed" in each for each in machine.did) == (word == "not real")
 
 
@@ -100,18 +93,11 @@ def test_what_failed_beside_others_counts_if_it_fails_by_itself() -> None:
     assert any("holds by itself" in each for each in said)
 
 
-@pytest.mark.parametrize("again", [0, 1])
-def test_a_test_on_the_lab_that_fails_runs_again_by_itself_and_keeps_no_other_from_running(again: int) -> None:
-    machine, said = Machine(**{"the tests on the lab": 1, "real and not programs and not alone": again}), list[str]()
-    tests = Suite(ROOT, said.append, machine.run, machine.start)
-    if again:
-        with pytest.raises(Failed, match=r"^the tests on the lab found something, see above$"):
-            tests.everything(real=True)
-    else:
-        tests.everything(real=True)
-    assert steps(machine)[-7:-3] == ["wait for the tests on the lab", "on the lab", "wait for lab", "alone"]
-    assert [each for each in machine.did if "--last-failed" in each and "real and not programs" in each and "cache_dir" in each]
-    assert any("holds by itself" in each for each in said) is not bool(again)
+def test_a_real_test_that_fails_does_not_keep_the_others_from_running() -> None:
+    machine = Machine(**{"real and not programs and not alone": 1})
+    with pytest.raises(Failed, match=r"^the tests on the lab found something, see above$"):
+        suite(machine).everything(real=True)
+    assert steps(machine)[-3:] == ["alone", "stop programs", "stop lab"]
 
 
 def test_files_whose_tests_are_shared_out_have_nothing_in_common() -> None:
@@ -135,50 +121,10 @@ def test_a_lab_that_does_not_start_is_an_error_with_its_last_lines(tmp_path: Pat
 
 
 def test_what_runs_beside_is_stopped(tmp_path: Path) -> None:
-    beside = Beside("lab", (sys.executable, "-c", "import time; print(1, flush=True); time.sleep(600)"), tmp_path, tmp_path / "log")
-    later = Beside("tests", (sys.executable, "-c", "print('begun')"), tmp_path, tmp_path / "later", after=(beside,))
-    begun(beside)
-    for each in (later, beside, beside):
-        each.stop()
-    assert beside.code
-    assert later.process is None
-
-
-def begun(beside: Beside) -> None:
-    """Wait until it has begun, and Python has."""
-    end = time.monotonic() + 60
-    while not beside.log.read_text() and time.monotonic() < end:
-        time.sleep(0.01)
-
-
-def test_what_runs_beside_is_ended_by_the_signal_that_it_knows(tmp_path: Path) -> None:
-    code = """
-import signal, time
-signal.signal(signal.SIGINT, signal.default_int_handler)
-try:
-    print("begun", flush=True)
-    time.sleep(600)
-except KeyboardInterrupt:
-    print("tidied up")
-"""
-    beside = Beside("tests", (sys.executable, "-c", code), tmp_path, tmp_path / "log", ended_by=signal.SIGINT)
-    begun(beside)
+    beside = Beside("lab", (sys.executable, "-c", "import time; time.sleep(600)"), tmp_path, tmp_path / "log")
     beside.stop()
-    assert beside.log.read_text().splitlines() == ["begun", "tidied up"]
-
-
-@pytest.mark.parametrize("code", [0, 3])
-def test_what_waits_for_another_begins_if_that_ended_well(tmp_path: Path, code: int) -> None:
-    first = Beside("lab", (sys.executable, "-c", f"print('up'); raise SystemExit({code})"), tmp_path, tmp_path / "first")
-    second = Beside("tests", (sys.executable, "-c", "print(open('first').read())"), tmp_path, tmp_path / "second", after=(first,))
-    said: list[str] = []
-    if code:
-        with pytest.raises(Failed, match="tests failed"):
-            second.wait(said.append)
-    else:
-        second.wait(said.append)
-    assert (second.process is None) is bool(code)
-    assert "".join(said) == ("" if code else "tests: uptests: ")
+    assert beside.process.returncode != 0
+    beside.stop()
 
 
 def test_what_python_compiles_is_kept_for_the_next_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
