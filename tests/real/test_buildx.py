@@ -273,7 +273,10 @@ def test_a_registry_with_a_broken_realm_is_pushed_to_as_well(app: Copy) -> None:
     blueprint = app.blueprint({"web": {"repository": f"coulomb/{app.space}", "platforms": BOTH}}, registry="coulombcore")
     made = run(app, blueprint).images[0]
     with app.site(blueprint) as site:
-        assert client_of(site, "coulombcore").head(f"coulomb/{app.space}", made.tag) == made.digest
+        client, repository = client_of(site, "coulombcore"), f"coulomb/{app.space}"
+        tagged = client.head(repository, made.tag)
+        assert tagged
+        assert named.image_of(client, repository, tagged) == made.digest
 
 
 def test_a_tag_of_a_commit_that_stands_for_something_else_is_left_alone(app: Copy) -> None:

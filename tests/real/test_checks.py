@@ -191,8 +191,9 @@ def test_the_log_of_the_release_says_which_commit_it_is(app: App, release: Relea
 def test_objects_of_the_release_are_healthy_and_each_kind_is_asked_for_once(app: App, release: Release, site: Site, kube: Kube) -> None:
     before = kube.requests
     report = verify(app, release, site, Objects(("Deployment", "Service", "Pod")), pods=True)
-    # what Helm stored, pods, Deployment, Service, its endpoints; the metadata of four kinds of objects, and what kinds Traefik has
-    assert kube.requests - before == 10
+    # what Helm stored, pods, Deployment, Service, its endpoints; the metadata of four kinds of objects and of the Secret that
+    # the pods need, and what kinds Traefik has
+    assert kube.requests - before == 11
     assert f"Deployment {app.name}" in evidence(report)
     assert f"IngressRoute {app.name}" in evidence(verify(app, release, site, Objects("release")))
 

@@ -29,6 +29,7 @@ from pipeline.tools.flux import KINDS, Ref
 from pipeline.tools.flux_words import Words
 from pipeline.tools.kube import Kube, connect, path
 from pipeline.tools.markers import put
+from pipeline.tools.named import image_of
 from pipeline.tools.registry import Client, client_of
 from pipeline.tools.yamledit_tree import Selector
 from tests.real.deploy_parts import archive
@@ -216,7 +217,7 @@ def test_an_object_that_is_suspended_is_told(watched: Watch) -> None:
 
 
 def test_a_set_that_inv_build_published_is_found_by_its_commits_time(watched: Watch, tmp_path: Path, lab_site_file: Path) -> None:
-    """Equal commits give equal tags: a second build publishes nothing new, and the policy stays where it is."""
+    """Equal commits give equal tags and equal indexes: a second build publishes nothing new, and the policy stays where it is."""
     with copy(tmp_path, lab_site_file) as app:
         for name in ("web", "node"):
             app.write(f"{name}/Dockerfile", f"{BASE}ENV NAME={name}\n")
@@ -232,7 +233,7 @@ def test_a_set_that_inv_build_published_is_found_by_its_commits_time(watched: Wa
             web = dataclasses.replace(watched(), repository=f"{app.space}/{name}")
             web.watch()
             tag = f"main-{short}-{when}"
-            assert web.latest(tag)["digest"] == digests[name]
+            assert image_of(web.client, web.repository, web.latest(tag)["digest"]) == digests[name], "by the index above it"
             assert [each for each in web.client.tags(web.repository) if each.startswith("main-")] == [tag]
 
 
