@@ -48,7 +48,8 @@ def test_d07_a_release_is_made_once_and_found_ever_after(lab_world: World) -> No
     before = lab_world.kube.requests
     for _ in range(20):
         assert find(spec, images, lab_world.site).artifact == made
-    assert lab_world.kube.requests - before == 100  # its revisions, its workloads, its Secret, and its other objects: a Service and an IngressRoute
+    # its revisions, its workloads, its Secret, and its other objects: a Service and an IngressRoute
+    assert lab_world.kube.requests - before == 100
     assert [revision.number for revision in lab_world.revisions()] == [1]
     assert live(spec, lab_world.site) is not None
     (runs,) = image_ids(lab_world.pods()).values()
