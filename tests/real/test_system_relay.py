@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from pipeline.lab import programs
+from pipeline.tools import named
 from tests.real import terraform_parts
 from tests.real.systems import System, system
 from tests.real.terraform_parts import Cloud
@@ -145,10 +146,13 @@ def test_what_terraform_gave_is_not_made_again(relay: System, cloud: Cloud) -> N
 def test_a_commit_that_becomes_a_release_later_keeps_its_image_and_gets_the_version(relay: System) -> None:
     with relay.registry() as registry:
         repository = f"{relay.name}/relay"
-        before = registry.head(repository, "main")
+        before = named.image_of(registry, repository, registry.head(repository, "main") or "")
         relay.git("tag", "v1.3.0")
         out = relay.inv("release")
         assert out.returncode == 0, out.stderr
-        assert registry.head(repository, "v1.3.0") == registry.head(repository, "latest") == before
+        released = registry.head(repository, "v1.3.0")
+        assert released
+        assert registry.head(repository, "latest") == released
+        assert named.image_of(registry, repository, released) == before
     health = next(check for name, check in checks(relay).items() if "/health" in name)
     assert '"v1.3.0"' in health["evidence"]
