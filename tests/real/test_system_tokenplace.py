@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.tools import named
 from tests.real.systems import System, system
 
 pytestmark = pytest.mark.real
@@ -213,7 +214,8 @@ def test_what_main_latest_stands_for_is_deployed_then_what_is_pinned(tagged: Sys
     first = place.git("rev-list", "--max-parents=0", "HEAD")[:7]
     with place.registry() as registry:
         repository = f"{place.name}/tokenplace-relay"
-        latest, pinned = registry.head(repository, "main-latest"), registry.head(repository, f"main-{first}")
+        tagged_so = [registry.head(repository, tag) for tag in ("main-latest", f"main-{first}")]
+        latest, pinned = (named.image_of(registry, repository, each or "") for each in tagged_so)
     assert place.json("deploy", "--env", "promote")["records"][-1]["artifact"]["images"][0]["digest"] == latest
     pin(place, f"main-{first}")
     assert place.json("deploy", "--env", "promote")["records"][-1]["artifact"]["images"][0]["digest"] == pinned
