@@ -153,7 +153,7 @@ def check(spec: Buildx, site: Site) -> None:
 
 def rehearse(spec: Buildx, source: Source, site: Site) -> None:
     """Raise ConfigError for what must not travel: see `pipeline.source.vet.vet`."""
-    from pipeline.build.workshop import contexts
+    from pipeline.build.context import contexts
     from pipeline.source.vet import vet
 
     vet(source, site.tool("git"), not_secret=site.not_secret, contexts=contexts(spec.images.values()))

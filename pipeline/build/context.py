@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.artifacts import Source, content_hash
 from pipeline.build.buildx_spec import ImageSpec
 from pipeline.records import Records
 from pipeline.source.repository import Repository
-
-if TYPE_CHECKING:
-    from docker.utils.build import PatternMatcher
+from pipeline.source.vet import Context, left_out
 
 FILES = ("100644", "100755")  # modes of what is neither a folder nor a link
 TREE = "040000"
 ATTRIBUTES = ".gitattributes"  # says how the files beside and below it are written
 
 
-def prefix(image: ImageSpec) -> str:
-    """The context as the paths in it begin."""
-    folder = posixpath.normpath(image.context)
-    return "" if folder == "." else f"{folder}/"
-
-
-def dockerfile(image: ImageSpec) -> str:
-    return posixpath.normpath(image.dockerfile or f"{prefix(image)}Dockerfile")
-
-
-def ignores(image: ImageSpec) -> tuple[str, str]:
-    """Where the file is looked for that says what does not travel, in this order."""
-    return f"{dockerfile(image)}.dockerignore", f"{prefix(image)}.dockerignore"
+def contexts(images: Iterable[ImageSpec]) -> list[Context]:
+    """Return what a builder gets for these images."""
+    return [Context(image.context, image.dockerfile) for image in images]
 
 
 def contents(source: Source, images: Sequence[ImageSpec], records: Records, program: str = "git") -> list[Any]:
@@ -40,15 +28,15 @@ def contents(source: Source, images: Sequence[ImageSpec], records: Records, prog
     writes these files. If one of them is not plainly there (it is a link, or behind one), the whole source counts. One git process,
     two more once for each context with a .dockerignore. Raises what git raises."""
     repository = Repository(Path(source.path), program)
-    asked = sorted({path for image in images for path in _paths(image)})
-    found = _listed(repository, "-t", source.tree, *asked)
-    return [_content(repository, source, image, found, records) for image in images]
+    seen = contexts(images)
+    found = _listed(repository, "-t", source.tree, *sorted({path for each in seen for path in _paths(each)}))
+    return [_content(repository, source, each, found, records) for each in seen]
 
 
-def _paths(image: ImageSpec) -> list[str]:
-    places = [dockerfile(image), *ignores(image)]
+def _paths(context: Context) -> list[str]:
+    places = [context.file, *context.ignores]
     folders = {"" if folder == "." else f"{folder}/" for each in places for folder in _above(each)}
-    return [*(path for path in (prefix(image).rstrip("/"),) if path), *places, *(f"{folder}{ATTRIBUTES}" for folder in folders)]
+    return [*(path for path in (context.prefix.rstrip("/"),) if path), *places, *(f"{folder}{ATTRIBUTES}" for folder in folders)]
 
 
 def _above(path: str) -> list[str]:
@@ -59,37 +47,28 @@ def _above(path: str) -> list[str]:
     return found
 
 
-def _content(repository: Repository, source: Source, image: ImageSpec, found: dict[str, tuple[str, str]], records: Records) -> Any:
-    folder = prefix(image).rstrip("/")
-    mode, context = found.get(folder, ("", "")) if folder else (TREE, source.tree)
-    file = found.get(dockerfile(image), ("", ""))
-    ignore = next((found[path] for path in ignores(image) if path in found), None)
+def _content(repository: Repository, source: Source, context: Context, found: dict[str, tuple[str, str]], records: Records) -> Any:
+    folder = context.prefix.rstrip("/")
+    mode, tree = found.get(folder, ("", "")) if folder else (TREE, source.tree)
+    file = found.get(context.file, ("", ""))
+    ignore = next((found[path] for path in context.ignores if path in found), None)
     if mode != TREE or file[0] not in FILES or (ignore and ignore[0] not in FILES):
         return source.tree
     if ignore:
-        key = f"context {context} {ignore[1]}"
-        known = records.hint(key) or content_hash(_less(repository, context, ignore[1]))
+        key = f"context {tree} {ignore[1]}"
+        known = records.hint(key) or content_hash(_less(repository, tree, ignore[1]))
         records.remember(key, known)
-        context = known
-    attributes = sorted((path, *about) for path, about in found.items() if posixpath.basename(path) == ATTRIBUTES and path in _paths(image))
-    return [context, file, attributes]
+        tree = known
+    paths = _paths(context)
+    attributes = sorted((path, *about) for path, about in found.items() if posixpath.basename(path) == ATTRIBUTES and path in paths)
+    return [tree, file, attributes]
 
 
 def _less(repository: Repository, context: str, ignore: str) -> list[tuple[str, ...]]:
     """The files of a context but those that do not travel; what says how git writes the others counts in any case."""
-    rules = _rules(repository.run("cat-file", "blob", ignore).decode(errors="replace"))
+    is_left_out = left_out(repository.run("cat-file", "blob", ignore))
     listed = _listed(repository, "-r", context)
-    return sorted(
-        (path, *about) for path, about in listed.items() if posixpath.basename(path) == ATTRIBUTES or not (rules and rules.matches(path))
-    )
-
-
-def _rules(text: str) -> PatternMatcher | None:
-    from docker.utils.build import PatternMatcher
-
-    lines = [line.strip() for line in text.splitlines()]
-    patterns = [line for line in lines if line and not line.startswith("#")]
-    return PatternMatcher(patterns) if patterns else None
+    return sorted((path, *about) for path, about in listed.items() if posixpath.basename(path) == ATTRIBUTES or not is_left_out(path))
 
 
 def _listed(repository: Repository, way: str, tree: str, *paths: str) -> dict[str, tuple[str, str]]:

@@ -19,10 +19,11 @@ from pathlib import Path
 
 from pipeline.artifacts import Source
 from pipeline.build.buildx_spec import Buildx, ImageSpec
+from pipeline.build.context import contexts
 from pipeline.errors import ConfigError
 from pipeline.events import What
 from pipeline.source.repository import Repository
-from pipeline.source.vet import Context, vet
+from pipeline.source.vet import vet
 from pipeline.stage import Site
 from pipeline.tools.credentials import login_of
 from pipeline.tools.providers import provider_of
@@ -113,11 +114,6 @@ def opened(source: Source, site: Site, images: Iterable[ImageSpec]) -> Iterator[
         shop = Workshop(site, Path(files) / "source", Path(private))
         _check_out(source, shop.files, Path(files) / "index", site.tool("git"))
         yield shop
-
-
-def contexts(images: Iterable[ImageSpec]) -> list[Context]:
-    """Return what a builder gets for these images."""
-    return [Context(image.context, image.dockerfile) for image in images]
 
 
 def _check_out(source: Source, target: Path, index: Path, program: str) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from pipeline.build.buildx_spec import Buildx
-from pipeline.build.workshop import contexts
+from pipeline.build.context import contexts
 from pipeline.deploy import chart, manifest_files
 from pipeline.deploy.manifest_spec import Manifests
 from pipeline.deploy.spec import Helm, Spec

@@ -47,9 +47,14 @@ class Context:
         return "" if folder == "." else f"{folder}/"
 
     @property
+    def file(self) -> str:
+        """The Dockerfile by its path in the source."""
+        return posixpath.normpath(self.dockerfile or f"{self.prefix}Dockerfile")
+
+    @property
     def ignores(self) -> tuple[str, ...]:
         """The files that may say what is left out: the first that is there counts."""
-        return f"{posixpath.normpath(self.dockerfile or f'{self.prefix}Dockerfile')}.dockerignore", f"{self.prefix}.dockerignore"
+        return f"{self.file}.dockerignore", f"{self.prefix}.dockerignore"
 
 
 def vet(
@@ -113,23 +118,26 @@ def vet(
 
 
 def sent(contexts: Iterable[Context], ignores: Mapping[str, bytes]) -> Callable[[str], bool]:
-    """Return what says of a path of the source whether a builder gets it. `ignores` has the .dockerignore files that there are.
+    """Return what says of a path of the source whether a builder gets it. `ignores` has the .dockerignore files that there are."""
+    rules = [(each.prefix, left_out(next((ignores[path] for path in each.ignores if path in ignores), b""))) for each in contexts]
+
+    def is_sent(path: str) -> bool:
+        return any(path.startswith(prefix) and not is_left_out(path[len(prefix) :]) for prefix, is_left_out in rules)
+
+    return is_sent
+
+
+def left_out(ignore: bytes) -> Callable[[str], bool]:
+    """Return what says of a path in a context whether this .dockerignore leaves it out.
 
     Source: https://docs.docker.com/build/concepts/context/#dockerignore-files; the patterns are read by Docker's own library.
     """
     from docker.utils.build import PatternMatcher
 
-    rules = []
-    for context in contexts:
-        file = next((ignores[path] for path in context.ignores if path in ignores), b"")
-        lines = [line.strip() for line in file.decode(errors="replace").splitlines()]
-        patterns = [line for line in lines if line and not line.startswith("#")]
-        rules.append((context.prefix, PatternMatcher(patterns) if patterns else None))
-
-    def is_sent(path: str) -> bool:
-        return any(path.startswith(prefix) and not (left_out and left_out.matches(path[len(prefix) :])) for prefix, left_out in rules)
-
-    return is_sent
+    lines = [line.strip() for line in ignore.decode(errors="replace").splitlines()]
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    rules = PatternMatcher(patterns) if patterns else None
+    return lambda path: bool(rules and rules.matches(path))
 
 
 def _reason(path: str, not_secret: Mapping[str, str]) -> str:
