@@ -43,19 +43,20 @@ def keep(client: Client, image: Wanted, digest: str) -> None:
 
 def open_tags(client: Client, ref: Ref, source: Source, image: Wanted, digest: str) -> tuple[Placed, ...]:
     """Where the image's tags stand. Raises IntegrityError if one that never moves stands for another image."""
-    index = _index(client, image, digest)
-    return look(client, image.spec.repository, index.digest, image.tags, ref, git_ref.is_ancestor(source), index=index)
+    return _look(client, ref, source, image, _index(client, image, digest))
 
 
 def tag_all(client: Client, ref: Ref, source: Source, digests: Sequence[tuple[Wanted, str]]) -> Placing:
     """Put every tag on every image. Nothing is written before all of them were looked at. Raises IntegrityError, Ambiguous."""
-    for image, digest in digests:
-        open_tags(client, ref, source, image, digest)
-    older, found = git_ref.is_ancestor(source), []
-    for image, digest in digests:
-        index = _index(client, image, digest)
-        found.append((image, retag(client, image.spec.repository, index.digest, image.tags, ref, older, index=index)))
-    return found
+    named_so = [(image, _index(client, image, digest)) for image, digest in digests]
+    for image, index in named_so:
+        _look(client, ref, source, image, index)
+    older = git_ref.is_ancestor(source)
+    return [(image, retag(client, image.spec.repository, index.digest, image.tags, ref, older, index=index)) for image, index in named_so]
+
+
+def _look(client: Client, ref: Ref, source: Source, image: Wanted, index: Manifest) -> tuple[Placed, ...]:
+    return look(client, image.spec.repository, index.digest, image.tags, ref, git_ref.is_ancestor(source), index=index)
 
 
 def _index(client: Client, image: Wanted, digest: str) -> Manifest:
