@@ -6,17 +6,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
+from pipeline.init.texts import Texts
 from pipeline.tools import references
 
 FORMS = ("repository", "image", "name")  # keys of a mapping that say which image, beside one that says its tag
 DEPTH = 6
-
-
-class Texts(Protocol):
-    def text(self, name: str) -> str: ...
-    def values(self, name: str) -> list[Any]: ...
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from pipeline.errors import ConfigError
 from pipeline.init import charts
 from pipeline.init.charts import Chart, Named
 from pipeline.init.dockerfiles import Dockerfile
-from pipeline.init.look import Seen, slug
+from pipeline.init.look import Seen
 from pipeline.init.plain import Plain
+from pipeline.init.texts import slug
 from pipeline.plan import SiteFile
 from pipeline.tools import references
 from pipeline.tools.providers import HUB_NAMES

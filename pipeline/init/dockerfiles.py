@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Protocol
+
+from pipeline.init.texts import Texts, slug
 
 PLAIN = ("Dockerfile", "Containerfile")
 FORM = re.compile(r"(?:(?P<before>[\w.-]+)\.)?(?:Dockerfile|Containerfile)(?:[.-](?P<after>[\w.-]+))?|(?:docker|container)file")
@@ -20,10 +21,6 @@ VARIANTS = {  # words of Dockerfiles that are another way to the same image
 }  # fmt: skip
 DULL = {"src", "docker", "build", "container", "image", "images", "deploy", "deployment", "package", "packaging", "dockerfiles", "ops", ".", "", "infra"}  # fmt: skip  # noqa: E501
 COPY = re.compile(r"^\s*(?:COPY|ADD)\s+(.*)$", re.IGNORECASE | re.MULTILINE)
-
-
-class Texts(Protocol):
-    def text(self, name: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -93,8 +90,6 @@ def _variant(path: str, paths: Sequence[str], hints: Sequence[Hint]) -> bool:
 
 
 def _name(path: str, hint: Hint | None, app: str, taken: set[str]) -> str:
-    from pipeline.init.look import slug
-
     folders = [each for each in PurePosixPath(path).parts[:-1] if each.lower() not in DULL]
     own = word(path)
     names = [own if own and not set(own.split("-")) & VARIANTS else "", *(folders[-1:]), hint.service if hint else "", app]

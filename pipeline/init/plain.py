@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline.deploy import kustomize
 from pipeline.errors import ConfigError
+from pipeline.init.texts import Texts
 from pipeline.tools import references
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod", "ReplicaSet")
@@ -19,11 +20,6 @@ CONTAINERS = ("containers", "initContainers")
 YAML = (".yaml", ".yml", ".json")
 EXAMPLE = re.compile(r"(.*\.)?example(\.(com|org|net))?|.*\.(local|localhost|test|internal)|localhost|\*.*|.*\$.*|.*[{}].*", re.IGNORECASE)
 ARGUMENTS = re.compile(r"^\s*function\s*\(([^)]*)\)", re.MULTILINE)
-
-
-class Texts(Protocol):
-    def text(self, name: str) -> str: ...
-    def values(self, name: str) -> list[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -136,7 +132,7 @@ def _read(path: str, objects: Sequence[Any]) -> Plain:
 
 def _containers(value: Any) -> Iterator[dict[str, Any]]:
     if isinstance(value, dict):
-        for key in ("containers", "initContainers"):
+        for key in CONTAINERS:
             there = value.get(key)
             yield from (each for each in there if isinstance(each, dict)) if isinstance(there, list) else ()
         for item in value.values():
