@@ -28,7 +28,7 @@ from pipeline.operate import WAIT
 from pipeline.operate import tasks as operator_tasks
 from pipeline.prune.tasks import tasks as prune_tasks
 from pipeline.safe import clean
-from pipeline.say import hand_over, remember, say, say_block, say_json
+from pipeline.say import ask, hand_over, remember, say, say_block, say_json
 from pipeline.tagging import collection as tag_tasks
 from pipeline.tunnel.tasks import collection as tunnel_tasks
 
@@ -194,8 +194,8 @@ class _Tasks:
 
             if (yes or host_key) and not fix:
                 raise ConfigError("--yes and --host-key say what --fix may do", mend="inv doctor --fix")
-            ask = _confirmed if sys.stdin.isatty() and not json else None
-            consent = Consent(yes, frozenset(filter(None, host_key.split(","))), ask)
+            agreed = _confirmed if sys.stdin.isatty() and not json else None
+            consent = Consent(yes, frozenset(filter(None, host_key.split(","))), agreed)
             with self.site(env, blueprint, json) as (found, site):
                 verdicts = cure(lambda: examine(found, site), consent, _tell) if fix else examine(found, site)
             if json:
@@ -333,11 +333,7 @@ def _tell(text: str) -> None:
 
 
 def _confirmed(question: str) -> bool:
-    *lines, last = question.split("\n")
-    _tell("\n".join(lines))
-    sys.stderr.write(clean(last))
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return ask(question).strip().lower() in ("y", "yes")
 
 
 def _front_door(plan: Any, site: Any) -> str:

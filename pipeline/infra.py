@@ -13,6 +13,7 @@ from invoke import Collection, Context, task
 from pipeline.dry import only_looks
 from pipeline.errors import ConfigError
 from pipeline.safe import clean
+from pipeline.say import ask as ask_person
 from pipeline.say import hand_over, say
 
 if TYPE_CHECKING:
@@ -128,9 +129,7 @@ def root_of(blueprint: Any, site: Any) -> Root:
 def confirmed(root: Root, yes: str, *, ask: bool) -> None:
     """Raises ConfigError unless the very name was given, or is typed now; a protected environment is never asked about."""
     if not yes and ask and not root.protected:
-        sys.stderr.write(f"This deletes all of {root.name}. Type its name to go on: ")
-        sys.stderr.flush()
-        yes = sys.stdin.readline().strip()
+        yes = ask_person(f"This deletes all of {root.name}. Type its name to go on: ").strip()
     if yes != root.name:
         what = f"this deletes all of {root.name}" + (", which is protected" if root.protected else "")
         raise ConfigError(what if not yes else f"{what}, not {yes!r}", mend=f"if that is meant: inv infra.destroy --yes {root.name}")

@@ -65,6 +65,13 @@ def say_json(value: dict[str, Any]) -> None:
     print(masked(json.dumps({"schema_version": 1, **value}, indent=2, default=str)))
 
 
+def ask(question: str) -> str:
+    """Ask a person on stderr, and return the line that they typed, with its end: "" if there is nobody any more."""
+    sys.stderr.write("\n".join(map(clean, question.split("\n"))))
+    sys.stderr.flush()
+    return sys.stdin.readline()
+
+
 def hand_over(text: str) -> None:
     """Write a text as it is, in UTF-8 whatever the terminal's encoding is: a secret that was asked for by its name."""
     text = text.removesuffix("\n") + "\n"

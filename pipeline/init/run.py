@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline import say
 from pipeline.errors import ConfigError
 from pipeline.init import decide, look, write
 from pipeline.init.decide import Ask, Decided, Given
@@ -52,11 +52,9 @@ class Terminal:
     """Asks a person which of several it is."""
 
     def __call__(self, question: str, options: Sequence[str]) -> str:
-        sys.stderr.write(f"{question}\n" + "".join(f"  {number}  {each}\n" for number, each in enumerate(options, 1)))
+        listed = "\n".join((question, *(f"  {number}  {each}" for number, each in enumerate(options, 1)), ""))
         while True:
-            sys.stderr.write(f"1 to {len(options)} [1]: ")
-            sys.stderr.flush()
-            line = sys.stdin.readline()
+            line, listed = say.ask(f"{listed}1 to {len(options)} [1]: "), ""
             said = line.strip() or "1"
             if not line:
                 raise ConfigError("nobody answered, and nothing was written", mend="say it on the command line: inv init --help")

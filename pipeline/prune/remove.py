@@ -48,7 +48,7 @@ def confirm(removal: Removal, *, yes: bool, ask: Callable[[str], str] | None) ->
     """Raise ConfigError unless it was said with --yes, or `ask` (a terminal) is answered with the name."""
     if removal.go is None or yes:
         return
-    said = ask(f"Type {removal.name} to take it away: ") if ask else ""
+    said = ask(f"Type {removal.name} to take it away: ").strip() if ask else ""
     if said != removal.name:
         what = f"{removal.namespace}/{removal.name} was not taken away"
         raise ConfigError(what, mend=f"if all of this is meant: inv remove {removal.name} --yes; --with-data takes what holds data as well")

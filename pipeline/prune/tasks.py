@@ -12,7 +12,7 @@ from invoke import Context, task
 
 from pipeline.dry import shown_by
 from pipeline.safe import clean
-from pipeline.say import say, say_block
+from pipeline.say import ask, say, say_block
 
 WAIT = {"wait": "seconds to wait for whoever is at work on the release"}
 ABOUT = {
@@ -78,7 +78,7 @@ def tasks(
                 return
             if removal.go is not None and not json:
                 sys.stderr.write("\n".join((*told, "")))
-            way.confirm(removal, yes=yes, ask=_asked if sys.stdin.isatty() and not json else None)
+            way.confirm(removal, yes=yes, ask=ask if sys.stdin.isatty() and not json else None)
             way.remove(removal, site)
         if json:
             print_json({"dry_run": False, **way.facts(removal)})
@@ -92,9 +92,3 @@ def tasks(
         "with-data": "volume claims too, and whatever may hold data",
     }
     return [task(prune, help={**about, **ABOUT}), task(remove, help={**about, **WAIT, **words}, positional=["name"])]
-
-
-def _asked(question: str) -> str:
-    sys.stderr.write(question)
-    sys.stderr.flush()
-    return sys.stdin.readline().strip()
