@@ -33,8 +33,8 @@ def undo(spec: Engined, release: Release, site: Site, why: str) -> None:
 
 def settle(work: Work, images: Images, want: Wanted, number: int, before: Sequence[Mapping[str, Any]] = ()) -> Release:
     """Wait for the rollout of revision `number`, note that it was complete, or take it back; say so if it has left the pods alone of the
-    workloads that were there `before`. Raises Cancelled if it is stopped meanwhile:
-    the revision stays then, and comes up or not without anybody."""
+    workloads that were there `before`. Raises Cancelled if it is stopped meanwhile: the revision stays then, and comes up or not without
+    anybody."""
     try:
         failure, view = work.follow(number, work.spec.deadline)
     except (KeyboardInterrupt, Cancelled) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ import yaml
 from pipeline.init.decide import Given
 from pipeline.init.run import Done, first
 
+ROOT = Path(__file__).parents[2]
 DOCKERFILE = "FROM scratch\nCOPY main.py /\n"
 CHART = "apiVersion: v2\nname: {name}\nversion: 0.1.0\nappVersion: 1.16.0\n"
 VALUES = 'replicaCount: 1\nimage:\n  repository: nginx\n  pullPolicy: IfNotPresent\n  tag: ""\ningress: {enabled: false}\n'
@@ -89,3 +92,14 @@ def repository(root: Path, files: Mapping[str, str], remote: str = "git@github.c
     made.write(files)
     made.commit()
     return made
+
+
+def call(made: Repository, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """`python -m pipeline` with these words in the repository, in a pipe; it ends with `code`, and never in a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *words],
+        cwd=made.root, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done

@@ -11,21 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.init.shapes import CHART, DEPLOYMENT, DOCKERFILE, VALUES, Repository, repository
+from tests.init.shapes import CHART, DEPLOYMENT, DOCKERFILE, ROOT, VALUES, Repository, call, repository
 
-ROOT = Path(__file__).parents[2]
 FILES = {"Dockerfile": DOCKERFILE, "main.py": "", "chart/Chart.yaml": CHART.format(name="chart"), "chart/values.yaml": VALUES}
 TWO = {**FILES, "k8s/a.yaml": DEPLOYMENT.format(name="a", image="acme/shop:1")}
-
-
-def call(made: Repository, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *words],
-        cwd=made.root, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def test_without_a_tasks_file_it_is_told_what_to_do(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +12,8 @@ import pytest
 import yaml
 
 from tests.init.shapes import DEPLOYMENT, Repository, repository
+from tests.init.shapes import call as inv
 
-ROOT = Path(__file__).parents[2]
 SERVER = 'FROM python:3.11-slim-bookworm\nCOPY healthz /srv/healthz\nWORKDIR /srv\nCMD ["python3", "-m", "http.server", "80"]\n'
 pytestmark = pytest.mark.real
 
@@ -24,15 +22,6 @@ pytestmark = pytest.mark.real
 def site(lab_site_file: Path) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(lab_site_file.read_text())
     return found
-
-
-def inv(made: Repository, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *words],
-        cwd=made.root, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
 
 
 @pytest.fixture
